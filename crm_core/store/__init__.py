@@ -1,0 +1,29 @@
+"""Where tables live: lake (Delta), vault (contacts), ledger (SQLAlchemy) and the engine that computes over them."""
+
+from crm_core.store.clock import day_end, local_date, local_time, utc_time
+from crm_core.store.engine import connect
+from crm_core.store.hashing import as_float, row_hash, salted_order, table_hash
+from crm_core.store.lake import Lake
+from crm_core.store.ledger import Ledger, now
+from crm_core.store.tables import Tables
+from crm_core.store.vault import Vault
+from crm_core.store.writer import UpsertCounts, Writer
+
+__all__ = [
+    "Lake",
+    "Ledger",
+    "Tables",
+    "UpsertCounts",
+    "Vault",
+    "Writer",
+    "as_float",
+    "connect",
+    "day_end",
+    "local_date",
+    "local_time",
+    "now",
+    "row_hash",
+    "salted_order",
+    "table_hash",
+    "utc_time",
+]

@@ -1,0 +1,71 @@
+"""`connect`: the ibis backend of a workspace – DuckDB inside the process, or Spark behind the extra.
+
+Memory and spill come from conf. DuckDB's extensions are never downloaded; the session's zone is UTC, so that no result
+depends on the machine's own. Temporary tables live in the connection and vanish with it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ibis
+
+from crm_core.config.project import EngineSettings
+from crm_core.errors import InputError, RunFailed
+
+
+def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
+    """An ibis backend. `spill` is where it may write what does not fit; `share` divides the memory among processes.
+
+    Raises RunFailed when the spill folder cannot be made, InputError when Spark is asked for but not installed.
+    """
+    try:
+        spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise RunFailed(
+            f"the spill folder {spill} cannot be made: {error.strerror}; check permissions and space"
+        ) from None
+    if settings.kind == "spark":
+        return _connect_spark(spill)
+    options: dict[str, Any] = {
+        "memory_limit": _memory(settings.memory_limit, share),
+        "temp_directory": str(spill),
+        "max_temp_directory_size": settings.spill_limit,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+    }
+    if settings.threads:
+        options["threads"] = settings.threads
+    return ibis.duckdb.connect(":memory:", **options)
+
+
+def _memory(limit: str, share: int) -> str:
+    if limit != "auto":
+        return limit
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{max(total // 2 // max(share, 1) // 2**20, 512)}MB"
+
+
+def _connect_spark(spill: Path) -> Any:
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise InputError(
+            "engine kind 'spark' needs the extra: install crm-core[spark] (make spark) and Java 17"
+        ) from None
+    session = (
+        SparkSession.builder.master("local[*]")
+        .appName("crm")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.timestampType", "TIMESTAMP_NTZ")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.local.dir", str(spill))
+        .config("spark.sql.warehouse.dir", str(spill / "warehouse"))
+        .getOrCreate()
+    )
+    return ibis.pyspark.connect(session)

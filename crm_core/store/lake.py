@@ -1,0 +1,197 @@
+"""`Lake`: the Delta tables of a workspace, read at a published snapshot and written by one writer at a time.
+
+A load touches many tables and Delta commits one at a time; the ledger's snapshot row, written after everything is synced
+to disk, is what publishes it. A writer first takes back whatever a dead one left ahead of the newest snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.types as ir
+from sqlalchemy import select
+
+from crm_core.errors import InputError, unknown
+from crm_core.schema import LOAD, TABLES, Column, TableSchema, empty
+from crm_core.store import delta, lease
+from crm_core.store.ledger import Audience, Ledger, Run, Snapshot
+
+if TYPE_CHECKING:
+    from crm_core.store.writer import Writer
+
+TECHNICAL = ("_effective_at", "_row_hash")
+REJECTS = TableSchema(
+    "rejects",
+    "one row per refused input row",
+    (),
+    (
+        Column("load_id", "string", "load", nullable=False),
+        Column("file", "string", "file name", nullable=False),
+        Column("row_number", "int64", "data row, from 1", nullable=False),
+        Column("field", "string", "field at fault"),
+        Column("reason", "string", "what was found and what is allowed", nullable=False),
+        Column("row", "string", "the row as JSON text, contact fields masked"),
+    ),
+    as_of="always",
+)
+RESULTS = {
+    name: TableSchema(name, grain, key, columns, as_of="always")
+    for name, grain, key, columns in (
+        ("member_features", "one row per member and date", ("member_id", "as_of"), ()),
+        (
+            "member_segments",
+            "one row per member, scheme and date",
+            ("member_id", "scheme", "as_of"),
+            (Column("scheme", "string", "scheme"), Column("segment", "string", "segment")),
+        ),
+        ("member_tags", "one row per member and date", ("member_id", "as_of"), ()),
+    )
+}
+
+
+class Lake:
+    """The tables below `root`, with their snapshots in `ledger`, read through the ibis backend `engine`."""
+
+    def __init__(self, root: Path, ledger: Ledger, engine: Any) -> None:
+        self.root, self.ledger, self.engine = root, ledger, engine
+        self._views: dict[tuple[str, int], ir.Table] = {}
+
+    def snapshot(self, snapshot_id: int | None = None) -> Snapshot | None:
+        """The newest published snapshot, or the one numbered. Raises InputError when there is no such one."""
+        if snapshot_id is None:
+            return self.ledger.newest_snapshot()
+        found: Snapshot | None = self.ledger.get(Snapshot, snapshot_id)
+        if found is None:
+            raise InputError(f"snapshot {snapshot_id} is not known; the ledger lists those that were published")
+        return found
+
+    def table(self, name: str, snapshot: Snapshot | None = None) -> ir.Table:
+        """`name` as it is in `snapshot` (default: the newest); a typed empty table where there are no rows yet.
+
+        Raises UnknownName when no such table can exist.
+        """
+        snapshot = snapshot or self.snapshot()
+        version = snapshot.versions.get(name) if snapshot else None
+        return self._empty(name) if version is None else self.at_version(name, version)
+
+    def at_version(self, name: str, version: int) -> ir.Table:
+        """`name` at a Delta version, published or not."""
+        key = (name, version)
+        if key not in self._views:
+            self._views[key] = self._read(name, delta.files(self.root / name, version))
+        return self._views[key]
+
+    def months(self, name: str, version: int, months: list[str]) -> ir.Table:
+        """Only the files of the given UTC months ('2026-10') of a month-partitioned table."""
+        return self._read(name, delta.files(self.root / name, version, ("_month", months)))
+
+    def has_rows(self, name: str, snapshot: Snapshot | None = None) -> bool:
+        """Whether the lake holds any row of `name` in that snapshot."""
+        snapshot = snapshot or self.snapshot()
+        version = snapshot.versions.get(name) if snapshot else None
+        return version is not None and bool(delta.files(self.root / name, version))
+
+    def dates(self, name: str, snapshot: Snapshot | None = None) -> list[date]:
+        """The dates for which a dated result is stored, oldest first."""
+        snapshot = snapshot or self.snapshot()
+        version = snapshot.versions.get(name) if snapshot else None
+        if version is None:
+            return []
+        return [date.fromisoformat(day) for day in delta.partition_values(self.root / name, version, "_as_of")]
+
+    @contextmanager
+    def write(self, purpose: str, actor: str = "crm", wait_seconds: float = lease.WAIT_SECONDS) -> Iterator[Writer]:
+        """A writer that holds the lease; leaving the block well publishes one snapshot, an exception publishes nothing."""
+        from crm_core.store.writer import Writer
+
+        fence = lease.acquire(self.ledger, purpose, wait_seconds)
+        try:
+            writer = Writer(self, fence, purpose, actor)
+            writer.roll_back()
+            yield writer
+            writer.publish()
+        except BaseException:
+            # what was committed but not published goes at once, so that the disk is as it was; a kill leaves it to the next
+            writer.roll_back()
+            raise
+        finally:
+            lease.release(self.ledger, fence)
+
+    def compact(self) -> None:
+        """Joins small files of every table into larger ones and publishes the result; content does not change."""
+        with self.write("compact") as writer:
+            writer.compact()
+
+    def vacuum(self, keep_newest: int = 2) -> int:
+        """Deletes files that no pinned snapshot and none of the newest ones need; returns how many."""
+        with self.write("vacuum"):
+            pinned = self._pinned(keep_newest)
+            removed = 0
+            for folder in self.folders():
+                table = delta.open_table(folder)
+                if table is not None:
+                    keep = sorted({*pinned.get(folder.name, set()), table.version()})
+                    removed += len(
+                        table.vacuum(
+                            retention_hours=0, dry_run=False, enforce_retention_duration=False, keep_versions=keep
+                        )
+                    )
+            return removed
+
+    def folders(self) -> list[Path]:
+        """Folders of all tables on disk, published or not."""
+        return sorted(path for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+
+    def _pinned(self, keep_newest: int) -> dict[str, set[int]]:
+        with self.ledger.session() as session:
+            ids = set(session.scalars(select(Run.snapshot_id))) | set(session.scalars(select(Audience.snapshot_id)))
+            newest = session.scalars(select(Snapshot.id).order_by(Snapshot.id.desc()).limit(keep_newest))
+            wanted = ids | set(newest)
+            rows = session.scalars(select(Snapshot).where(Snapshot.id.in_(wanted))).all()
+        pinned: dict[str, set[int]] = {}
+        for row in rows:
+            for name, version in row.versions.items():
+                pinned.setdefault(name, set()).add(version)
+        return pinned
+
+    def _read(self, name: str, paths: list[str]) -> ir.Table:
+        if not paths:
+            return self._empty(name)
+        if self.engine.name == "pyspark":
+            return self.engine.read_parquet(paths)
+        return self.engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+
+    def _empty(self, name: str) -> ir.Table:
+        return empty(stored_schema(name))
+
+
+def stored_schema(name: str) -> TableSchema:
+    """The schema of a lake table as stored: canonical tables and their versions carry the two technical columns.
+
+    Raises UnknownName when there is no such table.
+    """
+    base = name.removesuffix("_versions")
+    if name in RESULTS:
+        schema = RESULTS[name]
+        fixed = (Column("member_id", "string", "member", nullable=False), Column("as_of", "date", "date", nullable=False))
+        return TableSchema(name, schema.grain, schema.key, (fixed[0], *schema.columns, fixed[1]), as_of="always")
+    if name == "rejects":
+        return REJECTS
+    if base not in TABLES:
+        raise unknown("table", name, [*TABLES, *RESULTS, "rejects"], "the lake")
+    schema = TABLES[base]
+    technical = (
+        Column("_effective_at", "timestamp(6)", "the source's own time of this state", "UTC"),
+        Column("_row_hash", "string", "hash of the row's content"),
+    )
+    return TableSchema(name, schema.grain, schema.key, (*schema.columns, *technical), as_of=schema.as_of)
+
+
+def content_columns(schema: TableSchema) -> list[str]:
+    """The columns that a source states: all but those of the load."""
+    of_load = {column.name for column in LOAD}
+    return [name for name in schema.names if name not in of_load]

@@ -1,0 +1,82 @@
+"""The one writer lease: whoever holds it may commit to the lake; readers need none.
+
+It lives in the ledger with a fencing number. A holder that died on this machine (kill -9, power) is noticed by its
+process id and start time, one on another machine by the lease's expiry.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import psutil
+from sqlalchemy.orm import Session
+
+from crm_core.errors import RunFailed
+from crm_core.store.ledger import Lease, Ledger, now
+
+NAME = "writer"
+LENGTH = timedelta(hours=1)
+WAIT_SECONDS = 600.0
+
+
+def acquire(ledger: Ledger, purpose: str, wait_seconds: float = WAIT_SECONDS) -> int:
+    """Takes the lease and returns its fencing number; waits while a live process holds it.
+
+    Raises RunFailed naming the holder when it is not free in time.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        with ledger.transaction() as session:
+            lease = session.get(Lease, NAME)
+            if lease is None:
+                lease = Lease(name=NAME, owner="", purpose="", expires_at=now(), fence=0)
+                session.add(lease)
+            if not lease.owner or _is_over(lease):
+                lease.owner, lease.purpose, lease.expires_at = _me(), purpose, now() + LENGTH
+                lease.fence += 1
+                return lease.fence
+            holder = f"{lease.purpose} (process {lease.owner.split(':')[1]})"
+        if time.monotonic() > deadline:
+            raise RunFailed(f"the lake is being written by {holder}; try again when that has ended")
+        time.sleep(0.1)
+
+
+def renew(ledger: Ledger, fence: int) -> None:
+    """Prolongs the lease. Raises RunFailed when another process has taken it."""
+    with ledger.transaction() as session:
+        check(session, fence).expires_at = now() + LENGTH
+
+
+def check(session: Session, fence: int) -> Lease:
+    """The lease, if it still is the one numbered `fence`. Raises RunFailed when another process has taken it."""
+    lease = session.get(Lease, NAME)
+    if lease is None or lease.fence != fence:
+        raise RunFailed("another process took over writing the lake; nothing of this one was published, run it again")
+    return lease
+
+
+def release(ledger: Ledger, fence: int) -> None:
+    """Gives the lease back, if it still is ours."""
+    with ledger.transaction() as session:
+        lease = session.get(Lease, NAME)
+        if lease is not None and lease.fence == fence:
+            lease.owner = ""
+
+
+def _me() -> str:
+    process = psutil.Process(os.getpid())
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+
+
+def _is_over(lease: Lease) -> bool:
+    host, pid, started = lease.owner.split(":")
+    if host == socket.gethostname():
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(int(pid))
+            return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
+        return True
+    return lease.expires_at < now()

@@ -1,0 +1,171 @@
+"""`Tables`: the canonical tables as they stood at the end of a local day – nothing later exists in them.
+
+Rows that began later are absent, later timestamps on earlier rows are null together with the values they reveal, an
+order's status is derived from what is left, refunds count from their own date, and attributes that have no timestamp of
+their own (tier, city, stage) come from the versions that the source had stated by then.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.schema import LOAD, TABLES, TableSchema
+from crm_core.store.clock import day_end
+from crm_core.store.lake import Lake
+from crm_core.store.ledger import Snapshot
+
+STATUS = (
+    ("closed_at", "closed"),
+    ("reviewed_at", "reviewed"),
+    ("confirmed_at", "confirmed"),
+    ("delivered_at", "delivered"),
+    ("shipped_at", "shipped"),
+    ("approved_at", "approved"),
+    ("paid_at", "paid"),
+)
+
+
+class Tables:
+    """As-of views of one snapshot. `as_of` is a local day of `zone`; `instant` the naive UTC start of the next one."""
+
+    def __init__(self, lake: Lake, snapshot: Snapshot | None, as_of: date, zone: ZoneInfo) -> None:
+        self._lake, self.snapshot, self.as_of, self.zone = lake, snapshot, as_of, zone
+        self.instant = day_end(as_of, zone)
+
+    def supplied(self, name: str) -> bool:
+        """Whether any source has ever supplied rows of table `name` (whatever their date)."""
+        return self._lake.has_rows(name, self.snapshot)
+
+    @cached_property
+    def members(self) -> ir.Table:
+        """One row per member. `person_id` is the member itself where no other person is known."""
+        members = self._versions(TABLES["members"])
+        return members.mutate(person_id=members.person_id.coalesce(members.member_id))
+
+    @cached_property
+    def orders(self) -> ir.Table:
+        """One row per order, with `refund_amount` (all its refunds so far) and `refunded_at` (the last of them)."""
+        orders = self._timestamps(TABLES["orders"])
+        orders = orders.mutate(status=_status(orders))
+        refunds = self.refunds.filter(self.refunds.order_id.notnull())
+        per_order = refunds.group_by("order_id").agg(
+            refund_amount=refunds.amount.sum().cast("decimal(18, 2)"), refunded_at=refunds.refunded_at.max()
+        )
+        joined = orders.left_join(per_order, "order_id").drop("order_id_right")
+        return joined.mutate(refund_amount=joined.refund_amount.fill_null(ibis.literal(0).cast("decimal(18, 2)")))
+
+    @cached_property
+    def paid_orders(self) -> ir.Table:
+        """The paid orders alone, without the join to refunds: what most metrics start from."""
+        orders = self._stored("orders")
+        paid = orders.filter(orders.ordered_at < self.instant, orders.paid_at < self.instant)
+        return _public(paid, TABLES["orders"]).drop("status")
+
+    @cached_property
+    def order_lines(self) -> ir.Table:
+        """One row per line."""
+        return self._timestamps(TABLES["order_lines"])
+
+    @cached_property
+    def refunds(self) -> ir.Table:
+        """One row per refund, from its own date on."""
+        return self._timestamps(TABLES["refunds"])
+
+    @cached_property
+    def products(self) -> ir.Table:
+        """One row per product."""
+        return self._versions(TABLES["products"])
+
+    @cached_property
+    def interactions(self) -> ir.Table:
+        """One row per event."""
+        return self._timestamps(TABLES["interactions"])
+
+    @cached_property
+    def campaigns(self) -> ir.Table:
+        """One row per campaign that has begun."""
+        return self._timestamps(TABLES["campaigns"])
+
+    @cached_property
+    def consents(self) -> ir.Table:
+        """One row per change of consent."""
+        return self._timestamps(TABLES["consents"])
+
+    @cached_property
+    def identities(self) -> ir.Table:
+        """One row per known id of a member (hashed)."""
+        return self._timestamps(TABLES["identities"])
+
+    @cached_property
+    def opportunities(self) -> ir.Table:
+        """One row per opportunity, in the stage it had reached."""
+        return self._versions(TABLES["opportunities"])
+
+    @cached_property
+    def contract_payments(self) -> ir.Table:
+        """One row per payment due of a signed contract."""
+        return self._timestamps(TABLES["contract_payments"])
+
+    @cached_property
+    def audiences(self) -> ir.Table:
+        """One row per audience and member considered."""
+        return self._timestamps(TABLES["audiences"])
+
+    def result(self, name: str, as_of: date | None = None) -> ir.Table:
+        """The dated result `name` stored for `as_of` (default: this view's date); no rows when none is stored."""
+        table = self._lake.table(name, self.snapshot)
+        return table.filter(table.as_of == ibis.literal(as_of or self.as_of)).drop(
+            *[column for column in table.columns if column.startswith("_")]
+        )
+
+    def result_dates(self, name: str) -> list[date]:
+        """Dates up to this view's for which `name` is stored, oldest first."""
+        return [day for day in self._lake.dates(name, self.snapshot) if day <= self.as_of]
+
+    def _stored(self, name: str) -> ir.Table:
+        return self._lake.table(name, self.snapshot)
+
+    def _timestamps(self, schema: TableSchema) -> ir.Table:
+        stored = self._stored(schema.name)
+        seen = stored.filter(stored[schema.exists_at] < self.instant)
+        shown = {
+            column.name: _until(seen[column.name], seen[column.name], self.instant)
+            for column in schema.columns
+            if column.type.startswith("timestamp") and _is_fact(column.name, schema)
+        }
+        shown |= {
+            column.name: _until(seen[column.name], seen[column.seen_with], self.instant)
+            for column in schema.columns
+            if column.seen_with
+        }
+        return _public(seen.mutate(**shown), schema)
+
+    def _versions(self, schema: TableSchema) -> ir.Table:
+        stored = self._stored(f"{schema.name}_versions")
+        known = stored.filter(stored._effective_at < self.instant)
+        order = [known._effective_at.desc(), known._row_hash.desc(), known.load_id.asc()]
+        rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
+        return _public(known.mutate(_rank=rank).filter(lambda t: t._rank == 0), schema)
+
+
+def _is_fact(name: str, schema: TableSchema) -> bool:
+    """Whether a timestamp says that something happened; plans (ends, expiry, due dates) may lie in the future."""
+    return name not in ("recorded_at", "ends_at", "expires_at", "due_at", "expected_close_at", schema.exists_at)
+
+
+def _until(value: ir.Value, known_at: ir.TimestampValue, instant: datetime) -> ir.Value:
+    return (known_at < instant).ifelse(value, ibis.null(value.type()))
+
+
+def _public(table: ir.Table, schema: TableSchema) -> ir.Table:
+    of_load = [column.name for column in LOAD]
+    return table.select(*[name for name in schema.names if name not in of_load], "load_id")
+
+
+def _status(orders: ir.Table) -> ir.StringValue:
+    return ibis.cases(*[(orders[column].notnull(), word) for column, word in STATUS], else_="placed")

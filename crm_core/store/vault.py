@@ -1,0 +1,268 @@
+"""`Vault`: the only place with contact data and account ids, in a folder of mode 0700 without history.
+
+One Parquet file per load and table, so that taking a load back is deleting its files. Only loads that the ledger says are
+live are read; files that a dead load left behind go with the next writer. Ids and contacts leave only as keyed HMACs.
+pyarrow's column encryption was tried: touching an encrypted column without its key aborts the process, hence a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import select
+
+from crm_core.errors import InputError, RunFailed
+from crm_core.schema import Column, TableSchema, empty
+from crm_core.store.hashing import SEPARATOR
+from crm_core.store.ledger import Ledger, Load, now
+
+ACCOUNTS = TableSchema(
+    "accounts",
+    "one row per account and load",
+    ("member_id", "namespace", "account_id", "load_id"),
+    (
+        Column("member_id", "string", "pseudonymous member", nullable=False),
+        Column("namespace", "string", "account namespace of the source", nullable=False),
+        Column("account_id", "string", "the account's own id", nullable=False),
+        Column("load_id", "string", "load", nullable=False),
+    ),
+)
+CONTACTS = TableSchema(
+    "contacts",
+    "one row per member, kind, value and load",
+    ("member_id", "kind", "value", "load_id"),
+    (
+        Column("member_id", "string", "pseudonymous member", nullable=False),
+        Column("kind", "string", "phone, email, name, address …", nullable=False),
+        Column("value", "string", "normalised: E.164 for phones, lower case for e-mail", nullable=False),
+        Column("valid", "boolean", "whether a message can be sent there", nullable=False),
+        Column("problem", "string", "why it is not valid"),
+        Column("seen_at", "timestamp(6)", "when the source stated it", "UTC"),
+        Column("load_id", "string", "load", nullable=False),
+    ),
+)
+SUPPRESSIONS = TableSchema(
+    "suppressions",
+    "one row per refusal",
+    ("kind", "value_hmac", "added_at"),
+    (
+        Column("kind", "string", "phone or email", nullable=False),
+        Column("value_hmac", "string", "keyed HMAC of the normalised contact", nullable=False),
+        Column("reason", "string", "why", nullable=False),
+        Column("source", "string", "where the refusal came from", nullable=False),
+        Column("added_at", "timestamp(6)", "when", "UTC", nullable=False),
+    ),
+)
+PER_LOAD = {table.name: table for table in (ACCOUNTS, CONTACTS)}
+ID_LENGTH = 24  # 96 bits: 10^8 members collide with probability 6e-14
+BLOCK = 64
+
+
+@ibis.udf.scalar.builtin
+def sha256(value: bytes) -> str:
+    """SHA-256 in hex, as the engine has it."""
+
+
+@ibis.udf.scalar.builtin
+def unhex(value: str) -> bytes:
+    """Bytes of a hex text."""
+
+
+@ibis.udf.scalar.builtin(name="hex")
+def to_hex(value: str) -> str:
+    """Hex of a text's UTF-8 bytes."""
+
+
+class Vault:
+    """The vault in `folder`. The key is CRM_VAULT_KEY (hex) or made on first use in `folder`/key."""
+
+    def __init__(self, folder: Path, ledger: Ledger, engine: Any) -> None:
+        self.folder, self.ledger, self.engine = folder, ledger, engine
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+        except OSError as error:
+            raise RunFailed(f"{folder} cannot be made private: {error.strerror}; check permissions") from None
+        self.key = self._read_key()
+
+    # -- keyed hashes --------------------------------------------------------------------------------------------------
+
+    def keyed(self, table: ir.Table, columns: Mapping[str, tuple[str, str]], length: int = 64) -> ir.Table:
+        """`table` with new columns of HMAC-SHA256 hex: {new: (namespace, column)} → HMAC(key, namespace + US + value).
+
+        Null stays null. Computed in the engine; the padded key comes in through a one-row table, because a literal would
+        stand in the statement and so in error messages.
+        """
+        block = self.key.ljust(BLOCK, b"\0")
+        pads = ibis.memtable(
+            pa.table(
+                {
+                    "_inner": [bytes(byte ^ 0x36 for byte in block).hex()],
+                    "_outer": [bytes(byte ^ 0x5C for byte in block).hex()],
+                }
+            )
+        )
+        joined = table.cross_join(pads)
+        made = {
+            new: sha256(unhex(joined._outer + sha256(unhex(joined._inner + to_hex(prefix + joined[column])))))[:length]
+            for new, (prefix, column) in {
+                new: (ibis.literal(space + SEPARATOR), column) for new, (space, column) in columns.items()
+            }.items()
+        }
+        return joined.mutate(**made).drop("_inner", "_outer")
+
+    def hmac_one(self, namespace: str, value: str) -> str:
+        """The same HMAC (64 hex characters) for a single value."""
+        return hmac.new(self.key, f"{namespace}{SEPARATOR}{value}".encode(), hashlib.sha256).hexdigest()
+
+    def member_id(self, namespace: str, account_id: str) -> str:
+        """The pseudonymous id of one account."""
+        return self.hmac_one(namespace, account_id)[:ID_LENGTH]
+
+    # -- per load --------------------------------------------------------------------------------------------------------
+
+    def put(self, name: str, load_id: str, rows: ir.Table) -> None:
+        """Writes one load's rows of 'accounts' or 'contacts', durably; they are read once the load is published."""
+        schema = PER_LOAD[name]
+        path = self._path(name, load_id)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        types = ibis.schema(schema.types())
+        typed = rows.select(**{column: rows[column].cast(kind) for column, kind in types.items()})
+        partial = path.with_suffix(".partial")
+        try:
+            reader = self.engine.to_pyarrow_batches(typed, chunk_size=100_000)
+            with pq.ParquetWriter(partial, types.to_pyarrow(), compression="zstd") as writer:
+                for batch in reader:
+                    writer.write_batch(batch.cast(types.to_pyarrow()))
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise RunFailed(f"the vault could not be written: {error.strerror or error}; nothing was published") from None
+        _publish(partial, path)
+
+    def accounts(self) -> ir.Table:
+        """member_id, namespace, account_id, load_id over the live loads."""
+        return self._live("accounts")
+
+    def contacts(self, kind: str) -> ir.Table:
+        """member_id, value: for each member the newest valid contact of `kind` ('phone', 'email')."""
+        rows = self._live("contacts")
+        valid = rows.filter(rows.kind == kind, rows.valid)
+        order = [valid.seen_at.desc(nulls_first=False), valid.value.asc()]
+        rank = ibis.row_number().over(ibis.window(group_by="member_id", order_by=order))
+        return valid.mutate(_rank=rank).filter(lambda t: t._rank == 0).select("member_id", "value")
+
+    def account_of(self, member_id: str) -> list[tuple[str, str]]:
+        """(namespace, account id) of one member, for the person who may see it."""
+        rows = self.accounts()
+        found = rows.filter(rows.member_id == member_id).select("namespace", "account_id").distinct()
+        return [(row["namespace"], row["account_id"]) for row in self.engine.to_pyarrow(found).to_pylist()]
+
+    def forget_load(self, load_id: str) -> None:
+        """Deletes what one load brought."""
+        for name in PER_LOAD:
+            self._path(name, load_id).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Deletes files of loads that were never published or were taken back; only a lake writer may call this."""
+        live = self._live_loads()
+        for name in PER_LOAD:
+            for path in (self.folder / name).glob("*"):
+                if path.stem not in live or path.suffix != ".parquet":
+                    path.unlink(missing_ok=True)
+
+    # -- suppressions ----------------------------------------------------------------------------------------------------
+
+    def suppressions(self) -> ir.Table:
+        """All refusals: kind, value_hmac, reason, source, added_at."""
+        path = self.folder / "suppressions.parquet"
+        if not path.exists():
+            return empty(SUPPRESSIONS)
+        return ibis.memtable(pq.read_table(path))
+
+    def suppress(self, rows: list[dict[str, Any]], added_at: datetime | None = None) -> int:
+        """Adds refusals {kind, value_hmac, reason, source}; one already there counts nothing. Returns how many were new."""
+        path = self.folder / "suppressions.parquet"
+        types = ibis.schema(SUPPRESSIONS.types()).to_pyarrow()
+        held = pq.read_table(path).to_pylist() if path.exists() else []
+        known = {(row["kind"], row["value_hmac"]) for row in held}
+        stamp = added_at or now()
+        fresh = {
+            (row["kind"], row["value_hmac"]): {**row, "added_at": stamp}
+            for row in rows
+            if (row["kind"], row["value_hmac"]) not in known
+        }
+        if fresh:
+            table = pa.Table.from_pylist([*held, *fresh.values()], schema=types)
+            partial = path.with_suffix(".partial")
+            pq.write_table(table, partial)
+            _publish(partial, path)
+        return len(fresh)
+
+    def suppression_version(self) -> str:
+        """A hash that changes whenever the list of refusals does."""
+        path = self.folder / "suppressions.parquet"
+        rows = pq.read_table(path, columns=["kind", "value_hmac"]).to_pylist() if path.exists() else []
+        text = "\n".join(sorted(f"{row['kind']}:{row['value_hmac']}" for row in rows))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _path(self, name: str, load_id: str) -> Path:
+        return self.folder / name / f"{load_id}.parquet"
+
+    def _live_loads(self) -> set[str]:
+        with self.ledger.session() as session:
+            return set(session.scalars(select(Load.load_id).where(Load.state == "live")))
+
+    def _live(self, name: str) -> ir.Table:
+        live = self._live_loads()
+        paths = sorted(str(path) for path in (self.folder / name).glob("*.parquet") if path.stem in live)
+        if not paths:
+            return empty(PER_LOAD[name])
+        return self.engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+
+    def _read_key(self) -> bytes:
+        given = os.environ.get("CRM_VAULT_KEY", "")
+        if given:
+            try:
+                key = bytes.fromhex(given)
+            except ValueError:
+                key = b""
+            if not 16 <= len(key) <= BLOCK:
+                raise InputError("CRM_VAULT_KEY is not a key; it takes 32 to 128 hex digits (16 to 64 bytes)")
+            return key
+        path = self.folder / "key"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return bytes.fromhex(path.read_text().strip())
+        except OSError as error:
+            raise RunFailed(f"the vault's key cannot be written: {error.strerror}; check permissions") from None
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        return bytes.fromhex(path.read_text())
+
+
+def _publish(partial: Path, path: Path) -> None:
+    partial.chmod(0o600)
+    with partial.open("rb") as handle:
+        os.fsync(handle.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,300 @@
+"""`Writer`: commits to several tables of the lake that become visible together, or not at all.
+
+Every keyed table exists twice: `<table>_versions`, append-only, and `<table>`, the current one: for each key the greatest
+(effective_at, row hash) among the live loads. So rows in any order, split or repeated, give the same tables. The current
+table is rewritten by partition (UTC month) through the engine, not by MERGE: a MERGE inserts both of two rows with one
+key, and a corrected `ordered_at` that crosses a month inserts a second row; an anti-join does neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.errors import CrmError, RunFailed
+from crm_core.schema import TABLES, TableSchema
+from crm_core.store import delta, lease
+from crm_core.store.hashing import row_hash
+from crm_core.store.lake import Lake, content_columns, stored_schema
+from crm_core.store.ledger import Snapshot, now
+
+if TYPE_CHECKING:
+    from crm_core.store.ledger.models import Base
+
+BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class UpsertCounts:
+    """What became of the rows of one upsert. `conflicts`: keys named twice for the same time with different content."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    conflicts: int
+    conflict_keys: tuple[str, ...] = ()
+
+
+class Writer:
+    """Open work on the lake; made by `Lake.write`, which publishes it or takes it back."""
+
+    def __init__(self, lake: Lake, fence: int, purpose: str, actor: str) -> None:
+        self.lake, self.purpose, self.actor = lake, purpose, actor
+        self._fence = fence
+        self._base = lake.snapshot()
+        self._versions: dict[str, int] = dict(self._base.versions) if self._base else {}
+        self._rows: list[Base] = []
+        self._audit: list[tuple[str, str, dict[str, Any]]] = []
+        self.covers_until: date | None = self._base.covers_until if self._base else None
+        self.published: Snapshot | None = None
+        self._temporary = 0
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def table(self, name: str) -> ir.Table:
+        """`name` in this writer's own working state."""
+        version = self._versions.get(name)
+        return self.lake._empty(name) if version is None else self.lake.at_version(name, version)
+
+    def stage(self, table: ir.Table) -> ir.Table:
+        """`table` computed once into a temporary table of the engine (spilled to disk where it does not fit)."""
+        self._temporary += 1
+        name = f"staged_{self._fence}_{self._temporary}"
+        return self.lake.engine.create_table(name, table, temp=True, overwrite=True)
+
+    # -- plain writes ----------------------------------------------------------------------------------------------------
+
+    def append(self, name: str, rows: ir.Table) -> None:
+        """Adds rows to `name`."""
+        self._commit(name, rows, append=True)
+
+    def replace_date(self, name: str, as_of: date, rows: ir.Table) -> None:
+        """Puts `rows` in the place of what the dated result `name` holds for `as_of`."""
+        day = as_of.isoformat()
+        dated = rows.mutate(as_of=ibis.literal(as_of), _as_of=ibis.literal(day))
+        exists = name in self._versions
+        self._commit(name, dated, append=False, partition="_as_of", predicate=f"_as_of = '{day}'" if exists else None)
+
+    def remove_dates(self, name: str, days: Sequence[date]) -> None:
+        """Deletes the dated results of `days`."""
+        table = delta.open_table(self.lake.root / name)
+        if table is not None and days:
+            listed = ", ".join(f"'{day.isoformat()}'" for day in days)
+            table.delete(f"_as_of IN ({listed})")
+            self._versions[name] = delta.current_version(self.lake.root / name) or 0
+
+    def remove_load(self, name: str, load_id: str) -> None:
+        """Deletes the rows of one load from an append-only table."""
+        if name in self._versions:
+            table = delta.open_table(self.lake.root / name)
+            assert table is not None
+            table.delete(f"load_id = '{load_id}'")
+            self._versions[name] = delta.current_version(self.lake.root / name) or 0
+
+    # -- keyed tables ------------------------------------------------------------------------------------------------------
+
+    def upsert(self, name: str, incoming: ir.Table, *, load_id: str) -> UpsertCounts:
+        """Takes `incoming` (the table's content columns and `_effective_at`) into `name` and its versions.
+
+        Rows with a null key must have been refused before. Raises RunFailed when the outcome would not add up.
+        """
+        schema = TABLES[name]
+        rows = self.stage(_versioned(incoming, schema, load_id))
+        self._commit(f"{name}_versions", rows, append=True)
+        winners, conflicts = self._winners(rows, schema)
+        counts = self._renew_current(schema, winners)
+        return UpsertCounts(*counts, len(conflicts), tuple(conflicts[:3]))
+
+    def forget(self, name: str, load_id: str) -> int:
+        """Drops one load's versions and works out its keys anew from those that remain; returns how many keys it had."""
+        schema, versions = TABLES[name], f"{name}_versions"
+        if versions not in self._versions:
+            return 0
+        before = self.table(versions)
+        keys = self.stage(before.filter(before.load_id == load_id).select(*schema.key).distinct())
+        count = int(keys.count().to_pyarrow().as_py())
+        if not count:
+            return 0
+        self.remove_load(versions, load_id)
+        rest = self.table(versions)
+        winners = self.stage(_best(rest.semi_join(keys, list(schema.key)), schema))
+        self._replace_keys(schema, keys, winners)
+        return count
+
+    def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[str]]:
+        distinct = rows.select(*schema.key).distinct().count()
+        counted = rows.aggregate(rows=rows.count()).to_pyarrow()["rows"][0].as_py()
+        if counted == distinct.to_pyarrow().as_py():
+            return rows, []
+        twice = (
+            rows.group_by(*schema.key, "_effective_at")
+            .agg(contents=rows._row_hash.nunique())
+            .filter(lambda t: t.contents > 1)
+            .select(*schema.key)
+            .distinct()
+            .order_by(list(schema.key))
+        )
+        keys = [" / ".join(map(str, row.values())) for row in twice.to_pyarrow().to_pylist()]
+        return self.stage(_best(rows, schema)), keys
+
+    def _renew_current(self, schema: TableSchema, winners: ir.Table) -> tuple[int, int, int]:
+        if schema.name not in self._versions:
+            self._commit_current(schema, winners, months=None)
+            return int(winners.count().to_pyarrow().as_py()), 0, 0
+        current = self.table(schema.name)
+        known = current.select(*schema.key, _old_at=current._effective_at, _old_hash=current._row_hash)
+        joined = winners.left_join(known, list(schema.key))
+        joined = joined.drop(*[name for name in joined.columns if name.endswith("_right")])
+        state = ibis.cases(
+            (joined._old_hash.isnull(), "inserted"), (_beats(joined, schema), "updated"), else_="unchanged"
+        )
+        judged = self.stage(joined.mutate(_state=state))
+        counted = judged.group_by("_state").agg(rows=judged.count()).to_pyarrow().to_pylist()
+        counts = {row["_state"]: row["rows"] for row in counted}
+        changed = judged.filter(judged._state != "unchanged").select(*winners.columns)
+        if counts.get("inserted") or counts.get("updated"):
+            self._replace_keys(schema, changed.select(*schema.key), changed)
+        return counts.get("inserted", 0), counts.get("updated", 0), counts.get("unchanged", 0)
+
+    def _replace_keys(self, schema: TableSchema, keys: ir.Table, rows: ir.Table) -> None:
+        """Rewrites the current table so that `keys` hold exactly `rows`; only the months concerned are touched."""
+        current = self.table(schema.name)
+        months: list[str] | None = None
+        if schema.month_of:
+            gone = current.semi_join(keys, list(schema.key))
+            touched = _month_of(gone, schema).union(_month_of(rows, schema)).distinct()
+            months = sorted(touched.to_pyarrow()["_month"].to_pylist())
+            current = self.lake.months(schema.name, self._versions[schema.name], months)
+        kept = current.anti_join(keys, list(schema.key)).select(*rows.columns)
+        self._commit_current(schema, kept.union(rows), months)
+
+    def _commit_current(self, schema: TableSchema, rows: ir.Table, months: list[str] | None) -> None:
+        if not schema.month_of:
+            self._commit(schema.name, rows, append=False)
+            return
+        rows = rows.mutate(_month=_month(rows[schema.month_of]))
+        predicate = None
+        if months is not None:
+            predicate = f"_month IN ({', '.join(repr(month) for month in months)})"
+        self._commit(schema.name, rows, append=False, partition="_month", predicate=predicate)
+
+    # -- publishing --------------------------------------------------------------------------------------------------------
+
+    def record(self, *rows: Base) -> None:
+        """Ledger rows that are committed together with the snapshot."""
+        self._rows.extend(rows)
+
+    def audit(self, action: str, subject: str, detail: dict[str, Any]) -> None:
+        """An audit line that is committed together with the snapshot."""
+        self._audit.append((action, subject, detail))
+
+    def cover(self, day: date | None) -> None:
+        """Says that the data now reach to `day`; the default `as_of` is the greatest such day."""
+        if day is not None and (self.covers_until is None or day > self.covers_until):
+            self.covers_until = day
+
+    def compact(self) -> None:
+        """Joins small files of every published table."""
+        for name in sorted(self._versions):
+            table = delta.open_table(self.lake.root / name)
+            if table is not None:
+                table.optimize.compact()
+                self._versions[name] = delta.current_version(self.lake.root / name) or 0
+
+    def publish(self) -> None:
+        """Syncs everything to disk, then makes it visible with one ledger transaction."""
+        before = self._base.versions if self._base else {}
+        changed = [name for name, version in self._versions.items() if before.get(name) != version]
+        for name in changed:
+            delta.make_durable(self.lake.root / name, before.get(name))
+        ledger = self.lake.ledger
+        with ledger.transaction() as session:
+            lease.check(session, self._fence)
+            if changed or self.covers_until != (self._base.covers_until if self._base else None):
+                self.published = Snapshot(
+                    created_at=now(), purpose=self.purpose, versions=self._versions, covers_until=self.covers_until
+                )
+                session.add(self.published)
+                session.flush()
+            snapshot = self.published or self._base
+            for row in self._rows:
+                if hasattr(row, "snapshot_id") and row.snapshot_id is None and snapshot is not None:
+                    row.snapshot_id = snapshot.id
+                session.merge(row)
+            for action, subject, detail in self._audit:
+                ledger.audit(session, action, subject, detail, self.actor)
+        self._base = self.published or self._base
+
+    def roll_back(self) -> None:
+        """Takes back every commit that no snapshot has published."""
+        newest = self.lake.snapshot()
+        published = newest.versions if newest else {}
+        for folder in self.lake.folders():
+            version = delta.restore(folder, published.get(folder.name))
+            if version is not None:
+                self._versions[folder.name] = version
+
+    def _commit(
+        self, name: str, rows: ir.Table, *, append: bool, partition: str = "", predicate: str | None = None
+    ) -> None:
+        lease.renew(self.lake.ledger, self._fence)
+        folder = self.lake.root / name
+        reader = self.lake.engine.to_pyarrow_batches(rows, chunk_size=BATCH_ROWS)
+        try:
+            self._versions[name] = delta.write(
+                folder,
+                reader,
+                append=append,
+                partition_by=[partition] if partition else None,
+                predicate=predicate,
+            )
+        except CrmError:
+            raise
+        except Exception as error:  # noqa: BLE001  the engine's error arrives through the Arrow stream in many classes
+            raise RunFailed(f"table {name} could not be written: {type(error).__name__}; nothing was published") from error
+
+
+def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
+    columns = content_columns(schema)
+    types = stored_schema(schema.name).types()
+    typed = incoming.select(
+        **{name: incoming[name].cast(types[name]) for name in columns}, _effective_at=incoming["_effective_at"]
+    )
+    stamped = typed.mutate(
+        load_id=ibis.literal(load_id),
+        recorded_at=ibis.literal(now()).cast("timestamp(6)"),
+        _row_hash=row_hash(typed, columns),
+    )
+    unique = [*schema.key, "_effective_at", "_row_hash"]
+    rest = [name for name in stored_schema(schema.name).names if name not in unique]
+    grouped = stamped.group_by(unique).agg(**{name: stamped[name].arbitrary() for name in rest})
+    return grouped.select(*stored_schema(schema.name).names)
+
+
+def _best(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """One row per key: the greatest (effective_at, row hash); of equal ones that of the smallest load id."""
+    time = rows._effective_at.asc() if schema.first_wins else rows._effective_at.desc()
+    order = [time, rows._row_hash.desc(), rows.load_id.asc()]
+    rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
+    return rows.mutate(_rank=rank).filter(lambda t: t._rank == 0).drop("_rank")
+
+
+def _beats(joined: ir.Table, schema: TableSchema) -> ir.BooleanValue:
+    newer = joined._effective_at < joined._old_at if schema.first_wins else joined._effective_at > joined._old_at
+    same = (joined._effective_at == joined._old_at) & (joined._row_hash > joined._old_hash)
+    return newer | same
+
+
+def _month(value: ir.TimestampValue) -> ir.StringValue:
+    return value.strftime("%Y-%m")
+
+
+def _month_of(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    return rows.select(_month=_month(rows[schema.month_of])).distinct()
+
+
