@@ -1,0 +1,82 @@
+"""The command line `crm`. Heavy imports happen inside the commands, so that `crm --help` answers at once.
+
+`--workspace DIR` and `--json` are taken anywhere on the line. Exit codes: 0 success, 2 bad input (one clear message), 1 failure.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+
+import typer
+
+from crm_core.cli import campaigns, data, people, runs, upkeep
+from crm_core.cli.output import fail, options
+from crm_core.errors import CrmError
+
+app = typer.Typer(
+    name="crm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Member marketing: from shop exports to segments, target lists with a kept control, and honest results.",
+    epilog="Every command takes --workspace DIR (default: CRM_WORKSPACE or the repository) and --json.",
+)
+data.register(app)
+runs.register(app)
+people.register(app)
+app.add_typer(campaigns.app, name="campaign")
+upkeep.register(app)
+
+
+@app.callback()
+def everywhere(
+    workspace: str = typer.Option("", "--workspace", help="folder that holds data/, reports/ and its own conf/"),
+    json: bool = typer.Option(False, "--json", help="one JSON object on stdout; messages go to stderr"),
+) -> None:
+    """Options of every command; `main` has taken them from the line already."""
+
+
+def main() -> None:
+    """Entry point of `crm`."""
+    code = run(sys.argv[1:])
+    # deltalake sometimes aborts while the interpreter is taken apart, after everything is safely committed
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Carries out one command line and returns the exit code."""
+    os.umask(0o077)
+    try:
+        rest = options.take(arguments)
+        result = app(args=rest, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except CrmError as error:
+        return fail(str(error), error.exit_code)
+    except ExceptionGroup as group:
+        return fail("\n".join(str(error) for error in group.exceptions), 2)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return fail("stopped; nothing unfinished was published", 130)
+    except Exception as error:  # noqa: BLE001  never a traceback at the command line
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    from click.exceptions import ClickException, UsageError
+
+    if isinstance(error, UsageError):
+        return fail(f"{error.format_message()}; see crm --help", 2)
+    if isinstance(error, ClickException):
+        return fail(error.format_message(), 2)
+    if os.environ.get("CRM_TRACEBACK") == "1":
+        raise error
+    if isinstance(error, OSError):
+        return fail(f"{error.strerror or type(error).__name__}: {error.filename or ''}", 1)
+    # the text of an unforeseen error may hold values of members, so only its kind is shown
+    return fail(f"unforeseen {type(error).__name__}; set CRM_TRACEBACK=1 to see where it arose", 1)

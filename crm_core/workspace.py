@@ -1,0 +1,230 @@
+"""`Workspace`: the facade that notebooks, flows and the command line open – settings, lake, vault, ledger and engine of one folder.
+
+The repository is itself a workspace. CRM_WORKSPACE (or `path`) puts data/ and reports/ elsewhere and lets that folder's
+conf/ replace the repository's file by file. CRM_SNAPSHOT and CRM_CONFIG pin a run's kernels to the state the run reads.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.types as ir
+
+from crm_core.config import Config
+from crm_core.errors import InputError, unknown
+from crm_core.store import Lake, Ledger, Tables, Vault, connect, table_hash
+from crm_core.store.ledger import Audience, ConfigText, Run, Snapshot
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = ("member_features", "member_segments", "member_tags")
+
+
+class Workspace:
+    """One workspace, read at one snapshot and as of one day. Made by `Workspace.open`."""
+
+    def __init__(self, root: Path, config: Config, as_of: date | None, snapshot_id: int | None) -> None:
+        self.root, self.config = root, config
+        self._wanted_date = as_of
+        self._wanted_snapshot = snapshot_id
+        self.memory_share = int(os.environ.get("CRM_MEMORY_SHARE", "1"))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        as_of: str | date = "",
+        *,
+        snapshot: int | None = None,
+        config: Config | None = None,
+    ) -> Workspace:
+        """The workspace in `path` (default: CRM_WORKSPACE, else the repository), as of the end of the local day `as_of`.
+
+        `as_of`: 'YYYY-MM-DD' or a date; empty: the last day that the data cover. `snapshot`: a published snapshot's number
+        (default: CRM_SNAPSHOT, else the newest). Raises InputError when the date is none or the folder is not there.
+        """
+        root = Path(path or os.environ.get("CRM_WORKSPACE") or REPOSITORY).expanduser().resolve()
+        if not root.is_dir():
+            raise InputError(f"workspace {root} is not a folder; make it first, or name another with --workspace")
+        pinned = os.environ.get("CRM_SNAPSHOT", "")
+        number = snapshot if snapshot is not None else (int(pinned) if pinned else None)
+        day = as_of if isinstance(as_of, date) else parse_date(as_of) if as_of else None
+        return cls(root, config or read_config(root), day, number)
+
+    # -- where things are ------------------------------------------------------------------------------------------------
+
+    @property
+    def data_dir(self) -> Path:
+        """Lake, vault, ledger, inbox and exports."""
+        return self.root / "data"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Where reports are published."""
+        return self.root / "reports"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Where exported target lists lie."""
+        return self.data_dir / "exports"
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Where files wait to be loaded: one folder per source."""
+        return self.data_dir / "inbox"
+
+    @property
+    def notebooks_dir(self) -> Path:
+        """Notebooks of this workspace, or the repository's."""
+        own = self.root / "notebooks"
+        return own if own.is_dir() else REPOSITORY / "notebooks"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Who did what, when, from which versions."""
+        url = self.config.project.ledger.url
+        return Ledger(url) if url else Ledger.in_folder(self.data_dir / "ledger")
+
+    @cached_property
+    def engine(self) -> Any:
+        """The ibis backend."""
+        return connect(self.config.project.engine, self.data_dir / "spill", self.memory_share)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The Delta tables."""
+        return Lake(self.data_dir / "lake", self.ledger, self.engine)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Contacts and account ids."""
+        return Vault(self.data_dir / "vault", self.ledger, self.engine)
+
+    # -- what is read ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot that this workspace reads; None while it is empty."""
+        return self.lake.snapshot(self._wanted_snapshot)
+
+    @property
+    def as_of(self) -> date:
+        """The local day at whose end everything is read. Raises InputError in a workspace without data."""
+        if self._wanted_date is not None:
+            return self._wanted_date
+        if self.snapshot is None or self.snapshot.covers_until is None:
+            raise InputError("this workspace holds no data yet; load some with `crm ingest SOURCE PATH`, or try `crm demo`")
+        covers: date = self.snapshot.covers_until
+        return covers
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The canonical tables, with nothing later than `as_of` in them."""
+        return Tables(self.lake, self.snapshot, self.as_of, self.config.project.zone)
+
+    @cached_property
+    def features(self) -> ir.Table:
+        """One row per member: stored for this date, else worked out now."""
+        return self._result("member_features")
+
+    @cached_property
+    def segments(self) -> ir.Table:
+        """member_id, scheme, segment: stored for this date, else worked out now."""
+        return self._result("member_segments")
+
+    @cached_property
+    def tags(self) -> ir.Table:
+        """One row per member, one column a tag: stored for this date, else worked out now."""
+        return self._result("member_tags")
+
+    def previous_date(self, name: str = "member_segments") -> date | None:
+        """The newest date before `as_of` for which the dated result `name` is stored."""
+        earlier = [day for day in self.tables.result_dates(name) if day < self.as_of]
+        return earlier[-1] if earlier else None
+
+    # -- what is made ------------------------------------------------------------------------------------------------------
+
+    def compute(self) -> dict[str, ir.Table]:
+        """Features, segments and tags of `as_of`, worked out from the canonical tables alone."""
+        from crm_core import measures, segments, tags
+
+        features = self.engine.create_table(
+            _temporary(self, "features"), measures.features(self.tables), temp=True, overwrite=True
+        )
+        return {
+            "member_features": features,
+            "member_segments": segments.assign(features, self.config.segments),
+            "member_tags": tags.compute(features, self.config.tags),
+        }
+
+    def refresh(self, actor: str = "crm") -> dict[str, str]:
+        """Works out and stores features, segments and tags of `as_of`, and moves on to the snapshot that holds them.
+
+        Returns the hash of each result. Doing it again for the same date and data changes nothing.
+        """
+        day = self.as_of
+        with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
+            self._read_newest()
+            hashes = {}
+            for name, rows in self.compute().items():
+                staged = writer.stage(rows)
+                hashes[name] = table_hash(staged)
+                writer.replace_date(name, day, staged)
+            self._thin_out(writer, day)
+            writer.audit("refresh", day.isoformat(), {"results": hashes})
+        self._read_newest()
+        return hashes
+
+    def pinned(self, snapshot_id: int, config_hash: str, as_of: date) -> Workspace:
+        """This workspace as a past run saw it: its snapshot, its settings, its date."""
+        kept: ConfigText | None = self.ledger.get(ConfigText, config_hash)
+        if kept is None:
+            raise unknown("settings hash", config_hash[:12], [], "the ledger")
+        return Workspace(self.root, Config(kept.texts), as_of, snapshot_id)
+
+    def _result(self, name: str) -> ir.Table:
+        if self.as_of in self.tables.result_dates(name):
+            return self.tables.result(name)
+        return self._computed[name]
+
+    @cached_property
+    def _computed(self) -> dict[str, ir.Table]:
+        return self.compute()
+
+    def _read_newest(self) -> None:
+        self._wanted_date, self._wanted_snapshot = self.as_of, None
+        for name in ("snapshot", "tables", "features", "segments", "tags", "_computed"):
+            self.__dict__.pop(name, None)
+
+    def _thin_out(self, writer: Any, day: date) -> None:
+        from sqlalchemy import select
+
+        with self.ledger.session() as session:
+            pinned = set(session.scalars(select(Run.as_of))) | set(session.scalars(select(Audience.as_of))) | {day}
+        for name in RESULTS:
+            stored = self.lake.dates(name)
+            old = stored[: -self.config.project.keep_dates]
+            writer.remove_dates(name, [date_ for date_ in old if date_ not in pinned])
+
+
+def read_config(root: Path) -> Config:
+    """The repository's settings with those of the workspace `root` over them."""
+    folders = [REPOSITORY / "conf"]
+    if (root / "conf").is_dir() and root != REPOSITORY:
+        folders.append(root / "conf")
+    return Config.read(folders)
+
+
+def parse_date(text: str) -> date:
+    """'YYYY-MM-DD' as a date. Raises InputError otherwise."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"'{text}' is not a date; write it as YYYY-MM-DD, e.g. 2026-10-31") from None
+
+
+def _temporary(workspace: Workspace, name: str) -> str:
+    return f"{name}_{workspace.as_of:%Y%m%d}"
