@@ -68,12 +68,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    from click.exceptions import ClickException, UsageError
+    from typer.exceptions import TyperException
 
-    if isinstance(error, UsageError):
-        return fail(f"{error.format_message()}; see crm --help", 2)
-    if isinstance(error, ClickException):
-        return fail(error.format_message(), 2)
+    if isinstance(error, TyperException):  # a wrong command, option or argument
+        return fail(f"{getattr(error, 'format_message', lambda: error)()}; see crm --help", 2)
     if os.environ.get("CRM_TRACEBACK") == "1":
         raise error
     if isinstance(error, OSError):

@@ -40,7 +40,7 @@ def simulate(
         summary = write(
             folder, members=members, seed=seed, days=days, exported_on=parse_date(exported_on) if exported_on else None
         )
-    rows = [{"file": name, "rows": count} for name, count in summary.files.items()]
+    rows = [{"file": name, "rows": count} for name, count in summary.rows.items()]
     say(asdict(summary), [*table(rows), f"written to {folder} in {summary.seconds:.1f} s"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -73,11 +74,9 @@ def rebuild(subject: str = typer.Argument(..., help="a run_id or an audience_id"
         say({"run_id": subject, "same": True, "results": hashes}, [*lines, f"run {subject}: the same"])
         return
     with working("making the list again"):
-        proof = campaigns.rebuild(
-            subject, workspace.lake, workspace.ledger, workspace.vault, workspace.config.project.zone
-        )
-    facts = proof if isinstance(proof, dict) else vars(proof)
-    say({"audience_id": subject, "same": True, **facts}, [f"audience {subject}: the same ({facts})"])
+        proof = campaigns.rebuild(subject, workspace.lake, workspace.ledger, workspace.vault)
+    facts = asdict(proof)
+    say({"same": True, **facts}, [f"{name}: {value}" for name, value in facts.items()] + [f"list {subject}: the same"])
 
 
 def audit() -> None:

@@ -1,0 +1,121 @@
+"""Commands about members and groups of them: member, segment, tag."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from crm_core.cli.output import open_workspace, say, table, working
+from crm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from crm_core.member import MemberCard
+    from crm_core.tags import Reason
+    from crm_core.workspace import Workspace
+
+AS_OF = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    for command in (member, segment, tag):
+        app.command()(command)
+
+
+def member(
+    member_id: str = typer.Argument("", help="pseudonymous member id"),
+    account: str = typer.Option("", "--account", help="SOURCE:ID instead of the member id"),
+    as_of: str = AS_OF,
+) -> None:
+    """One member whole: facts, segments and tags with their reasons, journey, campaigns and arms."""
+    from crm_core.member import member_card, member_of_account
+
+    if bool(member_id) == bool(account):
+        raise InputError("name one member: crm member MEMBER_ID, or crm member --account SOURCE:ID")
+    workspace = open_workspace(as_of)
+    with working("looking the member up"):
+        card = member_card(
+            workspace, member_id or member_of_account(workspace, account), workspace.config.project.language
+        )
+    say(asdict(card), _card_lines(card))
+
+
+def segment(
+    name: str = typer.Argument(..., help="scheme:segment, or the bare name"),
+    as_of: str = AS_OF,
+) -> None:
+    """Size, definition and movement of a segment since the last stored date."""
+    from crm_core.segments import describe, movement, resolve, thresholds
+
+    workspace = open_workspace(as_of)
+    settings = workspace.config.segments
+    scheme, chosen = resolve(name, settings)
+    with working("counting"):
+        limits = thresholds(workspace.features, settings)
+        shown = describe(f"{scheme}:{chosen}", settings, workspace.config.project.language, limits)
+        assigned = workspace.segments
+        size = _count(assigned.filter(assigned.scheme == scheme, assigned.segment == chosen))
+        moves = []
+        before = workspace.previous_date()
+        if before is not None:
+            moved = movement(
+                workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment"),
+                assigned.select("member_id", "scheme", "segment"),
+            )
+            touched = (moved.from_segment == chosen) | (moved.to_segment == chosen)
+            moves = moved.filter(moved.scheme == scheme, touched).to_pyarrow().to_pylist()
+    facts = {
+        "segment": shown.reference, "title": shown.title, "definition": shown.definition, "members": size,
+        "as_of": workspace.as_of.isoformat(), "previous": before.isoformat() if before else None, "movement": moves,
+    }  # fmt: skip
+    since = [f"movement since {before}:", *table(moves, ["from_segment", "to_segment", "members"])] if before else []
+    lines = [f"{shown.reference} {shown.title}: {size:,} members as of {workspace.as_of}", shown.definition, *since]
+    say(facts, lines)
+
+
+def tag(name: str, as_of: str = AS_OF) -> None:
+    """Coverage, definition and change of a tag since the last stored date."""
+    from crm_core.tags import describe
+
+    workspace = open_workspace(as_of)
+    shown = describe(name, workspace.config.tags, workspace.config.project.language)
+    with working("counting"):
+        now = _values(workspace, name, None)
+        before = workspace.previous_date("member_tags")
+        then = {row["value"]: row["members"] for row in _values(workspace, name, before)} if before else {}
+    rows = [{**row, "before": then.get(row["value"])} for row in now]
+    facts = {**asdict(shown), "as_of": workspace.as_of.isoformat(), "previous": before, "values": rows}
+    head = [f"{name} {shown.title} ({shown.kind}, owner {shown.owner})", shown.definition, f"as of {workspace.as_of}"]
+    say(facts, [*head, *table(rows[:20])])
+
+
+def _values(workspace: Workspace, name: str, day: Any) -> list[dict[str, Any]]:
+    tags = workspace.tables.result("member_tags", day) if day else workspace.tags
+    if name not in tags.columns:
+        return []
+    values = tags.select(value=tags[name].cast("string"))
+    counted = values.group_by("value").agg(members=values.count())
+    rows: list[dict[str, Any]] = counted.order_by([counted.members.desc(), counted.value]).to_pyarrow().to_pylist()
+    return rows
+
+
+def _count(rows: Any) -> int:
+    return int(rows.count().to_pyarrow().as_py())
+
+
+def _card_lines(card: MemberCard) -> list[str]:
+    facts = [f"  {name}: {value}" for name, value in card.features.items()]
+    segments = [f"  {reference} {title}: {definition}" for reference, title, definition in card.segments]
+    tags = [f"  {reason.tag} = {reason.value}: {_why(reason)}" for reason in card.tags if reason.value is not None]
+    journey = [f"  {row['at']:%Y-%m-%d %H:%M} {row['what']} {row['where'] or ''} {row['subject'] or ''}" for row in card.journey]
+    return [
+        f"member {card.member_id} as of {card.as_of}", "facts", *facts, "segments", *segments, "tags", *tags,
+        "journey, newest first (UTC)", *journey, "campaigns", *table(card.campaigns),
+    ]  # fmt: skip
+
+
+def _why(reason: Reason) -> str:
+    values = ", ".join(f"{name} {value}" for name, value in reason.features.items())
+    return f"{reason.fired or 'no condition holds'} ({values})"

@@ -1,0 +1,88 @@
+"""One member whole: facts, segments and tags with the reason for each, journey, campaigns and arms; never contact data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crm_core.errors import InputError
+from crm_core.segments import describe, thresholds
+from crm_core.tags import Reason, reasons
+from crm_core.workspace import Workspace
+
+JOURNEY_ROWS = 30
+
+
+@dataclass(frozen=True)
+class MemberCard:
+    """What the toolkit knows of one member as of a date. `segments`: (reference, title, definition with thresholds)."""
+
+    member_id: str
+    as_of: str
+    features: dict[str, Any]
+    segments: tuple[tuple[str, str, str], ...]
+    tags: tuple[Reason, ...]
+    journey: tuple[dict[str, Any], ...]
+    campaigns: tuple[dict[str, Any], ...]
+
+
+def member_card(workspace: Workspace, member_id: str, language: str = "zh") -> MemberCard:
+    """The card of one member. Raises InputError when nobody of that id exists on the workspace's date."""
+    features = workspace.features
+    rows = features.filter(features.member_id == member_id).to_pyarrow().to_pylist()
+    if not rows:
+        raise InputError(
+            f"member '{member_id}' is not among the members as of {workspace.as_of}; check the id, "
+            "or find it by its account: crm member --account SOURCE:ID"
+        )
+    known = {name: value for name, value in rows[0].items() if value is not None and name not in ("as_of", "member_id")}
+    return MemberCard(
+        member_id=member_id,
+        as_of=workspace.as_of.isoformat(),
+        features=known,
+        segments=_segments(workspace, member_id, language),
+        tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of)),
+        journey=_journey(workspace, member_id),
+        campaigns=_campaigns(workspace, member_id),
+    )
+
+
+def member_of_account(workspace: Workspace, account: str) -> str:
+    """The member_id of 'SOURCE:ID'. Raises UnknownName for the source, InputError when it is not written so."""
+    source, colon, account_id = account.partition(":")
+    if not colon or not account_id:
+        raise InputError("--account takes SOURCE:ID, the source's name and the account's own id")
+    settings = workspace.config.source(source)
+    return account_id if settings.ids == "plain" else workspace.vault.member_id(settings.accounts_of, account_id)
+
+
+def _segments(workspace: Workspace, member_id: str, language: str) -> tuple[tuple[str, str, str], ...]:
+    assigned = workspace.segments
+    rows = assigned.filter(assigned.member_id == member_id).select("scheme", "segment").order_by(["scheme", "segment"])
+    limits = thresholds(workspace.features, workspace.config.segments)
+    found = []
+    for row in rows.to_pyarrow().to_pylist():
+        shown = describe(f"{row['scheme']}:{row['segment']}", workspace.config.segments, language, limits)
+        found.append((shown.reference, shown.title, shown.definition))
+    return tuple(found)
+
+
+def _journey(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ...]:
+    events = workspace.tables.interactions
+    seen = events.filter(events.member_id == member_id).select(
+        at="occurred_at", what="event", where="channel", subject=events.order_id.coalesce(events.product_id)
+    )
+    orders = workspace.tables.orders
+    bought = orders.filter(orders.member_id == member_id).select(
+        at="ordered_at", what=orders.status, where="channel", subject="order_id"
+    )
+    both = bought.mutate(what="order " + bought.what).union(seen)
+    newest = both.order_by([both["at"].desc(), both["what"]]).limit(JOURNEY_ROWS)
+    return tuple(newest.to_pyarrow().to_pylist())
+
+
+def _campaigns(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ...]:
+    audiences = workspace.tables.audiences
+    rows = audiences.filter(audiences.member_id == member_id)
+    chosen = rows.select("audience_id", "campaign_id", "wave", "status", "arm", "stratum", "reason", "assigned_at")
+    return tuple(chosen.order_by("assigned_at").to_pyarrow().to_pylist())
