@@ -77,7 +77,7 @@ def demo(
     server = flow.start_server_early(str(workspace.root))
     listed = UNTIL - timedelta(days=LIST_DAYS_BEFORE)
     first, answers = workspace.data_dir / "sample" / "first_export", workspace.inbox_dir / SOURCE
-    world = {"members": members, "seed": seed, "days": days, "until": UNTIL}
+    world: dict[str, Any] = {"members": members, "seed": seed, "days": days, "until": UNTIL}
     try:
         with _step(done, tell, f"the shop's files as exported on {listed}"):
             _fresh(first)
@@ -147,7 +147,7 @@ def _load(workspace: Workspace, folder: Path, tell: Callable[[str], None]) -> No
 
 def _only_for_demo(workspace: Workspace, world: dict[str, int]) -> None:
     """A demo shares its workspace with nothing else, and with no other simulated world."""
-    others = sorted({load.source for load in ingest.loads(workspace.ledger) if load.state == "live"} - {SOURCE})
+    others = sorted({load.source for load, _ in ingest.loads(workspace.ledger) if load.state == "live"} - {SOURCE})
     if others:
         raise InputError(
             f"this workspace holds data of {', '.join(others)}; play the demo in another: crm --workspace FOLDER demo"

@@ -25,7 +25,7 @@ def plan(campaign: str = CAMPAIGN, as_of: str = AS_OF) -> None:
 
     workspace = open_workspace(as_of)
     with working("planning"):
-        found = _facts(campaigns.plan(workspace.tables, workspace.config, workspace.vault, campaign))
+        found = _facts(campaigns.plan(workspace.tables, workspace.config, workspace.lake, workspace.vault, campaign))
     say(found, [f"{name}: {_shown(value)}" for name, value in found.items()])
 
 
@@ -100,7 +100,7 @@ def evaluate(campaign: str = CAMPAIGN, as_of: str = AS_OF, wave: int = WAVE) -> 
     settings = workspace.config.campaign(campaign) if campaign in workspace.config.campaign_names() else None
     with working("evaluating"):
         found = campaigns.evaluate(workspace.tables, campaign, settings, wave=wave, ledger=workspace.ledger)
-    rows = found.table().to_dict("records")
+    rows = [dict(row) for row in found.table().to_dict("records")]
     facts = found.to_dict()
     window = facts["window"]
     over = " (preliminary: the window is not over)" if window["preliminary"] else ""

@@ -77,7 +77,7 @@ def loads() -> None:
             "duplicate": load.rows_duplicate,
             "rejected": load.rows_rejected,
         }
-        for load in listed(open_workspace().ledger)
+        for load, _ in listed(open_workspace().ledger)
     ]
     say({"loads": rows}, table(rows))
 

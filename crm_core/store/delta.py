@@ -1,13 +1,16 @@
 """One Delta table on disk: its files at a version, and writes that survive a power cut.
 
 deltalake never calls fsync (cutting the power after 30 acknowledged commits lost the whole table), so `make_durable`
-syncs the new Parquet files, the log entries and their folders before anything is published. A version's file list is read
-from the log and given to the engine, so no engine needs a Delta plug-in; paths are joined here because the library's own
-`file_uris` percent-encodes them, and DuckDB then finds nothing below a folder with blanks or Chinese in its name.
+syncs the new Parquet files, the log entries and their folders before anything is published. What was not published is
+taken back by deleting its log entries: that needs no space on a full disk and mends entries that a power cut left torn.
+A version's file list is read from the log and given to the engine, so no engine needs a Delta plug-in; paths are joined
+here because the library's own `file_uris` percent-encodes them, and DuckDB then finds nothing below a folder with blanks
+or Chinese in its name.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,12 +18,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
+from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from crm_core.errors import RunFailed
 
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+# Row groups are as large as those of the engine; a writer of many months at once holds one for each in memory.
+PARQUET = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # pinned versions must stay readable for years
 
 
 def open_table(folder: Path, version: int | None = None) -> DeltaTable | None:
@@ -41,7 +47,10 @@ def current_version(folder: Path) -> int | None:
 
 def files(folder: Path, version: int, partition: tuple[str, list[str]] | None = None) -> list[str]:
     """Parquet files of `version`, sorted; with `partition` only those whose partition column holds one of the values."""
-    table = open_table(folder, version)
+    try:
+        table = open_table(folder, version)
+    except DeltaError:
+        table = None
     if table is None:
         raise RunFailed(f"table {folder.name} has no version {version}; was data/lake changed by hand?")
     actions = pa.table(table.get_add_actions(flatten=True))
@@ -66,8 +75,13 @@ def partition_values(folder: Path, version: int, column: str) -> list[str]:
 def write(
     folder: Path, rows: Any, *, append: bool, partition_by: list[str] | None = None, predicate: str | None = None
 ) -> int:
-    """Commits `rows` (an Arrow reader) and returns the new version. Raises RunFailed when the disk will not take them."""
+    """Commits `rows` (an Arrow reader) and returns the new version.
+
+    Raises RunFailed when the disk will not take them; files that were begun are deleted then, so that a full disk is
+    as full as before.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before, known = _parquet(folder), (folder / "_delta_log").is_dir()
     try:
         write_deltalake(
             str(folder),
@@ -76,44 +90,96 @@ def write(
             partition_by=partition_by,
             predicate=predicate,
             schema_mode="merge" if append or predicate else "overwrite",
+            configuration=None if known else KEEP_LOG,
+            writer_properties=PARQUET,
             post_commithook_properties=HOOKS,
         )
-    except (DeltaError, OSError) as error:
-        raise RunFailed(f"table {folder.name} could not be written: {_reason(error)}; nothing was published") from None
+    except BaseException as error:
+        for path in _parquet(folder) - before:
+            path.unlink(missing_ok=True)
+        if isinstance(error, DeltaError | OSError):
+            raise RunFailed(f"table {folder.name} could not be written: {reason(error)}; nothing was published") from None
+        raise
     version = current_version(folder)
     assert version is not None
     return version
 
 
-def restore(folder: Path, version: int | None) -> int | None:
-    """Takes back what was committed after `version` (None: the whole table) and returns the version now current."""
+def copy(source: Path, target: Path) -> int:
+    """Makes a new table in `target` of the same files as the one in `source`, by hard links where the disk has them.
+
+    Nothing of a Delta table is ever changed in place, so the two go separate ways from then on. Returns the version.
+    """
+    try:
+        try:
+            shutil.copytree(source, target, copy_function=os.link)
+        except (shutil.Error, OSError):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+    except (shutil.Error, OSError) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise RunFailed(f"table {target.name} could not be written: {reason(error)}; nothing was published") from None
+    version = current_version(target)
+    assert version is not None
+    return version
+
+
+def take_back(folder: Path, version: int | None) -> None:
+    """Takes back what was committed after `version` (None: the whole table). Raises RunFailed when that one is missing."""
     if version is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return None
-    table = open_table(folder)
-    if table is None or table.version() == version:
-        return version
-    table.restore(version)
-    return current_version(folder)
+        return
+    log = folder / "_delta_log"
+    if not (log / f"{version:020}.json").exists():
+        raise RunFailed(f"table {folder.name} has no version {version}; was data/lake changed by hand?")
+    ahead = sorted((entry for entry in log.iterdir() if _number(entry) > version), reverse=True)
+    added = [folder / unquote(path) for entry in ahead if entry.suffix == ".json" for path in _added(entry)]
+    if ahead:
+        (log / "_last_checkpoint").unlink(missing_ok=True)  # a hint only; without it the log is listed
+    for entry in ahead:  # newest first: a kill in between leaves a log without holes
+        entry.unlink()
+    live = set(files(folder, version)) if added else set()
+    for path in added:
+        if str(path) not in live:
+            path.unlink(missing_ok=True)
 
 
 def make_durable(folder: Path, since: int | None) -> None:
     """fsync of everything committed after version `since`: Parquet files, log entries, and the folders that name them."""
     log = folder / "_delta_log"
     first = -1 if since is None else since
-    paths: set[Path] = set()
-    for entry in log.iterdir():
-        number = entry.name.split(".")[0]
-        if not number.isdigit() or int(number) > first:
-            paths.add(entry)
+    paths = {entry for entry in log.iterdir() if _number(entry) > first or _number(entry) < 0}
     table = open_table(folder)
     assert table is not None
     known = set(files(folder, since)) if since is not None else set()
     paths.update(Path(path) for path in files(folder, table.version()) if path not in known)
     for path in sorted(paths):
         _fsync(path)
-    for parent in sorted({path.parent for path in paths} | {log, folder, folder.parent}):
+    for parent in sorted({path.parent for path in paths} | {log, folder, folder.parent, folder.parent.parent}):
         _fsync(parent)
+
+
+def _parquet(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.parquet")) if folder.is_dir() else set()
+
+
+def _number(entry: Path) -> int:
+    """The version a log entry belongs to; -1 for what belongs to none."""
+    first = entry.name.split(".")[0]
+    return int(first) if first.isdigit() else -1
+
+
+def _added(entry: Path) -> list[str]:
+    """Paths of the files that a commit added; a torn entry names none (vacuum finds its files)."""
+    found: list[str] = []
+    for line in entry.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            action = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(action, dict) and isinstance(action.get("add"), dict):
+            found.append(str(action["add"]["path"]))
+    return found
 
 
 def _fsync(path: Path) -> None:
@@ -124,10 +190,13 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """Why a write failed, in a few words and without values of rows."""
     text = str(error)
     if "No space left" in text or "os error 28" in text:
         return "no space left on the disk"
     if "Permission denied" in text or "os error 13" in text:
-        return "permission denied"
-    return text.splitlines()[0][:300]
+        return "permission denied; check the owner of data/"
+    if "Out of Memory" in text or "failed to offload" in text or "could not allocate" in text:
+        return "the engine's memory or spill limit is too small; see engine: in conf/project.yml"
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if isinstance(error, DeltaError | OSError) else type(error).__name__

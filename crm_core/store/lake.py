@@ -85,6 +85,14 @@ class Lake:
             self._views[key] = self._read(name, delta.files(self.root / name, version))
         return self._views[key]
 
+    def read_files(self, name: str, paths: list[str]) -> ir.Table:
+        """Some Parquet files of `name` as a table."""
+        return self._read(name, paths)
+
+    def forget_views(self) -> None:
+        """Drops what was read before: after commits were taken back a version number may stand for other files."""
+        self._views.clear()
+
     def months(self, name: str, version: int, months: list[str]) -> ir.Table:
         """Only the files of the given UTC months ('2026-10') of a month-partitioned table."""
         return self._read(name, delta.files(self.root / name, version, ("_month", months)))
@@ -112,12 +120,16 @@ class Lake:
         try:
             writer = Writer(self, fence, purpose, actor)
             writer.roll_back()
-            yield writer
-            writer.publish()
-        except BaseException:
-            # what was committed but not published goes at once, so that the disk is as it was; a kill leaves it to the next
-            writer.roll_back()
-            raise
+            try:
+                yield writer
+                writer.publish()
+            except BaseException:
+                # what was committed but not published goes at once, so that the disk is as it was; a kill leaves it to
+                # the next writer
+                writer.abandon()
+                raise
+            finally:
+                writer.close()
         finally:
             lease.release(self.ledger, fence)
 
@@ -128,18 +140,23 @@ class Lake:
 
     def vacuum(self, keep_newest: int = 2) -> int:
         """Deletes files that no pinned snapshot and none of the newest ones need; returns how many."""
-        with self.write("vacuum"):
+        with self.write("vacuum") as writer:
             pinned = self._pinned(keep_newest)
             removed = 0
             for folder in self.folders():
                 table = delta.open_table(folder)
                 if table is not None:
                     keep = sorted({*pinned.get(folder.name, set()), table.version()})
-                    removed += len(
-                        table.vacuum(
-                            retention_hours=0, dry_run=False, enforce_retention_duration=False, keep_versions=keep
-                        )
+                    gone = table.vacuum(
+                        retention_hours=0,
+                        dry_run=False,
+                        enforce_retention_duration=False,
+                        full=True,
+                        keep_versions=keep,
+                        post_commithook_properties=delta.HOOKS,
                     )
+                    removed += len(gone)
+                    writer.note(folder.name)
             return removed
 
     def folders(self) -> list[Path]:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from crm_core.errors import RunFailed
 from crm_core.store.ledger import Lease, Ledger, now
 
+_HELD: set[tuple[str, int]] = set()  # by this process; a lease that could not be given back (full disk) is not among them
 NAME = "writer"
 LENGTH = timedelta(hours=1)
 WAIT_SECONDS = 600.0
@@ -35,11 +36,15 @@ def acquire(ledger: Ledger, purpose: str, wait_seconds: float = WAIT_SECONDS) ->
             if lease is None:
                 lease = Lease(name=NAME, owner="", purpose="", expires_at=now(), fence=0)
                 session.add(lease)
-            if not lease.owner or _is_over(lease):
+            free = not lease.owner or _is_over(lease, ledger)
+            if free:
                 lease.owner, lease.purpose, lease.expires_at = _me(), purpose, now() + LENGTH
                 lease.fence += 1
-                return lease.fence
-            holder = f"{lease.purpose} (process {lease.owner.split(':')[1]})"
+            fence = lease.fence
+            holder = "" if free else f"{lease.purpose} (process {lease.owner.split(':')[1]})"
+        if free:
+            _HELD.add(_key(ledger, fence))
+            return fence
         if time.monotonic() > deadline:
             raise RunFailed(f"the lake is being written by {holder}; try again when that has ended")
         time.sleep(0.1)
@@ -59,9 +64,17 @@ def check(session: Session, fence: int) -> Lease:
     return lease
 
 
+def is_ours(ledger: Ledger, fence: int) -> bool:
+    """Whether no other process has taken the lease since."""
+    with ledger.session() as session:
+        lease = session.get(Lease, NAME)
+        return lease is not None and lease.fence == fence
+
+
 def release(ledger: Ledger, fence: int) -> None:
-    """Gives the lease back, if it still is ours."""
-    with ledger.transaction() as session:
+    """Gives the lease back, if it still is ours. Where the ledger cannot be written, the next to ask sees that it is free."""
+    _HELD.discard(_key(ledger, fence))
+    with suppress(RunFailed), ledger.transaction() as session:
         lease = session.get(Lease, NAME)
         if lease is not None and lease.fence == fence:
             lease.owner = ""
@@ -72,8 +85,14 @@ def _me() -> str:
     return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
 
 
-def _is_over(lease: Lease) -> bool:
+def _key(ledger: Ledger, fence: int) -> tuple[str, int]:
+    return str(ledger.engine.url), fence
+
+
+def _is_over(lease: Lease, ledger: Ledger) -> bool:
     host, pid, started = lease.owner.split(":")
+    if lease.owner == _me():
+        return _key(ledger, lease.fence) not in _HELD
     if host == socket.gethostname():
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(pid))

@@ -3,23 +3,28 @@
 Every keyed table exists twice: `<table>_versions`, append-only, and `<table>`, the current one: for each key the greatest
 (effective_at, row hash) among the live loads. So rows in any order, split or repeated, give the same tables. The current
 table is rewritten by partition (UTC month) through the engine, not by MERGE: a MERGE inserts both of two rows with one
-key, and a corrected `ordered_at` that crosses a month inserts a second row; an anti-join does neither.
+key, and a corrected `ordered_at` that crosses a month inserts a second row; an anti-join does neither. What an upsert
+appends to the versions serves as its staging: it is read back from there, so rows are computed and hashed once, and a
+first load's current table is made of the same files, hard-linked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
+from ibis.util import gen_name
+from sqlalchemy.exc import SQLAlchemyError
 
 from crm_core.errors import CrmError, RunFailed
 from crm_core.schema import TABLES, TableSchema
 from crm_core.store import delta, lease
-from crm_core.store.hashing import row_hash
+from crm_core.store.hashing import SEPARATOR, row_hash
 from crm_core.store.lake import Lake, content_columns, stored_schema
 from crm_core.store.ledger import Snapshot, now
 
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from crm_core.store.ledger.models import Base
 
 BATCH_ROWS = 100_000
+HASH_LENGTH = 16  # 64 bits: it only has to tell the few states of one key apart
+PUBLISHED = ".published"  # says that this lake belongs to a ledger that has snapshots
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Writer:
         self._audit: list[tuple[str, str, dict[str, Any]]] = []
         self.covers_until: date | None = self._base.covers_until if self._base else None
         self.published: Snapshot | None = None
-        self._temporary = 0
+        self._staged: list[str] = []
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -62,10 +69,14 @@ class Writer:
         return self.lake._empty(name) if version is None else self.lake.at_version(name, version)
 
     def stage(self, table: ir.Table) -> ir.Table:
-        """`table` computed once into a temporary table of the engine (spilled to disk where it does not fit)."""
-        self._temporary += 1
-        name = f"staged_{self._fence}_{self._temporary}"
-        return self.lake.engine.create_table(name, table, temp=True, overwrite=True)
+        """`table` computed once into a temporary table of the engine (spilled to disk where it does not fit).
+
+        It lives until the writer closes.
+        """
+        name = gen_name("staged")
+        staged = self.lake.engine.create_table(name, table, temp=True)
+        self._staged.append(name)
+        return staged
 
     # -- plain writes ----------------------------------------------------------------------------------------------------
 
@@ -82,19 +93,14 @@ class Writer:
 
     def remove_dates(self, name: str, days: Sequence[date]) -> None:
         """Deletes the dated results of `days`."""
-        table = delta.open_table(self.lake.root / name)
-        if table is not None and days:
+        if days:
             listed = ", ".join(f"'{day.isoformat()}'" for day in days)
-            table.delete(f"_as_of IN ({listed})")
-            self._versions[name] = delta.current_version(self.lake.root / name) or 0
+            self._delete(name, f"_as_of IN ({listed})")
 
     def remove_load(self, name: str, load_id: str) -> None:
         """Deletes the rows of one load from an append-only table."""
-        if name in self._versions:
-            table = delta.open_table(self.lake.root / name)
-            assert table is not None
-            table.delete(f"load_id = '{load_id}'")
-            self._versions[name] = delta.current_version(self.lake.root / name) or 0
+        quoted = load_id.replace("'", "''")
+        self._delete(name, f"load_id = '{quoted}'")
 
     # -- keyed tables ------------------------------------------------------------------------------------------------------
 
@@ -103,10 +109,15 @@ class Writer:
 
         Rows with a null key must have been refused before. Raises RunFailed when the outcome would not add up.
         """
-        schema = TABLES[name]
-        rows = self.stage(_versioned(incoming, schema, load_id))
-        self._commit(f"{name}_versions", rows, append=True)
+        schema, versions = TABLES[name], f"{name}_versions"
+        known = self._files(versions)
+        stamped = _versioned(incoming, schema, load_id)
+        self._commit(versions, _with_month(stamped, schema), append=True, partition="_month" if schema.month_of else "")
+        rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
         winners, conflicts = self._winners(rows, schema)
+        if name not in self._versions and not known and winners is rows:
+            self._versions[name] = delta.copy(self.lake.root / versions, self.lake.root / name)
+            return UpsertCounts(_count(rows), 0, 0, 0)
         counts = self._renew_current(schema, winners)
         return UpsertCounts(*counts, len(conflicts), tuple(conflicts[:3]))
 
@@ -117,7 +128,7 @@ class Writer:
             return 0
         before = self.table(versions)
         keys = self.stage(before.filter(before.load_id == load_id).select(*schema.key).distinct())
-        count = int(keys.count().to_pyarrow().as_py())
+        count = _count(keys)
         if not count:
             return 0
         self.remove_load(versions, load_id)
@@ -127,9 +138,10 @@ class Writer:
         return count
 
     def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[str]]:
-        distinct = rows.select(*schema.key).distinct().count()
-        counted = rows.aggregate(rows=rows.count()).to_pyarrow()["rows"][0].as_py()
-        if counted == distinct.to_pyarrow().as_py():
+        # hashes of keys suffice: two keys that collide only cost the slower way below
+        hashed = rows.select(key=rows[schema.key[0]].hash() if len(schema.key) == 1 else _key_text(rows, schema).hash())
+        found = hashed.aggregate(rows=hashed.count(), keys=hashed.key.nunique()).to_pyarrow().to_pylist()[0]
+        if found["rows"] == found["keys"]:
             return rows, []
         twice = (
             rows.group_by(*schema.key, "_effective_at")
@@ -145,21 +157,21 @@ class Writer:
     def _renew_current(self, schema: TableSchema, winners: ir.Table) -> tuple[int, int, int]:
         if schema.name not in self._versions:
             self._commit_current(schema, winners, months=None)
-            return int(winners.count().to_pyarrow().as_py()), 0, 0
+            return _count(winners), 0, 0
         current = self.table(schema.name)
         known = current.select(*schema.key, _old_at=current._effective_at, _old_hash=current._row_hash)
-        joined = winners.left_join(known, list(schema.key))
-        joined = joined.drop(*[name for name in joined.columns if name.endswith("_right")])
+        joined = winners.select(*schema.key, "_effective_at", "_row_hash").left_join(known, list(schema.key))
         state = ibis.cases(
             (joined._old_hash.isnull(), "inserted"), (_beats(joined, schema), "updated"), else_="unchanged"
         )
-        judged = self.stage(joined.mutate(_state=state))
-        counted = judged.group_by("_state").agg(rows=judged.count()).to_pyarrow().to_pylist()
-        counts = {row["_state"]: row["rows"] for row in counted}
-        changed = judged.filter(judged._state != "unchanged").select(*winners.columns)
-        if counts.get("inserted") or counts.get("updated"):
-            self._replace_keys(schema, changed.select(*schema.key), changed)
-        return counts.get("inserted", 0), counts.get("updated", 0), counts.get("unchanged", 0)
+        changed = self.stage(joined.select(*schema.key, _state=state).filter(lambda t: t._state != "unchanged"))
+        counted = changed.group_by("_state").agg(rows=changed.count()).to_pyarrow().to_pylist()
+        counts = {row["_state"]: int(row["rows"]) for row in counted}
+        inserted, updated = counts.get("inserted", 0), counts.get("updated", 0)
+        if inserted or updated:
+            keys = changed.select(*schema.key)
+            self._replace_keys(schema, keys, winners.semi_join(keys, list(schema.key)))
+        return inserted, updated, _count(winners) - inserted - updated
 
     def _replace_keys(self, schema: TableSchema, keys: ir.Table, rows: ir.Table) -> None:
         """Rewrites the current table so that `keys` hold exactly `rows`; only the months concerned are touched."""
@@ -177,7 +189,7 @@ class Writer:
         if not schema.month_of:
             self._commit(schema.name, rows, append=False)
             return
-        rows = rows.mutate(_month=_month(rows[schema.month_of]))
+        rows = _with_month(rows, schema)
         predicate = None
         if months is not None:
             predicate = f"_month IN ({', '.join(repr(month) for month in months)})"
@@ -203,8 +215,8 @@ class Writer:
         for name in sorted(self._versions):
             table = delta.open_table(self.lake.root / name)
             if table is not None:
-                table.optimize.compact()
-                self._versions[name] = delta.current_version(self.lake.root / name) or 0
+                table.optimize.compact(writer_properties=delta.PARQUET, post_commithook_properties=delta.HOOKS)
+                self.note(name)
 
     def publish(self) -> None:
         """Syncs everything to disk, then makes it visible with one ledger transaction."""
@@ -229,15 +241,54 @@ class Writer:
             for action, subject, detail in self._audit:
                 ledger.audit(session, action, subject, detail, self.actor)
         self._base = self.published or self._base
+        if self._base is not None:
+            (self.lake.root / PUBLISHED).touch()
 
     def roll_back(self) -> None:
-        """Takes back every commit that no snapshot has published."""
+        """Takes back every commit that no snapshot has published. Raises RunFailed when the ledger is not this lake's."""
         newest = self.lake.snapshot()
+        marker = self.lake.root / PUBLISHED
+        if newest is None and marker.exists():
+            raise RunFailed(
+                f"{self.lake.root} holds published tables, but the ledger knows of none: it is not the ledger of this lake; "
+                "check ledger: in conf/project.yml, or bring data/ledger back"
+            )
         published = newest.versions if newest else {}
         for folder in self.lake.folders():
-            version = delta.restore(folder, published.get(folder.name))
-            if version is not None:
-                self._versions[folder.name] = version
+            delta.take_back(folder, published.get(folder.name))
+        self.lake.forget_views()
+
+    def abandon(self) -> None:
+        """Takes this writer's own commits back, unless another process has taken over or the disk does not let it."""
+        with suppress(CrmError, OSError, SQLAlchemyError):  # the next writer does it then
+            if lease.is_ours(self.lake.ledger, self._fence):
+                self.roll_back()
+
+    def close(self) -> None:
+        """Drops what was staged."""
+        for name in self._staged:
+            if self.lake.engine.name == "pyspark":
+                self.lake.engine.drop_view(name, force=True)
+            else:
+                self.lake.engine.drop_table(name, force=True)
+        self._staged.clear()
+
+    def note(self, name: str) -> None:
+        """Takes the newest version of `name` on disk into this writer's state, after work on the Delta table itself."""
+        version = delta.current_version(self.lake.root / name)
+        assert version is not None
+        self._versions[name] = version
+
+    def _files(self, name: str) -> set[str]:
+        version = self._versions.get(name)
+        return set() if version is None else set(delta.files(self.lake.root / name, version))
+
+    def _delete(self, name: str, predicate: str) -> None:
+        table = delta.open_table(self.lake.root / name) if name in self._versions else None
+        if table is not None:
+            lease.renew(self.lake.ledger, self._fence)
+            table.delete(predicate, writer_properties=delta.PARQUET, post_commithook_properties=delta.HOOKS)
+            self.note(name)
 
     def _commit(
         self, name: str, rows: ir.Table, *, append: bool, partition: str = "", predicate: str | None = None
@@ -256,7 +307,7 @@ class Writer:
         except CrmError:
             raise
         except Exception as error:  # noqa: BLE001  the engine's error arrives through the Arrow stream in many classes
-            raise RunFailed(f"table {name} could not be written: {type(error).__name__}; nothing was published") from error
+            raise RunFailed(f"table {name} could not be written: {delta.reason(error)}; nothing was published") from error
 
 
 def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
@@ -268,12 +319,9 @@ def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Tabl
     stamped = typed.mutate(
         load_id=ibis.literal(load_id),
         recorded_at=ibis.literal(now()).cast("timestamp(6)"),
-        _row_hash=row_hash(typed, columns),
+        _row_hash=row_hash(typed, columns)[:HASH_LENGTH],
     )
-    unique = [*schema.key, "_effective_at", "_row_hash"]
-    rest = [name for name in stored_schema(schema.name).names if name not in unique]
-    grouped = stamped.group_by(unique).agg(**{name: stamped[name].arbitrary() for name in rest})
-    return grouped.select(*stored_schema(schema.name).names)
+    return stamped.select(*stored_schema(schema.name).names)
 
 
 def _best(rows: ir.Table, schema: TableSchema) -> ir.Table:
@@ -292,6 +340,18 @@ def _beats(joined: ir.Table, schema: TableSchema) -> ir.BooleanValue:
 
 def _month(value: ir.TimestampValue) -> ir.StringValue:
     return value.strftime("%Y-%m")
+
+
+def _with_month(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    return rows.mutate(_month=_month(rows[schema.month_of])) if schema.month_of else rows
+
+
+def _key_text(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
+    return ibis.literal(SEPARATOR).join([rows[name].cast("string") for name in schema.key])
+
+
+def _count(rows: ir.Table) -> int:
+    return int(rows.count().to_pyarrow().as_py())
 
 
 def _month_of(rows: ir.Table, schema: TableSchema) -> ir.Table:

@@ -1,7 +1,8 @@
 """`Ledger`: the SQLAlchemy database that says what happened. SQLite (WAL) by default, PostgreSQL by URL.
 
-Every write begins with BEGIN IMMEDIATE on SQLite (four writers with the default BEGIN lost 111 of 160 appends) and is
-durable when it returns (`synchronous=FULL`). `secure_delete` keeps deleted text from lingering in the file.
+Every write begins with BEGIN IMMEDIATE on SQLite (four writers with the default BEGIN lost 111 of 160 appends) and with an
+advisory lock on PostgreSQL, so that the lease and the audit chain see one writer at a time on both; it is durable when it
+returns (`synchronous=FULL`). `secure_delete` keeps deleted text from lingering in the file.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, column, create_engine, event, inspect, select, table
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Engine, column, create_engine, event, func, inspect, select, table
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from crm_core.errors import RunFailed
+from crm_core.errors import InputError, RunFailed
 from crm_core.store.ledger.models import AuditEntry, ConfigText, Snapshot
 
 HEAD = "0001"
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 GENESIS = "0" * 64
 VERSION = table("alembic_version", column("version_num"))
+ADVISORY_LOCK = 0x63726D  # 'crm'
 
 
 def now() -> datetime:
@@ -33,9 +35,12 @@ def now() -> datetime:
 
 
 class Ledger:
-    """One ledger database, migrated to the newest form when it is opened."""
+    """One ledger database, migrated to the newest form when it is opened.
 
-    def __init__(self, url: str) -> None:
+    Raises InputError when `url` is none that SQLAlchemy knows, RunFailed when the database cannot be opened.
+    """
+
+    def __init__(self, url: str | URL) -> None:
         self.url = url
         self.engine = _engine(url)
         try:
@@ -54,7 +59,7 @@ class Ledger:
             raise RunFailed(
                 f"{folder} cannot be made: {error.strerror}; check permissions and space"
             ) from None
-        return cls(f"sqlite:///{folder / 'ledger.db'}")
+        return cls(URL.create("sqlite", database=str(folder / "ledger.db")))
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -90,6 +95,7 @@ class Ledger:
     def audit(self, session: Session, action: str, subject: str, detail: dict[str, Any], actor: str) -> None:
         """Appends a line to the audit trail inside the caller's transaction. `detail` holds ids and counts only."""
         session.flush()
+        detail = json.loads(json.dumps(detail, default=str))  # as it will be read back: keys are texts, dates too
         last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).first()
         previous = last.chain if last else GENESIS
         entry = AuditEntry(
@@ -117,7 +123,7 @@ class Ledger:
         with self.engine.connect() as connection:
             has_version = inspect(connection).has_table("alembic_version")
             current = (
-                connection.execute(text("select version_num from alembic_version")).scalar()
+                connection.execute(select(VERSION.c.version_num)).scalar()
                 if has_version
                 else None
             )
@@ -141,11 +147,20 @@ class Ledger:
                     raise RunFailed(f"the ledger could not be set up: {_reason(error)}") from None
 
 
-def _engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 60} if url.startswith("sqlite") else {})
+def _engine(url: str | URL) -> Engine:
+    try:
+        engine = create_engine(url, connect_args={"timeout": 60} if str(url).startswith("sqlite") else {})
+    except (ArgumentError, ImportError) as error:
+        # the URL itself may hold a password and is not shown
+        raise InputError(
+            f"the ledger's url is not one that SQLAlchemy takes ({type(error).__name__}); "
+            "write one like postgresql+psycopg://host/crm, or leave it empty for SQLite"
+        ) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
@@ -166,6 +181,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Any) -> None:
     write = connection.get_execution_options().get("crm_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _begin_postgres(connection: Any) -> None:
+    if connection.get_execution_options().get("crm_write", False):
+        connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
 
 
 def _chain(entry: AuditEntry) -> str:

@@ -1,0 +1,102 @@
+"""What the ledger knows of campaigns: frozen lists and hand-offs, found by the names that people use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from crm_core.errors import InputError, unknown
+from crm_core.store.ledger import Audience, Export
+
+if TYPE_CHECKING:
+    from crm_core.store import Ledger
+
+
+def audience_of(
+    ledger: Ledger, campaign: str, wave: int | None = None, as_of: date | None = None
+) -> Audience:
+    """The newest list of `campaign`, of one wave or date when given. Raises InputError when nothing was
+    frozen.
+    """
+    query = select(Audience).where(Audience.campaign == campaign)
+    if wave is not None:
+        query = query.where(Audience.wave == wave)
+    if as_of is not None:
+        query = query.where(Audience.as_of == as_of)
+    with ledger.session() as session:
+        found = session.scalars(query.order_by(Audience.as_of.desc(), Audience.wave.desc())).first()
+    if found is None:
+        asked = (f" wave {wave}" if wave is not None else "") + (f" as of {as_of}" if as_of else "")
+        raise InputError(
+            f"no list of campaign '{campaign}'{asked} was frozen; run: crm campaign freeze {campaign}"
+        )
+    return found
+
+
+def audience_named(ledger: Ledger, audience_id: str) -> Audience:
+    """The list `audience_id`. Raises UnknownName with the nearest one."""
+    with ledger.session() as session:
+        found = session.get(Audience, audience_id)
+        if found is None:
+            raise unknown(
+                "audience", audience_id, session.scalars(select(Audience.audience_id)).all(), "the ledger"
+            )
+        return found
+
+
+def exports_of(
+    ledger: Ledger, audience_id: str, platform: str = "", at: datetime | None = None
+) -> Sequence[Export]:
+    """Hand-offs of a list, newest first; of one platform or hand-off time when given."""
+    query = select(Export).where(Export.audience_id == audience_id)
+    if platform:
+        query = query.where(Export.platform == platform)
+    if at is not None:
+        query = query.where(Export.hand_off_at == at)
+    with ledger.session() as session:
+        return session.scalars(query.order_by(Export.created_at.desc())).all()
+
+
+def export_named(ledger: Ledger, export_id: str) -> Export:
+    """The hand-off `export_id`. Raises UnknownName with the nearest one."""
+    with ledger.session() as session:
+        found = session.get(Export, export_id)
+        if found is None:
+            raise unknown("export", export_id, session.scalars(select(Export.export_id)).all(), "the ledger")
+        return found
+
+
+def first_hand_off(ledger: Ledger, campaign: str, wave: int) -> datetime | None:
+    """When the first file of a wave was handed over (naive UTC), None when none was."""
+    query = (
+        select(Export.hand_off_at)
+        .join(Audience, Audience.audience_id == Export.audience_id)
+        .where(Audience.campaign == campaign, Audience.wave == wave)
+        .order_by(Export.hand_off_at)
+    )
+    with ledger.session() as session:
+        return session.scalars(query).first()
+
+
+def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
+    """What the messages of a wave cost per arm, from its hand-offs; of renewed ones only the last counts.
+    Empty when unpriced.
+    """
+    query = (
+        select(Export)
+        .join(Audience, Audience.audience_id == Export.audience_id)
+        .where(Audience.campaign == campaign, Audience.wave == wave)
+        .order_by(Export.created_at)
+    )
+    with ledger.session() as session:
+        last = {
+            (row.audience_id, row.platform, row.hand_off_at): row.counts for row in session.scalars(query)
+        }
+    total: dict[str, float] = {}
+    for counts in last.values():
+        for arm, cost in (counts.get("cost_by_arm") or {}).items():
+            total[arm] = total.get(arm, 0.0) + cost
+    return total

@@ -1,0 +1,253 @@
+"""`receipts`: what the platform reports back becomes events of the members concerned, and refusals become law
+at once.
+
+Rows are matched by the contact's HMAC against the members of the hand-off. An event's id follows from what it
+says, so the same file, or an overlapping one, brings nothing twice. A refusal revokes the consent and
+suppresses the contact itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crm_core.campaigns.funnel import count_by
+from crm_core.campaigns.receipts_file import file_hash, read_receipts
+from crm_core.campaigns.records import audience_named, export_named
+from crm_core.config import Config
+from crm_core.config.platforms import PlatformSettings
+from crm_core.errors import InputError, RunFailed
+from crm_core.schema import TABLES
+from crm_core.store import now
+from crm_core.store.ledger import Load, LoadFile
+
+if TYPE_CHECKING:
+    from crm_core.store import Lake, Ledger, Vault
+
+EVENT = ("event_id", "member_id", "occurred_at", "event", "channel", "campaign_id", "detail")
+KINDS = {"sms": "phone", "email": "email"}
+
+
+@dataclass(frozen=True)
+class Receipts:
+    """One receipts file: read = accepted + duplicate + rejected; events and refusals that were new."""
+
+    load_id: str
+    read: int
+    accepted: int
+    duplicate: int
+    rejected: dict[str, int]
+    events: dict[str, int]
+    refusals: int
+
+    def __post_init__(self) -> None:
+        if self.read != self.accepted + self.duplicate + sum(self.rejected.values()):
+            raise RunFailed(f"the receipts do not add up: {self}")
+
+
+def receipts(
+    path: Path,
+    export_id: str,
+    config: Config,
+    lake: Lake,
+    ledger: Ledger,
+    vault: Vault,
+    exports_dir: Path,
+    *,
+    actor: str = "crm",
+) -> Receipts:
+    """Takes a receipts file of the hand-off `export_id` into lake and vault.
+
+    A 'delivered' or 'failed' implies 'sent', which is added with the same time where it is not known. Raises
+    UnknownName for an export that was never made, InputError for a file that cannot be read.
+    """
+    row = export_named(ledger, export_id)
+    audience = audience_named(ledger, row.audience_id)
+    platform, zone = config.platform(row.platform), ZoneInfo(audience.detail["time_zone"])
+    table, rejected = read_receipts(path, platform.receipts, zone)
+    read = table.num_rows + sum(rejected.values())
+    snapshot = exports_dir / audience.campaign / export_id / "snapshot.parquet"
+    if not snapshot.is_file():
+        raise InputError(
+            f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export "
+            "it again"
+        )
+    members = ibis.memtable(pq.read_table(snapshot, columns=["member_id"]))
+    sha256 = file_hash(path)
+    load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}"
+    with lake.write(f"receipts of {export_id}", actor) as writer:
+        hits = writer.stage(
+            _hits(_matched(table, members, platform, lake, vault), export_id, writer.table("interactions"))
+        )
+        outcome = count_by(hits, "outcome")
+        strangers = table.num_rows - sum(outcome.values())
+        rejected |= {"not in this export": strangers} if strangers else {}
+        fresh = writer.stage(
+            _events(hits, export_id, audience.campaign, platform.channel, writer.table("interactions"))
+        )
+        refusals = _refuse(hits, KINDS[platform.channel], export_id, vault)
+        found = Receipts(
+            load_id,
+            read,
+            outcome.get("accepted", 0),
+            outcome.get("duplicate", 0),
+            rejected,
+            count_by(fresh, "event"),
+            refusals,
+        )
+        if found.events:
+            writer.upsert("interactions", fresh, load_id=load_id)
+            revoked = _revocations(fresh, export_id)
+            if _count(revoked):
+                writer.upsert("consents", revoked, load_id=load_id)
+            writer.record(*_records(found, row.platform, path, sha256))
+            writer.audit(
+                "receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals}
+            )
+    return found
+
+
+def _count(table: ir.Table) -> int:
+    return int(table.count().to_pyarrow().as_py())
+
+
+def _matched(
+    table: pa.Table, members: ir.Table, platform: PlatformSettings, lake: Lake, vault: Vault
+) -> ir.Table:
+    """The rows whose contact belongs to a member of the hand-off: row_number, member_id, contact_hash, event,
+    occurred_at.
+    """
+    kind = KINDS[platform.channel]
+    written = ibis.memtable(table)
+    full = written.mutate(contact=_in_full(written.contact, kind, platform))
+    hashed = vault.keyed(full, {"contact_hash": (kind, "contact")})
+    identities = lake.table("identities")
+    known = identities.filter(identities.id_kind == kind).semi_join(members, "member_id")
+    # a number that two of them have had belongs to whom it was seen with last
+    newest = known.mutate(
+        _place=ibis.row_number().over(
+            group_by="id_value_hash", order_by=[ibis.desc("first_seen_at"), "member_id"]
+        )
+    )
+    owners = newest.filter(newest._place == 0).select("member_id", contact_hash="id_value_hash")
+    return hashed.join(owners, "contact_hash").select(
+        "row_number", "member_id", "contact_hash", "event", "occurred_at"
+    )
+
+
+def _in_full(contact: ir.StringValue, kind: str, platform: PlatformSettings) -> ir.StringValue:
+    """The contact as the vault writes it (E.164), from the platform's form."""
+    if kind != "phone":
+        return contact.lower()
+    code = platform.countries[0] if platform.phone_format == "national" and platform.countries else ""
+    # platforms answer in their own form or in a longer one; a national number never starts with its calling
+    # code twice
+    forms = [(contact.startswith("+"), contact), (contact.startswith("00"), ibis.literal("+") + contact[2:])]
+    return ibis.cases(*forms, else_=ibis.literal(f"+{code}") + contact)
+
+
+def _hits(matched: ir.Table, export_id: str, interactions: ir.Table) -> ir.Table:
+    """`matched` with event_id and outcome: 'accepted', or 'duplicate' when the lake or an earlier row says
+    the same.
+    """
+    named = matched.mutate(event_id=_event_id(matched, export_id, matched.event))
+    placed = named.mutate(_place=ibis.row_number().over(group_by="event_id", order_by="row_number"))
+    known = interactions.select(_known="event_id")
+    joined = placed.left_join(known, placed.event_id == known._known)
+    again = joined._known.notnull() | (joined._place > 0)
+    outcome = again.ifelse(ibis.literal("duplicate"), ibis.literal("accepted"))
+    return joined.mutate(outcome=outcome).drop("_known", "_place")
+
+
+def _event_id(rows: ir.Table, export_id: str, event: Any) -> ir.StringValue:
+    # a message is sent, delivered or failed once for each member of a hand-off; replies may come several
+    # times
+    once = event.isin(["sent", "delivered", "failed"]) if isinstance(event, ir.Value) else ibis.literal(True)
+    when = once.ifelse(ibis.literal(""), rows.occurred_at.epoch_seconds().cast("string"))
+    parts = [
+        ibis.literal(export_id),
+        rows.member_id,
+        event if isinstance(event, ir.Value) else ibis.literal(event),
+        when,
+    ]
+    return ibis.literal("\x1f").join(parts).hexdigest("sha256")[:32]
+
+
+def _events(hits: ir.Table, export_id: str, campaign: str, channel: str, interactions: ir.Table) -> ir.Table:
+    """The new rows of `interactions`: what was accepted, and the 'sent' that delivered and failed imply."""
+    said = hits.filter(hits.outcome == "accepted").select("event_id", "member_id", "event", "occurred_at")
+    ended = said.filter(said.event.isin(["delivered", "failed"]))
+    implied = ended.group_by("member_id").aggregate(occurred_at=ended.occurred_at.min())
+    implied = implied.select(
+        "member_id", "occurred_at", event_id=_event_id(implied, export_id, "sent"), event=ibis.literal("sent")
+    )
+    implied = implied.anti_join(interactions, "event_id").anti_join(said, "event_id")
+    rows = said.union(implied.select(*said.columns))
+    empty = {
+        name: ibis.null(column.type)
+        for name, column in ((c.name, c) for c in TABLES["interactions"].columns)
+        if name not in (*EVENT, "load_id", "recorded_at")
+    }
+    return rows.mutate(
+        channel=ibis.literal(channel),
+        campaign_id=ibis.literal(campaign),
+        detail=ibis.literal(f"export {export_id}"),
+        _effective_at=rows.occurred_at,
+        **empty,
+    )
+
+
+def _refuse(hits: ir.Table, kind: str, export_id: str, vault: Vault) -> int:
+    """Suppresses the contacts that refused; before anything is published, so that a refusal is never lost."""
+    refusing = (
+        hits.filter(hits.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
+    )
+    hashes = refusing.to_pyarrow()["contact_hash"].to_pylist()
+    rows = [
+        {"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"}
+        for each in hashes
+    ]
+    return vault.suppress(rows)
+
+
+def _revocations(fresh: ir.Table, export_id: str) -> ir.Table:
+    """Rows of `consents`: the channel's consent of those who refused ends at that moment."""
+    refusing = fresh.filter(fresh.event == "unsubscribed")
+    rows = refusing.group_by("member_id", "channel").aggregate(changed_at=refusing.occurred_at.min())
+    return rows.mutate(
+        state=ibis.literal("revoked"),
+        basis=ibis.null("string"),
+        source=ibis.literal(f"reply to export {export_id}"),
+        text_version=ibis.null("string"),
+        expires_at=ibis.null("timestamp(6)"),
+        _effective_at=rows.changed_at,
+    )
+
+
+def _records(found: Receipts, platform: str, path: Path, sha256: str) -> tuple[Load, LoadFile]:
+    """The load in the ledger, so that `crm loads` lists it and `crm undo` can take it back."""
+    moment = now()
+    counts: dict[str, Any] = {
+        "load_id": found.load_id, "rows_read": found.read, "rows_accepted": found.accepted,
+        "rows_duplicate": found.duplicate, "rows_rejected": sum(found.rejected.values()),
+    }  # fmt: skip
+    load = Load(
+        source=f"receipts:{platform}", state="live", started_at=moment, finished_at=moment,
+        detail={"rejected": found.rejected, "events": found.events}, **counts,
+    )  # fmt: skip
+    file = LoadFile(
+        sha256=sha256,
+        name=path.name[:300],
+        feed="receipts",
+        size_bytes=path.stat().st_size,
+        detail={},
+        **counts,
+    )
+    return load, file

@@ -1,0 +1,239 @@
+"""conf/sources/NAME.yml: how the files of one source are read and what they become in the lake.
+
+A source has feeds (kinds of file). A feed says how to read (`reader`), which headings become which typed fields
+(`fields`), which rows are refused (`reject_when`), what the rows become (`tables`), whose contact data they carry
+(`contacts`) and which sums must agree (`balance`). Expressions are those of `crm_core.schema.expressions`; in `tables`
+also `account(field)` (the pseudonymous member id; the mapping goes to the vault), `number_within(field, …)` (1, 2, … by
+file order) and, where `per` groups rows, `total(x) earliest(x) latest(x) first(x) any_value(x) count()`. One example:
+
+    source: corner_shop
+    title: {en: Corner shop, zh: 街角小店}
+    time_zone: Asia/Shanghai          # of times without an offset; default: the project's
+    currency: CNY                     # default: the project's; fills every empty `currency` column
+    money_unit: yuan                  # or fen: money and price fields are divided by 100
+    ids: hmac                         # or plain: account ids are bare numbers and may stand in the lake as they are
+    namespace: corner_shop            # whose account ids they are; sources with one member base share it. default: source
+    backdate: false                   # true: a member's first known attributes hold for all earlier dates too
+    feeds:
+      orders:
+        match: ["订单*.csv", "订单*.csv.gz", "订单*.xlsx"]
+        reader: {encoding: auto, delimiter: auto, nulls: ["", "NULL", "-"]}
+        repeated_rows: duplicate      # or keep: identical rows are legitimate (lines of an invoice)
+        fields:
+          order_id:   {heading: 订单编号, aliases: [订单号], required: true, filled: true}
+          member_no:  {heading: 会员号, private: true}
+          mobile:     {heading: 联系手机}                  # private by itself: `contacts` names it
+          ordered_at: {heading: 下单时间, type: time, filled: true}
+          paid_at:    {heading: 付款时间, type: time}
+          amount:     {heading: 总金额, type: money, filled: true}
+          refunded:   {heading: 退款金额, type: money}
+          channel:    {heading: 渠道, values: {天猫: tmall, 门店: store}}     # any other word is a reject
+        reject_when:
+          - {rule: "amount < 0", reason: the amount of an order is negative}
+        tables:
+          orders:
+            effective_at: coalesce(paid_at, ordered_at)  # when this state came about; default: latest time of the row
+            columns:
+              order_id: order_id
+              member_id: account(member_no)
+              channel: channel
+              ordered_at: ordered_at
+              paid_at: paid_at
+              gross_amount: amount
+              discount_amount: 0
+              shipping_amount: 0
+              net_amount: amount
+          shop_refunds:                                   # any name; `table` says which table it fills
+            table: refunds
+            when: refunded > 0
+            columns:
+              refund_id: concat('R', order_id)
+              order_id: order_id
+              member_id: account(member_no)
+              refunded_at: paid_at
+              date_assumed: true
+              amount: refunded
+              kind: "'refund'"                            # a text literal is quoted twice: once for YAML
+        contacts:
+          - {account: member_no, seen_at: ordered_at, phone: mobile}
+        balance:
+          - {name: net amount, rows: amount, written: {orders: net_amount}}
+      lines:
+        match: ["订单明细*.csv"]
+        repeated_rows: keep
+        fields:
+          order_id:   {heading: 订单编号, required: true, filled: true}
+          ordered_at: {heading: 下单时间, type: time, filled: true}
+          sku:        {heading: 商家编码, filled: true}
+          quantity:   {heading: 数量, type: integer, filled: true}
+          unit_price: {heading: 单价, type: price, filled: true}
+        tables:
+          order_lines:
+            columns:
+              order_id: order_id
+              line_no: number_within(order_id)
+              ordered_at: ordered_at
+              product_id: sku
+              quantity: quantity
+              unit_price: unit_price
+              line_amount: round(quantity * unit_price, 2)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator, model_validator
+
+from crm_core.config.loader import Settings
+
+FieldType = Literal["text", "integer", "number", "money", "price", "time", "date", "flag"]
+Expression = str | int | float | bool
+
+
+class ReaderSettings(Settings):
+    """How the bytes of a file become rows of text."""
+
+    format: Literal["auto", "csv", "parquet", "xlsx"] = Field("auto", description="auto: by what the file holds")
+    encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "cp1252"] = Field(
+        "auto", description="auto: byte order mark, else UTF-8 if the whole file is, else GB18030"
+    )
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field("auto", description="auto: the one that finds most headings")
+    nulls: tuple[str, ...] = Field(("", "NULL"), description="cells that say nothing, compared after trimming blanks")
+    sheet: str = Field("", description="sheet of a workbook; empty: the first")
+    skip_lines: int = Field(0, ge=0, description="lines above the headings")
+
+
+class FieldSettings(Settings):
+    """One typed field of a row, read from one heading."""
+
+    heading: str = Field(min_length=1)
+    aliases: tuple[str, ...] = Field((), description="other spellings of the heading, tried in this order")
+    type: FieldType = Field(
+        "text", description="money: two decimals; price: six; number: floating point; time: an instant; flag: yes or no"
+    )
+    formats: tuple[str, ...] = Field(
+        (), description="strptime formats of a time or date; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601"
+    )
+    required: bool = Field(False, description="the heading must be in the file")
+    filled: bool = Field(False, description="every row must have a value; implies required")
+    values: dict[str, str | None] = Field({}, description="the shop's word → ours; any other word is a reject")
+    private: bool = Field(False, description="never shown: masked in rejects and errors")
+    future: bool = Field(False, description="a time that may lie ahead (an expiry, a due date)")
+
+    @model_validator(mode="after")
+    def _fits(self) -> FieldSettings:
+        if self.formats and self.type not in ("time", "date"):
+            raise ValueError(f"formats belong to type time or date, not {self.type}")
+        if self.values and self.type != "text":
+            raise ValueError(f"values belong to type text, not {self.type}")
+        return self
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Every spelling that is taken for this field, the preferred one first."""
+        return (self.heading, *self.aliases)
+
+
+class RowRule(Settings):
+    """Rows for which `rule` is true are refused for `reason`."""
+
+    rule: str
+    reason: str = Field(min_length=1)
+
+
+class TableSettings(Settings):
+    """What rows of a feed become in one table of the lake."""
+
+    table: str = Field("", description="canonical table; default: the name of this entry")
+    when: str = Field("", description="which rows; default: all")
+    per: tuple[str, ...] = Field((), description="grain: rows of one file that agree in these make one row")
+    effective_at: str = Field("", description="the source's own time of this state; default: latest time of the row")
+    columns: dict[str, Expression] = Field(min_length=1)
+
+
+class ContactSettings(Settings):
+    """Contact data in a row; goes to the vault only. Values are names of fields."""
+
+    account: str = Field(description="field with the account id; rows without one are passed over")
+    seen_at: str = Field(description="expression: when the source recorded the contact")
+    phone: str = ""
+    email: str = ""
+    name: str = ""
+    address: str = ""
+    union_id: str = ""
+    platform_account: str = ""
+    member_card: str = ""
+
+    def kinds(self) -> dict[str, str]:
+        """Kind of contact → field, for those that are given."""
+        named = self.model_dump(exclude={"account", "seen_at"})
+        return {kind: field for kind, field in named.items() if field}
+
+
+class BalanceSettings(Settings):
+    """A sum over accepted rows that must come back as the sum of what is written, to the cent."""
+
+    name: str
+    rows: str = Field(description="expression over the fields of one row")
+    written: dict[str, str] = Field(min_length=1, description="entry of `tables` → expression over its columns")
+
+
+class FeedSettings(Settings):
+    """One kind of file of a source."""
+
+    match: tuple[str, ...] = Field((), description="file name patterns, used where a folder is given")
+    reader: ReaderSettings = ReaderSettings()
+    repeated_rows: Literal["duplicate", "keep"] = Field(
+        "duplicate", description="identical rows of one file: known duplicates, or rows in their own right"
+    )
+    fields: dict[str, FieldSettings] = Field(min_length=1)
+    reject_when: tuple[RowRule, ...] = ()
+    tables: dict[str, TableSettings] = {}
+    contacts: tuple[ContactSettings, ...] = ()
+    balance: tuple[BalanceSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> FeedSettings:
+        for name in self.fields:
+            if not name.isidentifier() or name.startswith("_"):
+                raise ValueError(f"field name '{name}' must be letters, digits and _ and not begin with a digit or _")
+        for contact in self.contacts:
+            for name in (contact.account, *contact.kinds().values()):
+                if name not in self.fields:
+                    raise ValueError(f"contacts name the field '{name}', which `fields` lacks")
+        for entry in self.balance:
+            for name in entry.written:
+                if name not in self.tables:
+                    raise ValueError(f"balance '{entry.name}' names '{name}', which `tables` lacks")
+        return self
+
+
+class SourceSettings(Settings):
+    """One source of data: a shop, a till, a member system."""
+
+    source: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: dict[Literal["en", "zh"], str] = {}
+    time_zone: str = Field("", description="IANA zone of times without an offset; default: the project's")
+    currency: str = Field("", description="ISO 4217; default: the project's", pattern=r"^([A-Z]{3})?$")
+    money_unit: Literal["yuan", "fen"] = Field("yuan", description="fen: money and price fields are hundredths")
+    ids: Literal["hmac", "plain"] = "hmac"
+    namespace: str = Field("", description="whose account ids they are; default: the source")
+    country: str = Field("", description="region of phones without a country code; default: the project's")
+    backdate: bool = False
+    feeds: dict[str, FeedSettings] = Field(min_length=1)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            _ = ZoneInfo(value) if value else None
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"'{value}' is not an IANA time zone; write one like 'Asia/Shanghai'") from None
+        return value
+
+    @property
+    def accounts_of(self) -> str:
+        """The namespace that account ids of this source belong to."""
+        return self.namespace or self.source

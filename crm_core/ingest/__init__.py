@@ -1,0 +1,7 @@
+"""A source's files → canonical tables: read, map, clean, recognise repetitions, reconcile, refuse, take back."""
+
+from crm_core.ingest.history import UndoReport, loads, rejects, undo
+from crm_core.ingest.load import ingest
+from crm_core.ingest.report import FileReport, LoadReport
+
+__all__ = ["FileReport", "LoadReport", "UndoReport", "ingest", "loads", "rejects", "undo"]

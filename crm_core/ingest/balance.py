@@ -1,0 +1,66 @@
+"""The sums of a batch: money in its accepted rows beside money in the tables made of them, and its rejects in short."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.errors import InputError
+from crm_core.ingest.mapping import Mapped
+from crm_core.ingest.report import BalanceReport, RejectReport
+from crm_core.ingest.rows import Context, Staged
+from crm_core.schema.expressions import compile_expression
+
+EXAMPLES = 3
+
+
+def count(table: ir.Table) -> int:
+    """Rows of a table."""
+    return int(table.count().to_pyarrow().as_py())
+
+
+def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
+    """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
+    found: list[BalanceReport] = []
+    tables = {item.entry: item.rows for item in mapped}
+    for balance in staged.feed.balance:
+        where = f"{context.where}, balance '{balance.name}'"
+        rows = _sum(staged.accepted(), balance.rows, where)
+        written = sum((_sum(tables[name], text, where) for name, text in balance.written.items()), Decimal(0))
+        if rows != written:
+            raise InputError(
+                f"{staged.batch.label}: {balance.name} is {rows} in the accepted rows but {written} in "
+                f"{', '.join(balance.written)} (difference {rows - written}); the mapping in {context.where} loses or "
+                "doubles rows: check `when` and `per` of these tables. Nothing was loaded"
+            )
+        found.append(BalanceReport(staged.batch.feed, balance.name, rows, written))
+    return found
+
+
+def _sum(table: ir.Table, text: str, where: str) -> Decimal:
+    value: Any = compile_expression(text, table, where=where)
+    if value.type().is_floating():
+        raise InputError(f"{where}: '{text}' is a floating number; sums of money are of type money or price")
+    kind = value.type()
+    total = value.sum().cast(f"decimal(38, {kind.scale or 0})" if kind.is_decimal() else "decimal(38, 0)")
+    return Decimal(total.to_pyarrow().as_py() or 0)
+
+
+def reject_summary(rejects: ir.Table) -> list[RejectReport]:
+    """Rejects (file, row_number, field, reason) by file and field: how many, the first three rows, the first reason."""
+    group = ["file", "field"]
+    totals = rejects.group_by(group).agg(rows=rejects.count()).to_pyarrow().to_pylist()
+    place = ibis.row_number().over(group_by=group, order_by=rejects.row_number)
+    first = rejects.mutate(place=place).filter(lambda t: t.place < EXAMPLES)
+    examples = first.select(*group, "row_number", "reason").order_by("row_number").to_pyarrow().to_pylist()
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in examples:
+        found.setdefault((row["file"], row["field"]), []).append(row)
+    return [
+        RejectReport(file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows))
+        for total in sorted(totals, key=lambda row: (row["file"], -row["rows"], row["field"] or ""))
+        for (file, field), rows in [((total["file"], total["field"]), found[total["file"], total["field"]])]
+    ]

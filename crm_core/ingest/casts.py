@@ -1,0 +1,172 @@
+"""Text to typed values inside the engine, strictly: what cannot be read becomes null and, beside it, a sentence that says so.
+
+Nothing is repaired: `1.38E+10` is no number of money, 24:00 no time, 12.345 no amount of two decimals. Times without an
+offset are local to the source's zone; DuckDB's own cast from text to TIMESTAMP drops an offset silently, so texts that
+have one go through TIMESTAMP WITH TIME ZONE.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import reduce
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from crm_core.config.sources import FieldSettings
+from crm_core.store import utc_time
+
+BLANKS = " \t\r\n\u00a0\u3000\ufeff\u200b"
+TYPES = {
+    "text": "string",
+    "integer": "int64",
+    "number": "float64",
+    "money": "decimal(18, 2)",
+    "price": "decimal(18, 6)",
+    "time": "timestamp(6)",
+    "date": "date",
+    "flag": "boolean",
+}
+WANTED = {
+    "integer": "a whole number, such as 12",
+    "number": "a number, such as 12.5",
+    "money": "an amount, such as 1,234.50",
+    "price": "a price, such as 1.25",
+    "time": "a time, such as 2026-10-31 08:26:00",
+    "date": "a date, such as 2026-10-31",
+    "flag": "a yes or no",
+}
+YES, NO = ("1", "true", "yes", "y", "t", "是", "有", "√"), ("0", "false", "no", "n", "f", "否", "无", "×")
+_DAY = r"(?:1[89]|20|21)\d\d(?:-\d{1,2}-|/\d{1,2}/)\d{1,2}"
+_CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
+_OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)"
+_AMOUNT = r"^[-+]?[¥￥$£€]?[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.DECIMALS)?元?$"
+_PHONE_LIKE = r"\b(1[3-9]\d)\d{4}(\d{4})\b"
+_MAIL_LIKE = r"[^\s@,;]+@[^\s@,;]+"
+
+
+@ibis.udf.scalar.builtin(name="trim")
+def _trim(text: str, characters: str) -> str: ...  # type: ignore[empty-body]
+
+
+@ibis.udf.scalar.builtin(name="try_strptime")
+def _try_strptime(text: str, formats: dt.Array(dt.string)) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+
+
+@ibis.udf.scalar.builtin(name="timezone")
+def _wall_clock(zone: str, instant: dt.Timestamp(timezone="UTC")) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+
+
+def cell(value: ir.Value, nulls: tuple[str, ...]) -> Any:
+    """A cell as text without blanks around it; null where it is one of `nulls`."""
+    text: Any = _trim(value, BLANKS)
+    return text.isin(["", *nulls]).ifelse(ibis.null("string"), text)
+
+
+def local_time(text: Any, field: FieldSettings) -> Any:
+    """The wall-clock time that `text` states without an offset; null where it is none.
+
+    A step of its own, because the way to UTC asks for it once for each change of the clocks.
+    """
+    if field.formats:
+        return _try_strptime(text, ibis.array([ibis.literal(form) for form in field.formats]))
+    return _when(text, rf"^{_DAY}(?:[ T]{_CLOCK})?$", text.try_cast("timestamp(6)"))
+
+
+def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any = None) -> Any:
+    """`text` (trimmed, or null) as the type of `field`; null where it cannot be read or its word is not known.
+
+    `local` is what `local_time` gives for it, for fields of type time.
+    """
+    if field.values:
+        words = [(text == word, _word(meaning)) for word, meaning in field.values.items()]
+        return ibis.cases(*words, else_=ibis.null("string"))
+    reader: Any = {
+        "text": lambda: text,
+        "integer": lambda: _when(text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")),
+        "number": lambda: _when(text, r"^[-+]?\d+(?:\.\d+)?$", text.try_cast("float64")),
+        "money": lambda: _amount(text, 2, fen),
+        "price": lambda: _amount(text, 6, fen),
+        "time": lambda: _time(text, local, field.formats, zone),
+        "date": lambda: _date(text, field.formats),
+        "flag": lambda: ibis.cases((text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None),
+    }[field.type]
+    return reader()
+
+
+def _word(meaning: str | None) -> Any:
+    return ibis.null("string") if meaning is None else ibis.literal(meaning)
+
+
+def _when(text: Any, pattern: str, value: Any) -> Any:
+    return text.re_search(pattern).ifelse(value, ibis.null(value.type()))
+
+
+def _amount(text: Any, decimals: int, fen: bool) -> Any:
+    kind = dt.Decimal(18, decimals)
+    digits = text.re_replace(r"[¥￥$£€,元]", "")
+    if not fen:
+        pattern = _AMOUNT.replace("DECIMALS", rf"\d{{1,{decimals}}}0*")
+        return _when(text, pattern, digits.try_cast(kind))
+    # hundredths: whole numbers for money, up to four decimals for a price; dividing is moving the point
+    pattern = _AMOUNT.replace("DECIMALS", "0+" if decimals == 2 else r"\d{1,4}0*")
+    hundredth = ibis.literal(Decimal("0.01"), type=kind)
+    return _when(text, pattern, (digits.try_cast(kind) * hundredth).cast(kind))
+
+
+def _time(text: Any, local: Any, formats: tuple[str, ...], zone: ZoneInfo) -> Any:
+    if formats:
+        return utc_time(local, zone)
+    stamped = text.re_replace(r" ([-+Z])", r"\1")
+    fixed = _when(text, rf"^{_DAY}[ T]{_CLOCK} ?{_OFFSET}$", stamped.try_cast(dt.Timestamp(timezone="UTC")))
+    return ibis.coalesce(utc_time(local, zone), _wall_clock("UTC", fixed)).cast("timestamp(6)")
+
+
+def _date(text: Any, formats: tuple[str, ...]) -> Any:
+    if formats:
+        return _try_strptime(text, ibis.array([ibis.literal(form) for form in formats])).date()
+    day = text.re_replace(r"[ T]00:00(?::00(?:\.0+)?)?$", "")
+    return _when(day, rf"^{_DAY}$", day.try_cast("date"))
+
+
+def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: bool, now: Any) -> Any:
+    """What is wrong with a cell as a sentence, null where nothing is: unreadable, unknown word, empty, later than `now`."""
+    checks: list[tuple[Any, Any]] = []
+    if field.values:
+        known = ", ".join(list(field.values)[:30])
+        checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known; known: {known}"))
+    elif field.type != "text":
+        checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.type]}"))
+    if field.type in ("time", "date") and not field.future:
+        checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
+    sentence: Any = ibis.null("string")
+    if checks:
+        # the value is looked at only where something is wrong with it: masking costs more than all the checks
+        fault = ibis.cases(*checks, else_=ibis.null("string"))
+        shown = ibis.literal(f"{heading}: '") + (masked(text) if hidden else shortened(text)) + fault
+        sentence = fault.notnull().ifelse(shown, sentence)
+    if field.filled:
+        sentence = text.isnull().ifelse(f"{heading}: is empty", sentence)
+    return sentence
+
+
+def shortened(text: Any) -> Any:
+    """At most 60 characters of a value, with anything in it that looks like a phone number or an address masked."""
+    veiled = text.re_replace(_PHONE_LIKE, r"\1****\2").re_replace(_MAIL_LIKE, "***@***")
+    return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")
+
+
+def masked(text: Any) -> Any:
+    """A private value as it may be shown: 138****8000 for long ones, the first character for short ones."""
+    long = text.re_replace(r"(?s)^(.{3}).{4,}(.{4})$", r"\1****\2")
+    return (long != text).ifelse(long, text.re_replace(r"(?s)^(.).*$", r"\1***"))
+
+
+def joined(sentences: list[Any]) -> Any:
+    """The sentences that are not null, with '; ' between them; null where there are none."""
+    parts = [(sentence + "; ").fill_null("") for sentence in sentences]
+    whole: Any = reduce(lambda left, right: left + right, parts, ibis.literal(""))
+    return whole.re_replace("; $", "").nullif("")

@@ -1,0 +1,71 @@
+"""What a file is, judged by its bytes: CSV, gzip, Parquet, XLSX, or something that cannot be loaded and is named so."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from crm_core.errors import InputError
+
+SUFFIXES = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
+MAX_RATIO, MAX_UNPACKED = 200, 2 * 2**30
+"""An XLSX that unpacks to more than this is refused: 0.9 MB have been seen to open to 1.35 GB."""
+
+_FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls); save it as .xlsx or CSV",
+    b"%PDF": "a PDF; export CSV or XLSX instead",
+    b"7z\xbc\xaf": "a 7-Zip archive; unpack it first",
+    b"Rar!": "a RAR archive; unpack it first",
+    b"SQLi": "an SQLite database; export CSV instead",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+}
+
+
+def detect(path: Path, wanted: str = "auto") -> str:
+    """'csv', 'csv.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not the `wanted` format."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(8)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}; check its permissions") from None
+    if not head:
+        raise InputError(f"{path.name} is empty (0 bytes); export it again")
+    found = _by_magic(path, head)
+    expected = SUFFIXES.get(path.suffix.lower()) if wanted == "auto" else wanted
+    if found.startswith("csv") and expected in ("parquet", "xlsx"):
+        raise InputError(
+            f"{path.name} should be {expected} but does not begin like one; it is damaged or wrongly named: export it again"
+        )
+    if wanted not in ("auto", found.split(".")[0]):
+        raise InputError(f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them")
+    return found
+
+
+def _by_magic(path: Path, head: bytes) -> str:
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            raise InputError(f"{path.name} is {name}")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"PK\x03\x04"):
+        _check_workbook(path)
+        return "xlsx"
+    return "csv.gz" if head.startswith(b"\x1f\x8b") else "csv"
+
+
+def _check_workbook(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        raise InputError(f"{path.name} is a damaged or cut-off XLSX (its archive has no end); export it again") from None
+    if not any(part.filename.startswith("xl/") for part in parts):
+        raise InputError(f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside")
+    unpacked = sum(part.file_size for part in parts)
+    packed = max(path.stat().st_size, 1)
+    if unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * packed + 2**20:
+        raise InputError(
+            f"{path.name} would unpack from {packed / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB, which looks like a trap; "
+            "save the sheet as CSV if it is really that large"
+        )

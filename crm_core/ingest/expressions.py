@@ -1,0 +1,164 @@
+"""What a source's expressions can call beyond the common language, and which fields they touch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+
+from crm_core.config.sources import FeedSettings, SourceSettings
+from crm_core.errors import InputError
+from crm_core.ingest.reader import file_of
+
+REVEAL_NOTHING = {"account", "year", "month", "part", "is_null", "not_null", "number_within", "count"}
+"""Functions whose result may go to the lake though a private field goes in."""
+
+
+def member_column(field: str, namespace: str) -> str:
+    """The column that holds the pseudonymous id of account field `field`."""
+    return f"_member_{field}__{namespace}"
+
+
+def accounts_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, str]]:
+    """(field, namespace) of every account that the feed's tables and contacts speak of."""
+    found = {(contact.account, settings.accounts_of) for contact in feed.contacts}
+    for call in (node for text in _texts(feed) for node in ast.walk(_tree(text))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "account" and call.args:
+            if not isinstance(call.args[0], ast.Name):
+                raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")
+            space = call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
+            found.add((call.args[0].id, str(space) or settings.accounts_of))
+    return found
+
+
+def private_fields(settings: SourceSettings, feed: FeedSettings) -> set[str]:
+    """Fields whose values are never shown: marked so, or contact data, or account ids that are not plain."""
+    fields = {name for name, field in feed.fields.items() if field.private}
+    fields.update(name for contact in feed.contacts for name in contact.kinds().values())
+    if settings.ids != "plain":
+        fields.update(name for name, _ in accounts_of(settings, feed))
+    return fields
+
+
+def revealed(text: str, private: set[str]) -> set[str]:
+    """Private fields whose value `text` would carry over as it is."""
+    return {name for name in _open_names(_tree(text)) if name in private}
+
+
+def row_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Callable[..., Any]]:
+    """The functions of expressions over single rows."""
+
+    def account(field: Any, namespace: str = "") -> Any:
+        return rows[member_column(field.op().name, namespace or settings.accounts_of)]
+
+    def number_within(*fields: Any) -> Any:
+        return ibis.row_number().over(group_by=[file_of(rows._row), *fields], order_by=rows._row) + 1
+
+    return {"account": account, "number_within": number_within, "year": _year, "month": _month, "part": _part}
+
+
+def group_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Callable[..., Any]]:
+    """The functions of expressions over rows that `per` makes one: each looks at all rows of the group."""
+
+    def account(field: Any, namespace: str = "") -> Any:
+        return rows[member_column(field.op().name, namespace or settings.accounts_of)].min()
+
+    return {
+        "account": account,
+        "total": lambda value: _total(value),
+        "earliest": lambda value: value.min(),
+        "latest": lambda value: value.max(),
+        # the engine's own any_value depends on the order of its threads
+        "any_value": lambda value: value.min(),
+        "first": lambda value: value.argmin(rows._row),
+        "count": lambda: rows.count(),
+        "year": _year,
+        "month": _month,
+        "part": _part,
+    }
+
+
+def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where: str) -> ir.Table:
+    """One row per distinct `keys`, with `values`: expressions over reductions of `rows` and the keys themselves.
+
+    Each reduction becomes a column of one aggregation, and the expressions are then rewritten over those columns.
+    InputError names a column that stands outside a reduction and is no key.
+    """
+    reductions = {
+        node: f"_part_{place}"
+        for place, node in enumerate(dict.fromkeys(node for value in values.values() for node in _reductions(value)))
+    }
+    parts = rows.group_by(**keys).agg(
+        **{name: node.to_expr() for node, name in reductions.items()}, _rows=rows.count()
+    )
+    swap = {node: parts[name].op() for node, name in reductions.items()}
+    swap.update({value.op(): parts[name].op() for name, value in keys.items()})
+    result = {name: value.op().replace(swap).to_expr() for name, value in values.items()}
+    for name, value in result.items():
+        for left in value.op().find(ops.Field, filter=ops.Value):
+            if left.rel == rows.op():
+                raise InputError(
+                    f"{where}, {name}: '{left.name}' differs within a group; say which value is meant with total(), "
+                    "earliest(), latest(), first() or any_value(), or add it to `per`"
+                )
+    return parts.select(*keys, **result)
+
+
+def _reductions(value: Any) -> list[Any]:
+    return list(value.op().find(ops.Reduction, filter=ops.Value))
+
+
+def _total(value: Any) -> Any:
+    kind = value.type()
+    return value.sum().cast(f"decimal(38, {kind.scale})") if kind.is_decimal() else value.sum()
+
+
+def _year(value: Any) -> Any:
+    return _day(value).year().cast("int64")
+
+
+def _month(value: Any) -> Any:
+    return _day(value).month().cast("int64")
+
+
+def _day(value: Any) -> Any:
+    if not value.type().is_date():
+        raise InputError("year() and month() take a field of type date")
+    return value
+
+
+def _part(text: Any, separator: str, number: int) -> Any:
+    return text.split(separator)[number - 1].strip().nullif("")
+
+
+def _texts(feed: FeedSettings) -> Iterator[str]:
+    for table in feed.tables.values():
+        yield from (str(text) for text in table.columns.values())
+        yield from table.per
+        yield from (text for text in (table.when, table.effective_at) if text)
+
+
+def _tree(text: str) -> ast.AST:
+    try:
+        return ast.parse(f"({text.strip()}\n)", mode="eval")
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])  # compiling it names what is wrong
+
+
+def _open_names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in REVEAL_NOTHING:
+        return
+    if isinstance(node, ast.Name):
+        yield node.id
+    if isinstance(node, ast.IfExp):  # what is only asked about is not carried over
+        yield from _open_names(node.body)
+        yield from _open_names(node.orelse)
+        return
+    if isinstance(node, ast.Compare):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _open_names(child)

@@ -1,0 +1,84 @@
+"""Headings of a file matched to the fields of a feed: after NFKC and trimming, the preferred spelling first."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crm_core.config.sources import FeedSettings, SourceSettings
+from crm_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Headings:
+    """Where each field stands in the file (`positions`, from 0), which optional ones it lacks, what nobody asked for."""
+
+    positions: dict[str, int]
+    shown: dict[str, str]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def plain(heading: str) -> str:
+    """A heading as it is compared: NFKC (full-width letters, brackets and digits are one with narrow ones), trimmed."""
+    return " ".join(unicodedata.normalize("NFKC", heading.replace("\ufeff", "")).split())
+
+
+def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
+    """The fields of `feed` among `headings`; `problems` says which required ones are missing or stand there twice."""
+    places: dict[str, list[int]] = {}
+    for position, heading in enumerate(headings):
+        places.setdefault(plain(heading), []).append(position)
+    places.pop("", None)
+    positions: dict[str, int] = {}
+    missing: list[str] = []
+    problems: list[str] = []
+    for name, field in feed.fields.items():
+        known = next((spelling for spelling in map(plain, field.headings) if spelling in places), None)
+        if known is None:
+            missing.append(field.heading)
+            if field.required or field.filled:
+                problems.append(_missing(field.headings, places))
+        elif len(places[known]) > 1:
+            columns = " and ".join(str(place + 1) for place in places[known])
+            problems.append(f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one")
+        else:
+            positions[name] = places[known][0]
+    used = set(positions.values())
+    unknown = tuple(heading.strip() for place, heading in enumerate(headings) if place not in used and heading.strip())
+    shown = {name: headings[place].strip() for name, place in positions.items()}
+    return Headings(positions, shown, tuple(missing), unknown, tuple(dict.fromkeys(problems)))
+
+
+def _missing(spellings: Sequence[str], places: dict[str, list[int]]) -> str:
+    near = difflib.get_close_matches(plain(spellings[0]), list(places), n=1, cutoff=0.5)
+    hint = f", the nearest found is '{near[0]}'" if near else ""
+    also = f" (or {', '.join(spellings[1:])})" if len(spellings) > 1 else ""
+    return f"heading '{spellings[0]}'{also} is missing{hint}"
+
+
+def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[str], file: str) -> tuple[str, Headings]:
+    """The feed of a file: the one of `feeds` (all, where that is empty) whose required headings are there, with most fields.
+
+    InputError names what is missing for the feed that comes nearest, and the headings found.
+    """
+    matched = {name: match(settings.feeds[name], headings) for name in feeds or settings.feeds}
+    ranked = sorted(matched.items(), key=lambda item: (len(item[1].problems), -len(item[1].positions)))
+    name, best = ranked[0]
+    if best.problems or not best.positions:
+        listed = ", ".join(heading.strip() for heading in headings[:40]) or "none"
+        trouble = "; ".join(best.problems) or f"none of its headings belongs to feed '{name}'"
+        raise InputError(
+            f"{file} does not fit feed '{name}' of source '{settings.source}': {trouble}. Headings found: {listed}. "
+            f"Mend the file, or add the spelling as an alias in conf/sources/{settings.source}.yml"
+        )
+    rivals = [other for other, fit in ranked[1:] if not fit.problems and len(fit.positions) == len(best.positions)]
+    if rivals:
+        raise InputError(
+            f"{file} fits several feeds of source '{settings.source}': {', '.join(sorted([name, *rivals]))}; "
+            "give it a name that only one feed's `match` takes"
+        )
+    return name, best

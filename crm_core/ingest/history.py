@@ -1,0 +1,86 @@
+"""What was loaded, taking a load back exactly, and what a load refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import ibis.expr.types as ir
+from sqlalchemy import select
+
+from crm_core.errors import InputError, unknown
+from crm_core.schema import TABLES
+from crm_core.store import Lake, Ledger, Vault, now
+from crm_core.store.ledger import Load, LoadFile
+
+
+@dataclass(frozen=True)
+class UndoReport:
+    """A load taken back: how many keys of each table were worked out anew from the loads that remain."""
+
+    load_id: str
+    source: str
+    snapshot: int | None
+    tables: dict[str, int]
+
+
+def loads(ledger: Ledger) -> list[tuple[Load, list[LoadFile]]]:
+    """Every load with its files, newest first; those taken back have the state 'undone'."""
+    with ledger.session() as session:
+        found = session.scalars(select(Load).order_by(Load.started_at.desc(), Load.load_id.desc())).all()
+        files = session.scalars(select(LoadFile).order_by(LoadFile.id)).all()
+    return [(load, [file for file in files if file.load_id == load.load_id]) for load in found]
+
+
+def load(ledger: Ledger, load_id: str) -> Load:
+    """One load. UnknownName with the nearest id when there is none of that id."""
+    with ledger.session() as session:
+        found = session.get(Load, load_id)
+        known = session.scalars(select(Load.load_id)).all() if found is None else []
+    if found is None:
+        raise unknown("load", load_id, known, "the ledger")
+    return found
+
+
+def undo(lake: Lake, vault: Vault, load_id: str, *, actor: str = "crm") -> UndoReport:
+    """Takes a load back: its versions go, its keys are worked out anew from the other live loads, its contacts go.
+
+    The tables then are what they would be had it never been loaded; its files can be loaded again. UnknownName when there
+    is no such load, InputError when it was taken back before.
+    """
+    _live(lake.ledger, load_id)
+    with lake.write(f"undo {load_id}", actor) as writer:
+        record = _live(lake.ledger, load_id)
+        touched = {name: writer.forget(name, load_id) for name in TABLES}
+        writer.remove_load("rejects", load_id)
+        record.state, record.undone_at = "undone", now()
+        writer.covers_until = _covers_until(lake.ledger, without=load_id)
+        writer.record(record)
+        changed = {name: keys for name, keys in touched.items() if keys}
+        writer.audit("undo", load_id, {"source": record.source, **changed})
+    vault.forget_load(load_id)
+    return UndoReport(load_id, record.source, writer.published.id if writer.published else None, changed)
+
+
+def rejects(lake: Lake, load_id: str) -> ir.Table:
+    """The rejects of one load: load_id, file, row_number, field, reason, row; in order of file and row."""
+    load(lake.ledger, load_id)
+    table = lake.table("rejects")
+    return table.filter(table.load_id == load_id).order_by("file", "row_number")
+
+
+def _live(ledger: Ledger, load_id: str) -> Load:
+    found = load(ledger, load_id)
+    if found.state != "live":
+        raise InputError(f"load {load_id} was taken back on {found.undone_at:%Y-%m-%d %H:%M} UTC; nothing is left to undo")
+    return found
+
+
+def _covers_until(ledger: Ledger, without: str) -> date | None:
+    with ledger.session() as session:
+        details: list[dict[str, Any]] = list(
+            session.scalars(select(Load.detail).where(Load.state == "live", Load.load_id != without))
+        )
+    days = [date.fromisoformat(detail["covers_until"]) for detail in details if detail.get("covers_until")]
+    return max(days, default=None)

@@ -1,0 +1,236 @@
+"""Accepted rows of a file made into rows of the canonical tables, and checked there against the schema's rules.
+
+A group (`per`) is a group of one file: the same lines exported twice make the same rows, which the store then recognises,
+instead of adding up. A row that breaks a rule of its table takes all file rows that it came from with it, out of every
+other table too, so that a file row is either wholly accepted or wholly rejected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.config.sources import TableSettings
+from crm_core.errors import InputError, RunFailed, unknown
+from crm_core.ingest.casts import TYPES
+from crm_core.ingest.expressions import (
+    accounts_of,
+    group_functions,
+    grouped,
+    member_column,
+    private_fields,
+    revealed,
+    row_functions,
+)
+from crm_core.ingest.reader import engine_errors, file_of
+from crm_core.ingest.rows import Context, Staged
+from crm_core.schema import LOAD, TABLES, TableSchema, violations
+from crm_core.schema.expressions import compile_expression, condition
+from crm_core.store import Vault, utc_time
+from crm_core.store.vault import ID_LENGTH
+
+PLANS = ("ends_at", "expires_at", "due_at", "expected_close_at")
+"""Times that say what is meant to happen; they never date a state."""
+ROUNDS = 20
+
+
+Members = dict[tuple[str, str], ir.Table]
+"""(account field, namespace) → account_id, member_id, namespace."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Rows of one entry of `tables`, in Parquet: the table's columns, `_effective_at`, and the file rows they came from."""
+
+    entry: str
+    table: str
+    rows: ir.Table
+
+
+def map_batch(context: Context, vault: Vault, staged: Staged) -> tuple[Staged, list[Mapped], Members]:
+    """Every table of a batch, the batch with the rejects that the tables' rules added, and its accounts' member ids."""
+    members = _members(context, vault, staged)
+    for _ in range(ROUNDS):
+        mapped = [_entry(context, staged, members, entry) for entry in staged.feed.tables]
+        broken = [rejects for item in mapped if (rejects := _broken(context, staged, members, item)) is not None]
+        if not broken:
+            return staged, mapped, members
+        for rejects in broken:
+            staged = staged.refuse(rejects)
+    raise RunFailed(f"{staged.batch.label}: its rows break ever new rules as others are refused; look at the rejects")
+
+
+def _members(context: Context, vault: Vault, staged: Staged) -> Members:
+    """For each account field the table account id → member id, made once per distinct account."""
+    members: Members = {}
+    accepted = staged.accepted()
+    for place, (field, namespace) in enumerate(sorted(accounts_of(context.settings, staged.feed))):
+        ids = accepted.select(account_id=accepted[field].cast("string")).filter(lambda t: t.account_id.notnull())
+        keyed = vault.keyed(ids.distinct(), {"member_id": (namespace, "account_id")}, ID_LENGTH)
+        if context.settings.ids == "plain":
+            keyed = ids.distinct().mutate(member_id=ibis._.account_id)
+        path = staged.work / f"members_{staged.batch.name}_{place}.parquet"
+        with engine_errors(staged.batch.label):
+            context.engine.to_parquet(keyed.mutate(namespace=ibis.literal(namespace)), path)
+        members[field, namespace] = context.engine.read_parquet(path)
+    return members
+
+
+def with_ids(context: Context, staged: Staged, members: Members) -> ir.Table:
+    """Accepted rows with a column of member ids for each account field."""
+    rows = staged.accepted()
+    for (field, namespace), known in members.items():
+        ids = known.select("account_id", **{member_column(field, namespace): known.member_id})
+        rows = rows.left_join(ids, rows[field].cast("string") == ids.account_id).drop("account_id")
+    return rows
+
+
+def _entry(context: Context, staged: Staged, members: Members, entry: str) -> Mapped:
+    settings = staged.feed.tables[entry]
+    rows = with_ids(context, staged, members)
+    where = f"{context.where}, feeds.{staged.batch.feed}.tables.{entry}"
+    path = staged.work / f"table_{staged.batch.name}_{entry}.parquet"
+    table = build(context, rows, settings, entry, where)
+    with engine_errors(staged.batch.label):
+        context.engine.to_parquet(table, path, compression="snappy")
+    return Mapped(entry, settings.table or entry, context.engine.read_parquet(path))
+
+
+def build(context: Context, rows: ir.Table, settings: TableSettings, entry: str, where: str) -> ir.Table:
+    """The expression of one entry: content columns of its table, `_effective_at`, `_problem`, and `_row` or the group's keys."""
+    schema = TABLES[settings.table or entry]
+    if settings.when:
+        rows = rows.filter(condition(settings.when, rows, where=f"{where}.when", functions=_functions(context, rows, ())))
+    functions = _functions(context, rows, settings.per)
+    texts = {name: str(text) for name, text in settings.columns.items()}
+    if settings.effective_at:
+        texts["_effective_at"] = settings.effective_at
+    values: dict[str, Any] = {
+        name: compile_expression(text, rows, where=f"{where}.{name}", functions=functions) for name, text in texts.items()
+    }
+    if settings.per:
+        keys = _keys(rows, settings, f"{where}.per")
+        made, origin = grouped(rows, keys, values, where), list(keys)
+    else:
+        made, origin = rows.select("_row", **values), ["_row"]
+    typed = _canonical(context, made, schema, texts, origin)
+    problems = violations(typed, schema)
+    no_time = typed._effective_at.isnull().ifelse(f"{schema.name}: no time says since when this holds", None)
+    return typed.mutate(_problem=ibis.coalesce(problems, no_time))
+
+
+def _keys(rows: ir.Table, settings: TableSettings, where: str) -> dict[str, Any]:
+    """What makes a group: the file and the expressions of `per`."""
+    given = [compile_expression(text, rows, where=where) for text in settings.per]
+    return {"_file": file_of(rows._row), **{f"_key{place}": value for place, value in enumerate(given)}}
+
+
+def _functions(context: Context, rows: ir.Table, per: tuple[str, ...]) -> dict[str, Any]:
+    return group_functions(context.settings, rows) if per else row_functions(context.settings, rows)
+
+
+def _canonical(
+    context: Context, made: ir.Table, schema: TableSchema, texts: dict[str, str], origin: list[str]
+) -> ir.Table:
+    of_load = {column.name for column in LOAD}
+    columns: dict[str, Any] = {}
+    for column in schema.columns:
+        if column.name in of_load:
+            continue
+        value = made[column.name] if column.name in texts else ibis.null(column.type)
+        columns[column.name] = _cast(context, value, column.type)
+        if column.name == "currency":
+            columns["currency"] = columns["currency"].fill_null(context.currency)
+    times = [columns[name] for name in texts if name in columns and _is_fact(schema, name)]
+    if "_effective_at" in texts:
+        moment = _cast(context, made["_effective_at"], "timestamp(6)")
+    else:
+        moment = ibis.greatest(*times) if len(times) > 1 else times[0]
+    return made.select(*origin, **columns, _effective_at=moment)
+
+
+def _is_fact(schema: TableSchema, name: str) -> bool:
+    return schema.column(name).type.startswith("timestamp") and name not in PLANS
+
+
+def _cast(context: Context, value: Any, kind: str) -> Any:
+    if value.type().is_date() and kind.startswith("timestamp"):
+        return utc_time(value.cast("timestamp(6)"), context.zone)
+    if value.type() == ibis.dtype(kind):
+        return value
+    # a number too large for its column becomes empty, and so a reject, instead of stopping the load
+    return value.try_cast(kind) if value.type().is_numeric() and kind.startswith("decimal") else value.cast(kind)
+
+
+def _broken(context: Context, staged: Staged, members: Members, item: Mapped) -> ir.Table | None:
+    """File rows that made a row of the table which breaks a rule: _row, field, reason; None when all hold."""
+    bad = item.rows.filter(item.rows._problem.notnull())
+    if not bad.count().to_pyarrow().as_py():
+        return None
+    settings = staged.feed.tables[item.entry]
+    if settings.per:
+        rows = with_ids(context, staged, members)
+        where = f"{context.where}, tables.{item.entry}"
+        if settings.when:
+            functions = _functions(context, rows, ())
+            rows = rows.filter(condition(settings.when, rows, where=where, functions=functions))
+        keys = _keys(rows, settings, where)
+        same = [key.identical_to(bad[name]) for name, key in keys.items()]
+        found = rows.inner_join(bad.select(*keys, "_problem"), same)
+    else:
+        found = bad
+    rejects = found.select("_row", field=ibis.literal(item.entry), reason=found._problem)
+    path = staged.work / f"broken_{staged.batch.name}_{item.entry}_{len(staged.rejected)}.parquet"
+    context.engine.to_parquet(rejects, path)
+    return context.engine.read_parquet(path)
+
+
+def check_source(context: Context) -> None:
+    """Compiles every expression of a source without any data. InputError names the place of what is wrong."""
+    settings = context.settings
+    for name, feed in settings.feeds.items():
+        types = {field: TYPES[item.type] for field, item in feed.fields.items()}
+        accounts = accounts_of(settings, feed)
+        for field, _ in accounts:
+            if field not in feed.fields:
+                raise unknown("field", field, feed.fields, f"{context.where}, account() in feeds.{name}")
+        ids = {member_column(field, space): "string" for field, space in accounts}
+        rows = ibis.table({"_row": "int64", **types, **ids}, name="rows")
+        for rule in feed.reject_when:
+            condition(rule.rule, rows, where=f"{context.where}, feeds.{name}.reject_when")
+        for contact in feed.contacts:
+            compile_expression(contact.seen_at, rows, where=f"{context.where}, feeds.{name}.contacts.seen_at")
+        private = private_fields(settings, feed)
+        made = {}
+        for entry, table in feed.tables.items():
+            where = f"{context.where}, feeds.{name}.tables.{entry}"
+            _check_entry(table, entry, private, where)
+            made[entry] = build(context, rows, table, entry, where)
+        for balance in feed.balance:
+            where = f"{context.where}, feeds.{name}.balance '{balance.name}'"
+            compile_expression(balance.rows, rows, where=where)
+            for entry, text in balance.written.items():
+                compile_expression(text, made[entry], where=where)
+
+
+def _check_entry(table: TableSettings, entry: str, private: set[str], where: str) -> None:
+    target = table.table or entry
+    if target not in TABLES:
+        raise unknown("table", target, TABLES, where)
+    schema = TABLES[target]
+    of_load = {column.name for column in LOAD}
+    for column, text in table.columns.items():
+        if column in of_load or column not in schema.names:
+            raise unknown("column", column, [name for name in schema.names if name not in of_load], where)
+        if carried := revealed(str(text), private):
+            raise InputError(
+                f"{where}.{column}: the private field '{min(carried)}' would stand in the lake; account ids go in as "
+                "account(field), contact data under `contacts`"
+            )
+    if missing := [name for name in schema.key if name not in table.columns]:
+        raise InputError(f"{where}: no column gives the key of {target}: {', '.join(missing)}")
+    if not table.effective_at and not any(_is_fact(schema, name) for name in table.columns):
+        raise InputError(f"{where}: no column is a time, so `effective_at` must say since when the row holds")

@@ -1,0 +1,178 @@
+"""Files of one layout as one table of raw text: `_row` and a column for each field; malformed lines apart.
+
+`_row` says file and row in one number (`file_of`, `number_of`): the row as a spreadsheet counts it, headings included.
+CSV goes once through the engine's reader into Parquet, in file order and in parallel, because only there a row's position
+is cheap: position, rows above and malformed lines before it make `_row`. Lines with too many or too few cells or broken
+quotes are set aside by the engine with their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from pyarrow import ArrowException
+
+from crm_core.errors import InputError, RunFailed
+from crm_core.ingest.opening import Opened
+
+ROW_BITS = 40
+LINE_LIMIT = 2_000_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files of one layout. `raw`: `_row` and one text column per field found; `malformed`: `_row`, reason."""
+
+    name: str
+    feed: str
+    files: tuple[Opened, ...]
+    raw: ir.Table
+    malformed: ir.Table | None
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Field → heading, for the fields that these files have."""
+        return self.files[0].headings.shown
+
+    @property
+    def label(self) -> str:
+        """The files' names, for messages about all of them."""
+        names = [file.name for file in self.files]
+        return names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+
+
+def file_of(row: Any) -> Any:
+    """Which file of the batch a `_row` lies in, from 0."""
+    return row >> ROW_BITS
+
+
+def number_of(row: Any) -> Any:
+    """The number of a `_row` in its file, as a spreadsheet shows it (Parquet: from 1)."""
+    return row & ((1 << ROW_BITS) - 1)
+
+
+@contextmanager
+def engine_errors(name: str) -> Iterator[None]:
+    """Turns the engine's errors into ours. Their texts may quote values, so only the kind is passed on."""
+    try:
+        yield
+    except (duckdb.Error, ArrowException) as error:
+        text = str(error).lower()
+        if isinstance(error, duckdb.OutOfMemoryException) or "no space left" in text or "max_temp_directory" in text:
+            raise RunFailed(
+                f"{name} could not be loaded: memory or disk is full; nothing was changed (engine.memory_limit and "
+                "engine.spill_limit in conf/project.yml say how much may be used)"
+            ) from None
+        if "permission denied" in text:
+            raise RunFailed(f"{name} could not be loaded: no permission to write the spill folder") from None
+        kind = type(error).__name__
+        raise InputError(f"{name} cannot be read through to its end ({kind}); it is damaged: export it again") from None
+
+
+def read_batch(engine: Any, name: str, files: Sequence[Opened], work: Path) -> Batch:
+    """Reads files of one layout. InputError when one cannot be read through, RunFailed on a full disk."""
+    first = files[0]
+    label = Batch(name, first.feed, tuple(files), ibis.memtable({"_row": [0]}), None).label
+    with engine_errors(label):
+        if first.format.startswith("csv"):
+            raw, malformed = _csv(engine, name, files, work)
+        else:
+            parts = [_columns(engine, file, place) for place, file in enumerate(files)]
+            raw, malformed = parts[0] if len(parts) == 1 else ibis.union(*parts), None
+    return Batch(name, first.feed, tuple(files), raw, malformed)
+
+
+def _columns(engine: Any, file: Opened, place: int) -> ir.Table:
+    """A Parquet file, or the Parquet copy of a sheet, as text."""
+    table = engine.read_parquet(file.copy, file_row_number=True)
+    names = table.columns
+    texts = {name: _as_text(table[names[column]]) for name, column in file.headings.positions.items()}
+    return table.select(_row=table.file_row_number + ((place << ROW_BITS) + file.rows_above + 1), **texts)
+
+
+def _as_text(value: Any) -> Any:
+    text = value.cast("string")
+    # pandas writes whole numbers with gaps as floats: 17850.0 is the customer 17850
+    return text.re_replace(r"\.0$", "") if value.type().is_floating() else text
+
+
+def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[ir.Table, ir.Table | None]:
+    rejects, scans = f"malformed_{name}", f"scans_{name}"
+    lines = engine.read_csv(
+        [str(file.copy) for file in files], auto_detect=False, header=False, delim=files[0].delimiter, quote='"',
+        escape='"', columns={f"c{place}": "VARCHAR" for place in range(len(files[0].all_headings))}, filename=True,
+        store_rejects=True, rejects_table=rejects, rejects_scan=scans, rejects_limit=0, max_line_size=LINE_LIMIT,
+    )  # fmt: skip
+    wanted = {field: f"c{column}" for field, column in files[0].headings.positions.items()}
+    path = work / f"raw_{name}.parquet"
+    engine.to_parquet(lines.select(_copy="filename", **wanted), path, compression="snappy")
+    errors = _errors(engine, engine.table(rejects), engine.table(scans), work / f"malformed_{name}.parquet")
+    for table in (rejects, scans):
+        engine.drop_table(table, force=True)
+    for file in files:
+        file.copy.unlink()
+    return _numbered(engine, engine.read_parquet(path, file_row_number=True), files, errors)
+
+
+def _numbered(
+    engine: Any, table: ir.Table, files: Sequence[Opened], errors: ir.Table
+) -> tuple[ir.Table, ir.Table | None]:
+    """`table` with `_row`, and the malformed lines with theirs: each stretch of the file has a constant distance."""
+    counted = table.group_by("_copy").agg(rows=table.count()).to_pyarrow().to_pylist()
+    rows = {row["_copy"]: row["rows"] for row in counted}
+    start, known = 0, []
+    for place, file in enumerate(files):
+        base = (place << ROW_BITS) + file.rows_above + 1
+        known.append({"_copy": str(file.copy), "_start": start, "_distance": base - start, "_base": base - 1})
+        start += rows.get(str(file.copy), 0)
+    starts = ibis.memtable(pa.Table.from_pylist(known))
+    stretches = starts.select(_after="_start", _distance="_distance")
+    malformed = None
+    if errors.count().to_pyarrow().as_py():
+        before = ibis.row_number().over(group_by=errors._copy, order_by=errors.line)
+        placed = errors.mutate(_before=before).join(starts, "_copy")
+        malformed = placed.select(_row=placed._base + placed.line, reason=placed.reason)
+        gaps = placed.select(
+            _after=placed._start + placed.line - 1 - placed._before, _distance=placed._distance + placed._before + 1
+        )
+        stretches = stretches.union(gaps)
+    if len(known) == 1 and malformed is None:
+        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop("file_row_number", "_copy"), None
+    steps = stretches.group_by("_after").agg(_distance=stretches._distance.max())
+    joined = table.asof_join(steps, table.file_row_number >= steps._after)
+    numbered = joined.mutate(_row=joined.file_row_number + joined._distance)
+    return numbered.drop("file_row_number", "_copy", "_after", "_distance"), malformed
+
+
+def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Table:
+    """The malformed lines: _copy, line (from 1, blank lines were dropped before), reason; in Parquet at `path`."""
+    text = errors.csv_line.strip()
+    lines = text.length() - text.replace("\n", "").length() + 1
+    found = errors.error_message.re_extract(r"Found: (\d+)", 1).try_cast("int64")
+    wanted = errors.error_message.re_extract(r"Columns: (\d+)", 1)
+    reason = ibis.cases(
+        (
+            errors.error_type.cast("string") == "UNQUOTED VALUE",
+            ibis.literal("a quotation mark is opened and never closed (it takes in ") + lines.cast("string") + " lines)",
+        ),
+        (errors.error_type.cast("string") == "LINE SIZE OVER MAXIMUM", "the row is longer than 2 MB"),
+        (found.notnull(), ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted),
+        else_=errors.error_type.cast("string").lower(),
+    )
+    # a line is reported once for each cell it lacks or has too many; the last one too many and the first lacking count right
+    order = ibis.ifelse(errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx)
+    kind = errors.error_type.cast("string")
+    rank = ibis.row_number().over(group_by=[errors.file_id, errors.line], order_by=[kind.desc(), order])
+    ranked = errors.select("scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, rank=rank)
+    names = scans.select("scan_id", "file_id", _copy="file_path").distinct()
+    once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
+    engine.to_parquet(once, path)
+    return engine.read_parquet(path)

@@ -1,0 +1,105 @@
+"""An XLSX sheet as a Parquet file of text, made in a child process with a memory limit (this file, run as a script).
+
+Calamine opens the whole sheet in memory, and a hostile 0.9 MB workbook can fill half a gigabyte: the child may die, the
+load must not.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import resource
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from crm_core.errors import InputError
+
+MEMORY = 2 * 2**30
+SECONDS = 600
+BATCH = 20_000
+
+
+def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int) -> tuple[list[str], int]:
+    """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the rows above.
+
+    InputError where the workbook is damaged, has no such sheet, no headings, or needs more memory than allowed.
+    """
+    command = [sys.executable, "-P", __file__, str(path), str(target), sheet, str(skip_lines)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{name} took more than {SECONDS} s to open; save the sheet as CSV") from None
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise InputError(
+            f"{name} cannot be opened (the reader stopped with {done.returncode}, perhaps for want of memory); "
+            "save the sheet as CSV"
+        ) from None
+    if "error" in answer:
+        raise InputError(f"{name}: {answer['error']}")
+    return answer["headings"], answer["above"]
+
+
+def _convert(path: Path, target: Path, sheet: str, skip_lines: int) -> dict[str, Any]:
+    try:
+        from python_calamine import CalamineWorkbook
+    except ImportError:
+        return {"error": "reading XLSX needs the extra: install crm-core[excel], or save the sheet as CSV"}
+    try:
+        book = CalamineWorkbook.from_path(str(path))
+        if sheet and sheet not in book.sheet_names:
+            return {"error": f"there is no sheet '{sheet}'; sheets: {', '.join(book.sheet_names)}"}
+        opened = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
+        rows = opened.to_python(skip_empty_area=False)
+    except Exception as error:  # noqa: BLE001 - the library's errors are many; each means a damaged file
+        return {"error": f"the workbook is damaged ({str(error)[:120]}); export it again"}
+    texts = ([_text(cell) for cell in row] for row in rows)
+    return _write(texts, target, skip_lines)
+
+
+def _write(rows: Any, target: Path, skip_lines: int) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    above, headings = 0, []
+    for row in rows:
+        if above >= skip_lines and any(row):
+            headings = [cell or "" for cell in row]
+            break
+        above += 1
+    if not headings:
+        return {"error": "the sheet is empty; choose another with reader.sheet"}
+    schema = pa.schema([(f"c{place}", pa.string()) for place in range(len(headings))])
+    with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+        while batch := list(islice(rows, BATCH)):
+            columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+    return {"headings": headings, "above": above}
+
+
+def _text(cell: Any) -> str | None:
+    if cell is None or cell == "":
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime):
+        return cell.isoformat(sep=" ")
+    return str(cell)
+
+
+def main(arguments: list[str]) -> int:
+    """The child: limits its own memory, converts, and answers with one JSON line on standard output."""
+    path, target, sheet, skip_lines = arguments
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    sys.stdout.write(json.dumps(_convert(Path(path), Path(target), sheet, int(skip_lines))) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

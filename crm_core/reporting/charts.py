@@ -1,0 +1,322 @@
+"""Charts of the reports: one theme, five forms, each drawn twice (for a wide page and for a phone).
+
+Scaling one drawing down to 390 pixels makes its text unreadable, so each chart carries two specifications and the page shows
+the one that fits. Colours are from the Okabe-Ito palette (told apart by colour-blind readers and in grey print); text is dark; values
+are written next to the marks, so that nobody has to read them off an axis. Frames hold only what is drawn, some dozens of
+rows; the texts in them are formatted by `numbers.show`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from crm_core.reporting import numbers
+from crm_core.reporting.blocks import Block
+from crm_core.reporting.labels import Labels
+from crm_core.reporting.svg import FONT
+
+ACCENT = "#0a66a8"
+PALE = "#c5d3e2"
+INK = "#1c2430"
+MUTED = "#5b6675"
+LINE = "#dfe4ea"
+SERIES = (ACCENT, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a8594")
+GOOD, BAD, NEUTRAL = "#00795a", "#c04a00", "#7a8594"
+RAMP = ("#edf3f9", "#0b4f86")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Where a drawing goes: its width in pixels and whether that is a phone."""
+
+    width: int
+    narrow: bool
+
+    @property
+    def label_limit(self) -> int:
+        """Most pixels for a category's name."""
+        return 104 if self.narrow else 220
+
+
+WIDE, NARROW = Size(880, False), Size(330, True)
+
+
+def chart(labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle: str = "", alternative: str = "") -> Block:
+    """A chart block from `build`, which returns an Altair chart for a size. `alternative`: what it shows, for a screen reader."""
+    data = {
+        "title": title,
+        "subtitle": subtitle,
+        "alternative": alternative or title,
+        "wide": themed(build(WIDE)).to_dict(),
+        "narrow": themed(build(NARROW)).to_dict(),
+    }
+    return Block("chart", labels.language, data)
+
+
+def themed(drawing: Any) -> Any:
+    """`drawing` with our fonts, colours and quiet axes."""
+    axis = {
+        "labelColor": INK, "titleColor": MUTED, "labelFontSize": 13, "titleFontSize": 12, "titleFontWeight": "normal",
+        "domain": False, "ticks": False, "gridColor": LINE, "labelPadding": 6,
+    }  # fmt: skip
+    return (
+        drawing.configure(font=FONT, background="transparent", padding={"left": 0, "right": 6, "top": 4, "bottom": 2})
+        .configure_view(stroke=None)
+        .configure_axis(**axis)
+        .configure_text(font=FONT, fontSize=13, color=INK)
+        .configure_legend(
+            orient="top", direction="horizontal", title=None, labelFontSize=13, labelColor=INK, symbolType="square",
+            labelLimit=260, offset=6,
+        )  # fmt: skip
+    )
+
+
+def bars(
+    frame: pd.DataFrame,
+    category: str,
+    value: str,
+    unit: str,
+    labels: Labels,
+    *,
+    title: str,
+    subtitle: str = "",
+    currency: str = "CNY",
+    text: str = "",
+    strong: Sequence[str] = (),
+    signed: bool = False,
+) -> Block:
+    """Horizontal bars in the frame's order, the value at each bar's end (or the frame's column `text`).
+
+    `strong`: categories drawn in the accent colour, the rest pale; empty = all in accent. `signed`: values with plus and minus,
+    coloured by direction.
+    """
+    rows = _rows(frame, category, value, unit, labels, currency, text, signed)
+    rows["colour"] = _colours(rows, strong, signed)
+    height = max(1, len(rows)) * 32
+
+    def build(size: Size) -> Any:
+        span = _domain(rows["size"], room=0.34 if size.narrow else 0.16)
+        base = alt.Chart(rows).encode(
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
+            x=alt.X("size:Q", title=None, axis=None, scale=alt.Scale(domain=span, nice=False)),
+            description="hover:N",
+        )
+        drawn = base.mark_bar(cornerRadiusEnd=2, height=18).encode(color=alt.Color("colour:N", scale=None))
+        positive = alt.datum.size >= 0
+        after = base.mark_text(align="left", dx=6).encode(text="text:N").transform_filter(positive)
+        before = base.mark_text(align="right", dx=-6).encode(text="text:N").transform_filter(~positive)
+        return _fitted(drawn + after + before, size, height)
+
+    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
+
+
+def paired_bars(
+    frame: pd.DataFrame,
+    category: str,
+    series: dict[str, str],
+    unit: str,
+    labels: Labels,
+    *,
+    title: str,
+    subtitle: str = "",
+    currency: str = "CNY",
+) -> Block:
+    """Two or three bars per category to compare (share of members and share of sales): `series` maps column → legend text."""
+    parts = []
+    for column, name in series.items():
+        part = _rows(frame, category, column, unit, labels, currency, "", False)
+        parts.append(part.assign(series=name))
+    rows = pd.concat(parts, ignore_index=True)
+    rows["hover"] = rows["name"] + " · " + rows["series"] + " " + rows["text"]
+    names = list(series.values())
+    colours = [PALE, ACCENT, *SERIES[1:]] if len(names) == 2 else list(SERIES)
+    height = max(1, len(frame)) * (20 * len(names) + 8)
+
+    def build(size: Size) -> Any:
+        span = _domain(rows["size"], room=0.3 if size.narrow else 0.12)
+        base = alt.Chart(rows).encode(
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
+            yOffset=alt.YOffset("series:N", sort=names),
+            x=alt.X("size:Q", title=None, axis=None, scale=alt.Scale(domain=span, nice=False)),
+            description="hover:N",
+        )
+        colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=colours[: len(names)]))
+        drawn = base.mark_bar(cornerRadiusEnd=2).encode(color=colour)
+        shown = base.mark_text(align="left", dx=5, fontSize=12, color=MUTED).encode(text="text:N")
+        return _fitted(drawn + shown, size, height)
+
+    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
+
+
+def grid(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    value: str,
+    labels: Labels,
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    subtitle: str = "",
+    unit: str = "people",
+    text: str = "",
+    hover: str = "",
+) -> Block:
+    """A heat map of x × y with the number in each cell (`text`: column to write instead); axes keep the frame's order."""
+    rows = pd.DataFrame(
+        {
+            "x": frame[x].astype(str),
+            "y": frame[y].astype(str),
+            "size": [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]],
+            "text": frame[text] if text else [numbers.show(v, _bare(unit), language=labels.language) for v in frame[value]],
+        }
+    )
+    rows["hover"] = frame[hover] if hover else rows["y"] + " × " + rows["x"] + ": " + rows["text"]
+    greatest = float(rows["size"].max() or 1)
+    rows["ink"] = ["#ffffff" if size > 0.5 * greatest else INK for size in rows["size"]]
+    across, down = list(dict.fromkeys(rows["x"])), list(dict.fromkeys(rows["y"]))
+
+    def build(size: Size) -> Any:
+        base = alt.Chart(rows).encode(
+            x=alt.X("x:N", sort=across, title=x_title, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=size.label_limit)),
+            y=alt.Y("y:N", sort=down, title=y_title, axis=alt.Axis(labelLimit=size.label_limit)),
+            description="hover:N",
+        )
+        scale = alt.Scale(range=list(RAMP), domain=[0, greatest])
+        cells = base.mark_rect(stroke="#ffffff", strokeWidth=2, cornerRadius=3).encode(
+            color=alt.Color("size:Q", scale=scale, legend=None)
+        )
+        written = base.mark_text(fontSize=12 if size.narrow else 14).encode(
+            text="text:N", color=alt.Color("ink:N", scale=None)
+        )
+        drawn = (cells + written).resolve_scale(color="independent")
+        return _fitted(drawn, size, len(down) * (44 if size.narrow else 52) + 40)
+
+    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"])))
+
+
+def forest(
+    frame: pd.DataFrame,
+    name: str,
+    estimate: str,
+    low: str,
+    high: str,
+    unit: str,
+    labels: Labels,
+    *,
+    title: str,
+    subtitle: str = "",
+    currency: str = "CNY",
+) -> Block:
+    """Estimates with their intervals on one axis and a line at zero; green above it, orange below, grey when it is inside."""
+    rows = pd.DataFrame({"name": frame[name].astype(str)})
+    for key, column in (("size", estimate), ("low", low), ("high", high)):
+        rows[key] = [float(value) for value in frame[column]]
+    rows["text"] = [
+        f"{_signed(a, unit, labels, currency)}  [{_signed(b, unit, labels, currency)}, {_signed(c, unit, labels, currency)}]"
+        for a, b, c in zip(rows["size"], rows["low"], rows["high"], strict=True)
+    ]
+    rows["hover"] = rows["name"] + ": " + rows["text"]
+    rows["colour"] = [GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)]
+    least, most = min(0.0, float(rows["low"].min())), max(0.0, float(rows["high"].max()))
+    room = (most - least or 1.0) * 0.06
+
+    def build(size: Size) -> Any:
+        x = alt.X(
+            "size:Q", title=None, scale=alt.Scale(domain=[least - room, most + room], nice=False),
+            axis=alt.Axis(tickCount=4 if size.narrow else 6, format=_axis_format(unit), labelFontSize=12, labelColor=MUTED),
+        )  # fmt: skip
+        base = alt.Chart(rows).encode(
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)), description="hover:N"
+        )
+        colour = alt.Color("colour:N", scale=None)
+        zero = alt.Chart(pd.DataFrame({"size": [0]})).mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3]).encode(x=x)
+        spans = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
+        points = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, color=colour)
+        texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(x=x, text="text:N")
+        return _fitted(zero + spans + points + texts, size, max(1, len(rows)) * 60 + 30)
+
+    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
+
+
+def lines(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    labels: Labels,
+    *,
+    title: str,
+    unit: str = "count",
+    subtitle: str = "",
+    series: str = "",
+    currency: str = "CNY",
+) -> Block:
+    """Lines over dates (ISO text or dates in column `x`), a point on the last value of each; at most six `series`."""
+    rows = pd.DataFrame({"x": pd.to_datetime(frame[x]).dt.strftime("%Y-%m-%d"), "size": [float(v) for v in frame[y]]})
+    rows["name"] = frame[series].astype(str) if series else ""
+    rows["text"] = [numbers.show(v, unit, language=labels.language, currency=currency) for v in rows["size"]]
+    rows["hover"] = rows["x"] + " " + rows["name"] + " " + rows["text"]
+    names = list(dict.fromkeys(rows["name"]))
+    last = rows.groupby("name", sort=False).tail(1)
+
+    def build(size: Size) -> Any:
+        across = alt.X("x:T", title=None, axis=alt.Axis(format="%y-%m", tickCount=4 if size.narrow else 8, grid=False))
+        up = alt.Y("size:Q", title=None, axis=alt.Axis(format=_axis_format(unit), tickCount=4))
+        colour = alt.Color("name:N", sort=names, scale=alt.Scale(range=list(SERIES)), legend=alt.Legend() if series else None)
+        drawn = alt.Chart(rows).mark_line(strokeWidth=2.5).encode(x=across, y=up, color=colour)
+        ends = alt.Chart(last).encode(x=across, y=up, color=colour, description="hover:N")
+        return _fitted(drawn + ends.mark_point(filled=True, size=60), size, 220)
+
+    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, last))
+
+
+def _rows(
+    frame: pd.DataFrame, category: str, value: str, unit: str, labels: Labels, currency: str, text: str, signed: bool
+) -> pd.DataFrame:
+    sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
+    shown = [numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]]
+    rows = pd.DataFrame({"name": frame[category].astype(str).to_list(), "size": sizes})
+    rows["text"] = frame[text].astype(str).to_list() if text else shown
+    rows["hover"] = rows["name"] + ": " + rows["text"]
+    return rows
+
+
+def _colours(rows: pd.DataFrame, strong: Sequence[str], signed: bool) -> list[str]:
+    if signed:
+        return [ACCENT if size >= 0 else "#d98a4a" for size in rows["size"]]
+    return [ACCENT if not strong or name in strong else PALE for name in rows["name"]]
+
+
+def _domain(sizes: Any, room: float) -> list[float]:
+    least, most = min(0.0, float(sizes.min())), max(0.0, float(sizes.max()))
+    span = (most - least) or 1.0
+    return [least - (span * room if least < 0 else 0), most + span * room]
+
+
+def _fitted(drawing: Any, size: Size, height: int) -> Any:
+    return drawing.properties(
+        width=size.width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
+    )
+
+
+def _bare(unit: str) -> str:
+    return "count" if unit == "people" else unit
+
+
+def _signed(value: float, unit: str, labels: Labels, currency: str) -> str:
+    return numbers.show(value, unit, language=labels.language, currency=currency, sign=True)
+
+
+def _axis_format(unit: str) -> str:
+    return {"percent": "~%", "points": "~%", "money": ",~r"}.get(unit, ",~f")
+
+
+def _spoken(title: str, rows: pd.DataFrame) -> str:
+    listed = "; ".join(f"{name}: {text}" for name, text in zip(rows["name"][:12], rows["text"][:12], strict=True))
+    return f"{title} – {listed}"

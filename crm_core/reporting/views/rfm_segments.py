@@ -1,0 +1,283 @@
+"""`rfm_segments`: who is worth how much, who is slipping away, and who moved since the last time it was worked out."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_core.errors import InputError
+from crm_core.reporting import blocks, charts, numbers
+from crm_core.reporting.blocks import Block, Column
+from crm_core.reporting.views.base import Opened, View, first_row, frame
+from crm_core.segments import Thresholds, describe, movement, score, thresholds
+
+ACTIVE_DAYS = 90
+AT_RISK = ("at_risk", "cant_lose")
+NO_ORDER = "no_paid_order"
+BEST_FIRST = (
+    "champions", "loyal", "potential_loyalist", "new", "promising", "need_attention", "about_to_sleep", "at_risk", "cant_lose",
+    "hibernating", "lost",
+)  # fmt: skip
+
+
+class RfmSegments(View):
+    """Sections of the RFM report. `compare_with`: an earlier stored date (ISO); empty takes the newest one before."""
+
+    reads = ("members", "orders", "member_features", "member_segments")
+    metrics = ("members", "active_share", "value_at_risk", "rfm", "rfm_groups", "eight_types", "net_amount")
+
+    def __init__(self, workspace: Opened, compare_with: str = "") -> None:
+        """Raises InputError when `compare_with` is no date for which segments are stored."""
+        super().__init__(workspace)
+        self.before = self._before(compare_with)
+
+    def _before(self, asked: str) -> date | None:
+        if not asked:
+            return self.workspace.previous_date("member_segments")
+        stored = [day for day in self.workspace.tables.result_dates("member_segments") if day < self.workspace.as_of]
+        try:
+            day = date.fromisoformat(asked)
+        except ValueError:
+            raise InputError(f"compare_with '{asked}' is not a date; write it as YYYY-MM-DD") from None
+        if day not in stored:
+            known = ", ".join(map(str, stored[-5:])) or "none"
+            raise InputError(f"no segments are stored for {day} (before {self.workspace.as_of}); stored: {known}")
+        return day
+
+    # -- figures -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def limits(self) -> Thresholds:
+        """The thresholds that decided the scores."""
+        return thresholds(self.workspace.features, self.workspace.config.segments)
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """One row per RFM group: members, paid amount ever and in 365 days, shares."""
+        return self._by_segment("rfm", self.workspace.segments, self.workspace.features)
+
+    @cached_property
+    def totals(self) -> dict[str, Any]:
+        """Figures of the headline now."""
+        return _totals(self.workspace.segments, self.workspace.features)
+
+    @cached_property
+    def earlier(self) -> dict[str, Any]:
+        """The same on the date compared with; empty without one."""
+        if self.before is None or self.before not in self.workspace.tables.result_dates("member_features"):
+            return {}
+        tables = self.workspace.tables
+        return _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
+
+    def _by_segment(self, scheme: str, assigned: ir.Table, features: ir.Table) -> pd.DataFrame:
+        ours = assigned.filter(assigned.scheme == scheme)
+        joined = ours.join(features, "member_id")
+        counted = joined.group_by("segment").agg(
+            members=joined.count(), net_amount=joined.net_amount.sum(), recent=joined.net_amount_365d.sum(),
+            orders=joined.order_count.sum(), days=joined.days_since_last_order.sum(),
+        )  # fmt: skip
+        rows = frame(counted)
+        rows["title"] = [self._title(f"{scheme}:{segment}") for segment in rows["segment"]]
+        for part, whole in (("member_share", "members"), ("amount_share", "net_amount")):
+            rows[part] = rows[whole].astype(float) / (float(rows[whole].sum()) or 1.0)
+        rows["per_member"] = rows["net_amount"].astype(float) / rows["members"]
+        rows["mean_days"] = rows["days"].astype(float) / rows["members"]
+        return rows
+
+    def _title(self, reference: str) -> str:
+        return describe(reference, self.workspace.config.segments, self.language).title
+
+    # -- sections ------------------------------------------------------------------------------------------------------
+
+    def headline(self) -> Block:  # type: ignore[override]
+        """Members, active share, value at risk, with the change since the date before, and one sentence."""
+        now, then = self.totals, self.earlier
+        versus = self.text("versus", date=self.before) if then else ""
+        at_risk = numbers.share(now["at_risk_amount"], now["amount"])
+        sentence = self.text(
+            "rfm_sentence",
+            members=self.people(now["members"]),
+            active=self.show(numbers.share(now["active"], now["members"]), "percent"),
+            risk=self.show(now["at_risk_amount"], "money"),
+            risk_share=self.show(at_risk, "percent"),
+        )
+        return super().headline(
+            self.card("members", now["members"], "people", before=then.get("members"), versus=versus, better="up",
+                      metric="members"),
+            self.card("active_share", numbers.share(now["active"], now["members"]), "percent",
+                      before=numbers.share(then.get("active"), then.get("members")), versus=versus, better="up",
+                      metric="active_share"),
+            self.card("at_risk_members", now["at_risk"], "people", before=then.get("at_risk"), versus=versus, better="down",
+                      metric="rfm_groups"),
+            self.card("value_at_risk", now["at_risk_amount"], "money", before=then.get("at_risk_amount"), versus=versus,
+                      better="down", metric="value_at_risk"),
+            sentence=sentence,
+        )  # fmt: skip
+
+    def group_sizes(self) -> Block:
+        """Chart: share of members against share of sales, by group; table with sizes and money below it."""
+        rows = self._ordered(self.groups)
+        if rows.empty:
+            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+        buyers = rows[rows["segment"] != NO_ORDER]
+        chart = charts.paired_bars(
+            buyers, "title", {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
+            "percent", self.labels, title=self.text("groups_chart"), subtitle=self.text("groups_chart_sub"),
+        )  # fmt: skip
+        shown = self.masked(rows, "members", ["net_amount", "amount_share", "per_member", "mean_days"])
+        columns = {
+            "title": Column(self.text("group")),
+            "members": Column(self.text("members"), "people", metric="members"),
+            "member_share": Column(self.text("share"), "percent", bar=True),
+            "net_amount": Column(self.text("net_amount"), "money", metric="net_amount"),
+            "amount_share": Column(self.text("amount_share"), "percent", bar=True),
+            "per_member": Column(self.text("per_member"), "money"),
+            "mean_days": Column(self.text("mean_days"), "days"),
+        }
+        closing = {"title": self.text("total"), "members": rows["members"].sum(), "net_amount": rows["net_amount"].sum()}
+        return blocks.group(chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows))))
+
+    def grid(self) -> Block:
+        """Heat map of R × F with members in each cell, and the thresholds behind the scores."""
+        every = score(self.workspace.features, self.limits)
+        scored = every.filter(every.r_score.notnull())
+        counted = scored.group_by(["r_score", "f_score"]).agg(
+            members=scored.count(), segment=scored.group.min()
+        )  # fmt: skip
+        rows = frame(counted)
+        if rows.empty:
+            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+        cells = [(r, f) for r in range(5, 0, -1) for f in range(1, 6)]
+        rows = pd.DataFrame(cells, columns=["r_score", "f_score"]).merge(rows, "left", ["r_score", "f_score"])
+        rows["members"] = rows["members"].fillna(0).astype(int)
+        rows["x"] = "F" + rows["f_score"].astype(str)
+        rows["y"] = "R" + rows["r_score"].astype(str)
+        rows["shown"] = [self.people(members) if members else "" for members in rows["members"]]
+        rows["hover"] = [
+            f"{row.y} × {row.x} · {self._title('rfm:' + row.segment) if isinstance(row.segment, str) else ''} {row.shown}"
+            for row in rows.itertuples()
+        ]
+        heat = charts.grid(
+            rows, "x", "y", "members", self.labels, title=self.text("grid_chart"), subtitle=self.text("grid_chart_sub"),
+            x_title=self.text("grid_x"), y_title=self.text("grid_y"), text="shown", hover="hover",
+        )  # fmt: skip
+        return blocks.group(heat, self._threshold_table())
+
+    def _threshold_table(self) -> Block:
+        limits = self.limits.quintiles
+        rows = [
+            {"score": f"{5 - level}", "r": _range(limits.days_since_last_order, level, self, "days"),
+             "f": _range(limits.order_count, 4 - level, self, "count"), "m": _range(limits.net_amount, 4 - level, self, "money")}
+            for level in range(5)
+        ]  # fmt: skip
+        columns = {
+            "score": Column(self.text("score")), "r": Column(self.text("r_days"), metric="rfm"), "f": Column(self.text("f_orders")),
+            "m": Column(self.text("m_amount")),
+        }  # fmt: skip
+        return self.table(
+            pd.DataFrame(rows), columns, title=self.text("thresholds"), note=self.text(f"thresholds_from_{limits.source}")
+        )
+
+    def types(self) -> Block:
+        """The eight types: members and money."""
+        rows = self._by_segment("type", self.workspace.segments, self.workspace.features)
+        rows = rows[rows["segment"] != NO_ORDER].sort_values("net_amount", ascending=False)
+        if rows.empty:
+            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+        chart = charts.paired_bars(
+            rows, "title", {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")}, "percent",
+            self.labels, title=self.text("types_chart"), subtitle=self.text("types_chart_sub"),
+        )  # fmt: skip
+        rows["rule"] = [describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]]
+        columns = {
+            "title": Column(self.text("type"), metric="eight_types"),
+            "rule": Column(self.text("rule")),
+            "members": Column(self.text("members"), "people"),
+            "net_amount": Column(self.text("net_amount"), "money"),
+            "per_member": Column(self.text("per_member"), "money"),
+        }
+        shown = self.masked(rows, "members", ["net_amount", "per_member"])
+        return blocks.group(chart, self.table(shown, columns, more=self.text("all_types", count=len(rows))))
+
+    def movement(self) -> Block:
+        """Net change per group since the date before, and the greatest moves between groups."""
+        if self.before is None:
+            return self.note("no_earlier_date")
+        tables = self.workspace.tables
+        moved = movement(tables.result("member_segments", self.before), self.workspace.segments)
+        rows = frame(moved.filter(moved.scheme == "rfm"))
+        net = self._net(rows)
+        chart = charts.bars(
+            net, "title", "change", "people", self.labels, title=self.text("moves_chart", date=self.before),
+            subtitle=self.text("moves_chart_sub"), signed=True,
+        )  # fmt: skip
+        changed = rows[rows["from_segment"] != rows["to_segment"]].head(20).copy()
+        for column in ("from", "to"):
+            changed[column] = [self._side(value, column) for value in changed[f"{column}_segment"]]
+        columns = {
+            "from": Column(self.text("from_group")), "to": Column(self.text("to_group")), "members": Column(self.text("members"), "people"),
+        }  # fmt: skip
+        listed = self.table(self.masked(changed, "members"), columns, title=self.text("moves_table"))
+        return blocks.group(chart, listed)
+
+    def _net(self, rows: pd.DataFrame) -> pd.DataFrame:
+        gained, lost = rows.groupby("to_segment")["members"].sum(), rows.groupby("from_segment")["members"].sum()
+        names = [name for name in (*BEST_FIRST, NO_ORDER) if name in gained.index or name in lost.index]
+        change = [int(gained.get(name, 0)) - int(lost.get(name, 0)) for name in names]
+        return pd.DataFrame({"title": [self._title(f"rfm:{name}") for name in names], "change": change})
+
+    def _side(self, segment: Any, side: str) -> str:
+        if numbers.is_null(segment):
+            return self.text("not_yet_member" if side == "from" else "no_longer_member")
+        return self._title(f"rfm:{segment}")
+
+    def next_steps(self) -> Block:
+        """The lists that the numbers suggest, largest money first, with the command that makes each."""
+        known = {row.segment: row for row in self.groups.itertuples()}
+        items = [
+            (self.text(f"do_{name}", members=self.show(known[name].members, "people"),
+                       amount=self.show(known[name].net_amount, "money")), command)
+            for name, command in (
+                ("at_risk", "crm campaign plan winback_at_risk"), ("cant_lose", "crm segment rfm:cant_lose"),
+                ("new", "crm campaign plan second_order"), ("champions", "crm segment rfm:champions"),
+            )
+            if name in known and known[name].members >= self.min_cell
+        ]  # fmt: skip
+        return self.steps(*items) if items else self.note("nothing_to_do")
+
+    def _ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
+        order = {name: index for index, name in enumerate((*BEST_FIRST, NO_ORDER))}
+        return rows.sort_values("segment", key=lambda names: names.map(order)).reset_index(drop=True)
+
+
+def _totals(assigned: ir.Table, features: ir.Table) -> dict[str, Any]:
+    risk = assigned.filter((assigned.scheme == "rfm") & assigned.segment.isin(AT_RISK)).select("member_id", risk=ibis.literal(True))
+    joined = features.left_join(risk, "member_id")
+    at_risk = joined.risk.fill_null(False)
+    return first_row(
+        joined.aggregate(
+            members=joined.count(), active=joined.count(where=joined.days_since_last_order < ACTIVE_DAYS),
+            amount=joined.net_amount.sum(), at_risk=joined.count(where=at_risk),
+            at_risk_amount=joined.net_amount.sum(where=at_risk),
+        )
+    )  # fmt: skip
+
+
+def _range(limits: Any, level: int, view: View, unit: str) -> str:
+    """The values at `level` of four rising limits: '≤ a', 'a – b', '> d'. Equal limits leave a level empty."""
+    if not limits:
+        return numbers.NOTHING
+    low = limits[level - 1] if level > 0 else None
+    high = limits[level] if level < len(limits) else None
+    if low is not None and high is not None and low >= high:
+        return numbers.NOTHING
+    if low is None:
+        return f"≤ {view.show(high, unit)}"
+    if high is None:
+        return f"> {view.show(low, unit)}"
+    return f"> {view.show(low, unit)}, ≤ {view.show(high, unit)}"

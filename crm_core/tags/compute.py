@@ -1,0 +1,100 @@
+"""Tags from features: one engine query gives the wide table, one row a member and one column a tag."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.config.tags import Tag, TagSettings
+from crm_core.errors import InputError
+from crm_core.measures import empty_features
+from crm_core.schema.expressions import compile_expression, condition
+
+WHERE = "conf/tags.yml"
+
+
+def compute(features: ir.Table, settings: TagSettings, as_of: date | None = None) -> ir.Table:
+    """member_id and one column per tag, lazily, in the order of conf/tags.yml.
+
+    Yes-or-no tags are never null (unknown counts as no); tags with cases are text, null when no case
+    holds and there is no `otherwise`; statistics have the type of their expression. With `as_of`, tags
+    that expired before are null. InputError when an expression cannot be read.
+    """
+    columns = {name: value_of(name, tag, features, as_of) for name, tag in settings.tags.items()}
+    return features.select("member_id", **columns)
+
+
+def long(wide: ir.Table) -> ir.Table:
+    """member_id, tag, value (text) from the result of `compute`: one row per tag that a member has.
+
+    'No' and unknown are no rows; a yes is 'true'.
+    """
+    names = [name for name in wide.columns if name not in ("member_id", "as_of")]
+    if not names:
+        return wide.select("member_id", tag=ibis.null("string"), value=ibis.null("string")).limit(0)
+    parts = [
+        wide.select(
+            "member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=_is_no(wide[name])
+        )
+        for name in names
+    ]
+    stacked = ibis.union(*parts)
+    return stacked.filter(stacked.value.notnull(), ~stacked._no).drop("_no")
+
+
+def check(settings: TagSettings) -> None:
+    """Compiles every tag against the features that exist. InputError with all that is wrong, one a line."""
+    problems = []
+    for name, tag in settings.tags.items():
+        try:
+            value_of(name, tag, empty_features(), None)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def value_of(name: str, tag: Tag, features: ir.Table, as_of: date | None) -> ir.Value:
+    """The value of one tag for every row of `features`."""
+    value = _value(name, tag, features)
+    return ibis.null(value.type()) if expired(tag, as_of) else value
+
+
+def expired(tag: Tag, as_of: date | None) -> bool:
+    """Whether the tag is no longer computed on `as_of`."""
+    return as_of is not None and tag.expires_on is not None and as_of > tag.expires_on
+
+
+def conditions(name: str, tag: Tag) -> list[tuple[str | None, str, str]]:
+    """(value or None for a yes, condition, place for errors) of each condition of a rule, in order."""
+    if tag.when is not None:
+        return [(None, tag.when, f"{WHERE}, tag '{name}'")]
+    return [(case.value, case.when, f"{WHERE}, tag '{name}', case '{case.value}'") for case in tag.cases]
+
+
+def _value(name: str, tag: Tag, features: ir.Table) -> Any:
+    if tag.value is not None:
+        return _storable(compile_expression(tag.value, features, where=f"{WHERE}, tag '{name}'"))
+    if tag.when is not None:
+        return condition(tag.when, features, where=f"{WHERE}, tag '{name}'")
+    branches = [
+        (condition(when, features, where=where), value) for value, when, where in conditions(name, tag)
+    ]
+    return ibis.cases(*branches, else_=ibis.literal(tag.otherwise, type="string"))
+
+
+def _storable(value: Any) -> Any:
+    """Few, wide types, so that a changed definition seldom changes the type of a stored column."""
+    kind = value.type()
+    if kind.is_integer():
+        return value.cast("int64")
+    if kind.is_decimal():
+        return value.cast(f"decimal(38, {min(kind.scale or 0, 6)})")
+    return value.cast("string") if kind.is_null() else value
+
+
+def _is_no(value: Any) -> Any:
+    return (~value).fill_null(True) if value.type().is_boolean() else ibis.literal(False)

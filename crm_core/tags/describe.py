@@ -1,0 +1,38 @@
+"""A tag for people: title, definition, owner and expiry, as `crm tag` and the reports show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from crm_core.config.tags import TagSettings
+from crm_core.errors import unknown
+from crm_core.tags.compute import WHERE
+
+
+@dataclass(frozen=True)
+class TagDescription:
+    """One tag; `definition` is the condition, the cases in order, or the expression of a statistic."""
+
+    name: str
+    kind: str
+    title: str
+    meaning: str
+    definition: str
+    owner: str
+    expires_on: date | None
+
+
+def describe(name: str, settings: TagSettings, language: str = "zh") -> TagDescription:
+    """What tag `name` says and how, in 'zh' or 'en'. UnknownName with the nearest when there is none."""
+    if name not in settings.tags:
+        raise unknown("tag", name, settings.tags, WHERE)
+    tag = settings.tags[name]
+    cases = "; ".join(f"{case.value}: {case.when}" for case in tag.cases)
+    if tag.otherwise is not None:
+        cases += f"; otherwise: {tag.otherwise}"
+    meaning = getattr(tag.meaning, language) if tag.meaning else ""
+    definition = tag.when or tag.value or cases
+    return TagDescription(
+        name, tag.kind, getattr(tag.title, language), meaning, definition, tag.owner, tag.expires_on
+    )

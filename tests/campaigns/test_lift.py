@@ -1,0 +1,132 @@
+"""Published numbers, and agreement with plain numpy and scipy on generated data."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+from tea_tasting.aggr import Aggregates
+
+from crm_core.campaigns.lift import compare, from_sums, moments, sample_ratio, smallest_detectable
+
+
+def _world(seed: int, size: int = 4000, effect: float = 1.0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    before = rng.gamma(1.0, 20.0, size) * rng.binomial(1, 0.5, size)
+    arm = np.where(rng.random(size) < 0.3, "control", "message")
+    after = 5 + 0.6 * before + rng.normal(0, 10, size) + effect * (arm == "message")
+    return pa.table({"arm": arm, "value": after, "before": before})
+
+
+def test_relative_lift_from_sums_is_the_published_one() -> None:
+    # GrowthBook gbstats, tests/frequentist: relative lift by the delta method
+    control = from_sums(3407, 1396.87, 52377.9767)
+    treatment = from_sums(3461, 2422.7, 134698.29)
+    found = compare(control, treatment, "value")
+    assert found.relative == pytest.approx(0.70732, abs=1e-5)
+    assert (found.relative_low, found.relative_high) == pytest.approx((-0.03526, 1.44989), abs=1e-5)
+    assert found.relative_p == pytest.approx(0.06191, abs=1e-5)
+
+
+def test_sample_ratio_of_1000_and_1200_is_a_mismatch() -> None:
+    found = sample_ratio({"control": 1000, "message": 1200}, {"control": 0.5, "message": 0.5})
+    assert found.p == pytest.approx(2.008e-5, rel=1e-3)
+    assert found.verdict == "mismatch"
+
+
+def test_sample_ratio_takes_several_arms_at_once() -> None:
+    shares = {"control": Fraction(1, 5), "a": Fraction(2, 5), "b": Fraction(2, 5)}
+    found = sample_ratio({"control": 200, "a": 410, "b": 390}, shares)
+    assert found.p == pytest.approx(stats.chisquare([200, 410, 390], [200, 400, 400]).pvalue)
+    assert found.verdict == "as_planned"
+    assert sample_ratio({"control": 9}, {}).verdict == "unknown"
+    assert sample_ratio({"control": 9, "stray": 1}, {"control": 1.0}).verdict == "mismatch"
+
+
+def test_hillstrom_visit_lift_and_its_welch_interval(shared_data: Path) -> None:
+    visits = ibis.duckdb.connect().read_csv(shared_data / "hillstrom.csv")
+    visits = visits.mutate(value=visits.visit.cast("float64"))
+    arms = moments(visits, "segment", ["value"])
+    found = compare(arms["No E-Mail"], arms["Mens E-Mail"], "value")
+    assert found.lift == pytest.approx(0.07659, abs=5e-6)
+    assert (found.low, found.high) == pytest.approx((0.06995, 0.08323), abs=5e-6)
+    assert found.reading == "raised"
+
+
+def test_absolute_lift_is_welch_of_scipy() -> None:
+    data = _world(1)
+    arms = moments(ibis.memtable(data), "arm", ["value"])
+    found = compare(arms["control"], arms["message"], "value")
+    is_control = np.asarray(data["arm"]) == "control"
+    values = np.asarray(data["value"])
+    oracle = stats.ttest_ind(values[~is_control], values[is_control], equal_var=False)
+    interval = oracle.confidence_interval(0.95)
+    assert found.p == pytest.approx(oracle.pvalue)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_pre_period_narrows_the_interval_and_keeps_the_truth() -> None:
+    arms = moments(ibis.memtable(_world(2)), "arm", ["value", "before"])
+    plain = compare(arms["control"], arms["message"], "value")
+    adjusted = compare(arms["control"], arms["message"], "value", "before")
+    assert adjusted.high - adjusted.low < 0.75 * (plain.high - plain.low)
+    assert adjusted.low < 1.0 < adjusted.high
+
+
+def test_relative_adjusted_interval_agrees_with_the_bootstrap() -> None:
+    data = _world(3, effect=6.0)
+    arm, value, before = (np.asarray(data[name]) for name in ("arm", "value", "before"))
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(2000):
+        at = rng.integers(0, len(value), len(value))
+        y, x, c = value[at], before[at], arm[at] == "control"
+        slope = np.cov(y, x)[0, 1] / x.var(ddof=1)
+        low, high = (y[s].mean() - slope * (x[s].mean() - x.mean()) for s in (c, ~c))
+        draws.append(high / low - 1)
+    arms = moments(ibis.memtable(data), "arm", ["value", "before"])
+    found = compare(arms["control"], arms["message"], "value", "before")
+    assert (found.relative_high - found.relative_low) / 2 == pytest.approx(1.96 * np.std(draws), rel=0.06)
+
+
+def test_a_constant_covariate_changes_nothing() -> None:
+    data = _world(4).set_column(2, "before", pa.array(np.zeros(4000)))
+    arms = moments(ibis.memtable(data), "arm", ["value", "before"])
+    assert compare(arms["control"], arms["message"], "value", "before") == compare(
+        arms["control"], arms["message"], "value"
+    )
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
+def test_without_variance_there_is_no_interval_and_no_evidence(values: list[float]) -> None:
+    table = ibis.memtable(pa.table({"arm": ["control", "control", "message", "message"], "value": values}))
+    arms = moments(table, "arm", ["value"])
+    found = compare(arms["control"], arms["message"], "value")
+    assert (found.low, found.high, found.p, found.reading) == (None, None, None, "no_evidence")
+
+
+def test_one_person_in_an_arm_gives_no_interval() -> None:
+    table = ibis.memtable(pa.table({"arm": ["control", "message", "message"], "value": [1.0, 2.0, 4.0]}))
+    arms = moments(table, "arm", ["value"])
+    assert compare(arms["control"], arms["message"], "value").low is None
+
+
+def test_a_control_mean_of_zero_leaves_the_relative_lift_undefined() -> None:
+    found = compare(
+        Aggregates(100, {"value": 0.0}, {"value": 0.0}, {}),
+        Aggregates(100, {"value": 1.0}, {"value": 4.0}, {}),
+        "value",
+    )
+    assert found.relative is None and found.reading == "raised"
+
+
+def test_smallest_detectable_lift_follows_the_textbook_formula() -> None:
+    outcome = Aggregates(10_000, {"value": 10.0}, {"value": 400.0}, {})
+    found = smallest_detectable(outcome, "value", ratio=9.0, size=10_000)
+    textbook = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * np.sqrt(400 * (1 / 1000 + 1 / 9000))
+    assert found == pytest.approx(textbook, rel=0.005)
+    assert smallest_detectable(Aggregates(10, {"value": 1.0}, {"value": 0.0}, {}), "value", 1.0, 100) is None
