@@ -74,6 +74,13 @@ class Server:
             self.process.wait()
         self.process = None
 
+    def restart(self) -> None:
+        """Starts a server of ours that has died anew, with the same address and password, and waits for it."""
+        port = int(self.url.split(":")[2].split("/")[0])
+        fresh = start(self.home, port=port, scheduling=self.note is not None, password=self.password)
+        self.process, self.note = fresh.process, fresh.note
+        self.wait()
+
     def __enter__(self) -> Server:
         return self
 

@@ -9,7 +9,6 @@ of members; what an unforeseen error said stays in data/prefect/unforeseen.log.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 import traceback
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows import local_server  # flows/__init__ prepares the process before Prefect is imported
+import flows  # it prepares the process before Prefect is imported
 
 # isort: split
 
@@ -33,13 +32,24 @@ from crm_core.reporting import NotebookResult, declared, warm
 from crm_core.store import now
 from crm_core.store.ledger import Run
 from crm_core.workspace import Workspace
+from flows import local_server
 from flows.local_server import Server
 
 ACTOR = "nightly"
 ARTIFACT = "nightly-run"
 TRANSIENT = ("the kernel died", "outside the cells")
 RETRY_SECONDS = [5, 30]
+MISTAKES = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+lines = flows.lines_to_stderr()
 Parameters = dict[str, dict[str, Any]]
+
+
+class Unforeseen(RunFailed):
+    """An error that nobody raised on purpose; `again` says whether the world may have been its cause, not the code."""
+
+    def __init__(self, message: str, again: bool) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class NotebookFailed(RunFailed):
@@ -86,7 +96,7 @@ def run(
         if server is None:
             own.stop()
     if isinstance(outcome, CrmError):
-        raise outcome
+        raise outcome.with_traceback(None)  # Prefect's engine lies between the error and whoever reads it
     if not isinstance(outcome, dict):
         raise RunFailed(f"the flow ended as {state.name.lower()}: {state.message or 'no reason given'}")
     return str(outcome["run_id"])
@@ -112,20 +122,19 @@ def nightly(
     lies in data/inbox first, of `source` only when one is named. The result is ids and counts.
     """
     began = time.monotonic()
-    log = get_run_logger()
     opened = Workspace.open(workspace, as_of)
     chosen = runs.language(opened, language)
     given = per_notebook(opened, runs.nightly_names(opened, notebooks or []), parameters or {})
     warm()
     for run_id in runs.reconcile(opened):
-        log.warning("run %s was cut off and is marked interrupted", run_id)
+        tell(f"run {run_id} was cut off and is marked interrupted")
     loads, problems = _take_in(opened, source) if ingest_inbox else ([], {})
     run_id = refresh_results(workspace, as_of, parameters or {}, chosen)
     results = _make_reports(opened, run_id, given)
     publish_index(workspace, run_id, results, problems)
     summary = summarise(opened, run_id, loads, problems, time.monotonic() - began)
     create_markdown_artifact(as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}")
-    log.info("run %s as of %s: %s in %.1f s", run_id, summary["as_of"], summary["state"], summary["seconds"])
+    tell(f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s", *summary["errors"].values())
     if summary["state"] != runs.DONE:
         return Failed(message=f"run {run_id}: {'; '.join(summary['errors'].values())}", data=summary)
     return summary
@@ -179,6 +188,8 @@ def worth_trying_again(_task: Any, _run: Any, state: Any) -> bool:
     error = state.result(raise_on_failure=False)
     if isinstance(error, NotebookFailed):
         return any(words in error.result.error for words in TRANSIENT)
+    if isinstance(error, Unforeseen):
+        return error.again
     return not isinstance(error, InputError)
 
 
@@ -293,6 +304,13 @@ def as_markdown(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"\n**{error}**" for error in summary["errors"].values())])
 
 
+def tell(*texts: str) -> None:
+    """Our own lines: to Prefect's log of the run, and to stderr under `crm serve`."""
+    for text in texts:
+        get_run_logger().info(text)
+        lines.info(text)
+
+
 @contextlib.contextmanager
 def short_errors(workspace: str, step: str) -> Iterator[None]:
     """Our own errors pass; of an unforeseen one only the kind does, because its text may hold values of members."""
@@ -302,7 +320,8 @@ def short_errors(workspace: str, step: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach Prefect's database
         kept = keep_traceback(workspace, step)
-        raise RunFailed(f"{step}: unforeseen {type(error).__name__}; where it arose is in {kept}") from None
+        message = f"{step}: unforeseen {type(error).__name__}; where it arose is in {kept}"
+        raise Unforeseen(message, again=not isinstance(error, MISTAKES)) from None
 
 
 def keep_traceback(workspace: str, step: str) -> str:
@@ -312,5 +331,3 @@ def keep_traceback(workspace: str, step: str) -> str:
         file.write(f"{now().isoformat()}Z {step}\n{traceback.format_exc()}\n")
     return Path("data", "prefect", path.name).as_posix()
 
-
-logging.getLogger("papermill").setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,10 @@ from crm_core.campaigns.funnel import (
 )
 from crm_core.campaigns.payload import suppressed_hashes
 from crm_core.campaigns.pinned import staged
-from crm_core.campaigns.selection import candidates
+from crm_core.campaigns.selection import candidates, needed
 from crm_core.config.campaigns import CONTROL, CampaignSettings
 from crm_core.errors import InputError
+from crm_core.measures import features
 from crm_core.store.hashing import table_hash
 from crm_core.store.ledger import Audience, Ledger, now
 
@@ -173,7 +174,7 @@ def audience_rows(
 
 @dataclass(frozen=True)
 class Computed:
-    """A list as it comes out of its inputs: `rows` (columns `ROW`, in a temporary table) and the rules that made it."""
+    """A list as it comes out of its inputs: `rows` (columns `ROW`, in a temporary table) and its rules."""
 
     rows: ir.Table
     rules: list[Rule]
@@ -193,14 +194,17 @@ class Computed:
 def computed(
     tables: Tables, config: Config, lake: Lake, vault: Vault, campaign: str, wave: int, until: datetime
 ) -> Iterator[Computed]:
-    """The list of a wave as of `tables`; nothing is stored. `until` (naive UTC) is where refusals are read."""
+    """The list of a wave as of `tables`, not stored. `until` (naive UTC) is where refusals are read."""
     settings = config.campaign(campaign)
     own = audience_id_of(campaign, wave, tables.as_of)
     rules = rules_of(tables, config, vault, campaign, settings, own, until)
-    with staged(lake.engine, candidates(tables, config, campaign, settings)) as members:
+    known = features(tables).select("member_id", *needed(config, campaign, settings))
+    with ExitStack() as work:
+        known = work.enter_context(staged(lake.engine, known))
+        members = work.enter_context(staged(lake.engine, candidates(known, config, campaign, settings)))
         lazy = audience_rows(members, rules, settings, campaign, wave, tables.as_of, tables.instant)
-        with staged(lake.engine, lazy) as rows:
-            yield Computed(rows, rules, tables, config, campaign, wave, until)
+        rows = work.enter_context(staged(lake.engine, lazy))
+        yield Computed(rows, rules, tables, config, campaign, wave, until)
 
 
 def freeze(
@@ -229,8 +233,8 @@ def freeze(
 def _again(known: Audience, rows_hash: str) -> Frozen:
     if known.rows_hash != rows_hash:
         raise InputError(
-            f"{known.audience_id} is frozen already and would differ now, because settings or data have changed "
-            f"since; use the frozen list, or freeze wave {known.wave + 1}"
+            f"{known.audience_id} is frozen already and would differ now, because settings or data have "
+            f"changed since; use the frozen list, or freeze wave {known.wave + 1}"
         )
     return Frozen.of(known, new=False)
 
@@ -243,8 +247,8 @@ def _record(found: Computed, rows_hash: str) -> Audience:
     selected = sum(reasons.values())
     if not selected:
         raise InputError(
-            f"segment '{settings.segment}' of campaign '{found.campaign}' has no members as of {tables.as_of}; "
-            "nothing to freeze"
+            f"segment '{settings.segment}' of campaign '{found.campaign}' has no members as of "
+            f"{tables.as_of}; nothing to freeze"
         )
     assert tables.snapshot is not None
     return Audience(

@@ -1,4 +1,4 @@
-"""A frozen list's inputs as they were – snapshot, settings, date, time of the refusals – and temporary tables for the work."""
+"""A frozen list's inputs as they were: snapshot, settings, date, time of refusals; and temporary tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _names = itertools.count()
 
 @dataclass(frozen=True)
 class Pinned:
-    """The ledger's row of a list, and what the list was made from; `until` is where the refusals were read."""
+    """The ledger's row of a list, and what it was made from; `until` is where the refusals were read."""
 
     audience: Audience
     config: Config
@@ -60,7 +60,7 @@ def pinned(audience_id: str, lake: Lake, ledger: Ledger) -> Pinned:
 def staged(engine: Any, table: ir.Table) -> Iterator[ir.Table]:
     """`table` computed once into a temporary table of the engine, dropped when the block ends.
 
-    Compiling the features' expression takes longer than running it on small data, so nothing is compiled twice.
+    Compiling the features' expression takes longer than running it on small data: nothing is compiled twice.
     """
     name = f"campaign_work_{next(_names)}"
     try:

@@ -19,9 +19,11 @@ from crm_core.campaigns.audience import computed, funnel_of
 from crm_core.campaigns.costs import message_cost
 from crm_core.campaigns.funnel import Step, count_by
 from crm_core.campaigns.lift import moments, smallest_detectable
+from crm_core.campaigns.pinned import staged
 from crm_core.campaigns.result import Window, outcomes
-from crm_core.campaigns.selection import candidates
+from crm_core.campaigns.selection import candidates, needed
 from crm_core.config.campaigns import CONTROL
+from crm_core.measures import features
 from crm_core.store import Tables, now
 
 if TYPE_CHECKING:
@@ -97,8 +99,10 @@ def _power(
     length = timedelta(days=settings.window_days)
     earlier = Tables(lake, tables.snapshot, tables.as_of - length, tables.zone)
     window = Window(earlier.instant, tables.instant, tables.instant)
-    then = candidates(earlier, config, campaign, settings).mutate(arm=ibis.literal("then"))
-    found = moments(outcomes(then, tables.paid_orders, window), "arm", [settings.metric]).get("then")
+    known = features(earlier).select("member_id", *needed(config, campaign, settings))
+    with staged(lake.engine, known) as facts:
+        then = candidates(facts, config, campaign, settings).mutate(arm=ibis.literal("then"))
+        found = moments(outcomes(then, tables.paid_orders, window), "arm", [settings.metric]).get("then")
     if found is None or found.count() < 2:
         return None, dict.fromkeys(settings.arms)
     detectable = {}

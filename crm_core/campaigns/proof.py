@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A list that came out the same: its hash, its size, and whether stored rows were there to be compared too."""
+    """A list that came out the same: its hash, its size, and whether stored rows were compared too."""
 
     audience_id: str
     rows_hash: str
@@ -27,7 +27,7 @@ class Rebuilt:
 
 
 def rebuild(audience_id: str, lake: Lake, ledger: Ledger, vault: Vault) -> Rebuilt:
-    """Computes the list anew from its pinned snapshot, settings and date; stored rows are compared where they exist.
+    """Computes the list anew from its pinned snapshot, settings and date, and compares stored rows.
 
     Raises UnknownName for a list that was never frozen, RunFailed when the new rows or the stored ones have
     another hash than the ledger, or when something pinned is missing.

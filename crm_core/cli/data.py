@@ -151,7 +151,7 @@ def _lines(report: LoadReport) -> list[str]:
         for each in report.rejects
     ]
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
-    sums = [f"{each.file}: {each.name} {each.rows:,} = {each.written:,}" for each in report.balances]
+    sums = [f"{each.name}: {each.rows:,} = {each.written:,}" for each in report.balances]
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
     total = (
         f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} "

@@ -166,9 +166,11 @@ def grid(
     subtitle: str = "",
     unit: str = "people",
     text: str = "",
+    below: str = "",
     hover: str = "",
 ) -> Block:
-    """A heat map of x × y with the number in each cell (`text`: column to write instead); axes keep the frame's order."""
+    """A heat map of x × y with the number in each cell (`text`: column to write instead), and `below` it a name where there
+    is room; axes keep the frame's order."""
     rows = pd.DataFrame(
         {
             "x": frame[x].astype(str),
@@ -177,6 +179,7 @@ def grid(
             "text": frame[text] if text else [numbers.show(v, _bare(unit), language=labels.language) for v in frame[value]],
         }
     )
+    rows["below"] = frame[below] if below else ""
     rows["hover"] = frame[hover] if hover else rows["y"] + " × " + rows["x"] + ": " + rows["text"]
     greatest = float(rows["size"].max() or 1)
     rows["ink"] = ["#ffffff" if size > 0.5 * greatest else INK for size in rows["size"]]
@@ -192,11 +195,16 @@ def grid(
         cells = base.mark_rect(stroke="#ffffff", strokeWidth=2, cornerRadius=3).encode(
             color=alt.Color("size:Q", scale=scale, legend=None)
         )
-        written = base.mark_text(fontSize=12 if size.narrow else 14).encode(
+        lifted = -7 if below and not size.narrow else 0
+        written = base.mark_text(fontSize=12 if size.narrow else 15, dy=lifted).encode(
             text="text:N", color=alt.Color("ink:N", scale=None)
         )
-        drawn = (cells + written).resolve_scale(color="independent")
-        return _fitted(drawn, size, len(down) * (44 if size.narrow else 52) + 40)
+        drawn = cells + written
+        if below and not size.narrow:
+            named = base.mark_text(fontSize=11, dy=15).encode(text="below:N", color=alt.Color("ink:N", scale=None))
+            drawn = drawn + named
+        drawn = drawn.resolve_scale(color="independent")
+        return _fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"])))
 

@@ -1,7 +1,8 @@
 """What a table is. `TABLES` holds every canonical table; checks, empty tables and README tables come from it."""
 
+from crm_core.schema.describe import markdown
 from crm_core.schema.table import Column, Rule, TableSchema
 from crm_core.schema.tables import LOAD, TABLES
 from crm_core.schema.validation import empty, violations
 
-__all__ = ["LOAD", "TABLES", "Column", "Rule", "TableSchema", "empty", "violations"]
+__all__ = ["LOAD", "TABLES", "Column", "Rule", "TableSchema", "empty", "markdown", "violations"]

@@ -1,5 +1,4 @@
-"""Lists that were sent: reading their phones, and the receipts that a message platform gives back for
-them."""
+"""Lists that were sent: reading their phones, and the receipts that a platform gives back for them."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ REPLY_AFTER = 1_800
 
 
 def read_phones(path: Path) -> Ints:
-    """Sorted mobiles (eleven digits) of a payload; InputError when there is no column `phone` or a cell is no
-    mobile."""
+    """Sorted mobiles of eleven digits; InputError without a column `phone` or with a cell that is none."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

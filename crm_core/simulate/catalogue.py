@@ -18,8 +18,7 @@ STEPS, BRANDS, RATIO = 16, 3, 1.24
 
 
 class Category(NamedTuple):
-    """One category: popularity, lowest price in yuan, the category bought along with it, and its
-    subcategories."""
+    """One category: popularity, lowest price in yuan, the category bought with it, and its subcategories."""
 
     name: str
     weight: float

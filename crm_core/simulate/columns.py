@@ -1,5 +1,4 @@
-"""From arrays of the generator to Arrow columns: times, money, words, and the dirty spellings of a few of
-them."""
+"""From arrays of the generator to Arrow columns: times, money, words, and dirty spellings of a few."""
 
 from __future__ import annotations
 

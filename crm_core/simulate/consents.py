@@ -1,5 +1,4 @@
-"""Consents by channel and how they change: given or refused on joining, revoked later, sometimes given
-again."""
+"""Consents by channel: given or refused on joining, revoked later, sometimes given again."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ GRANT_SHARE = (0.86, 0.72, 0.60)
 
 @dataclass(frozen=True)
 class Consents:
-    """Per channel (first axis) and member: whether one was given on joining, and when it was revoked and
-    given again."""
+    """Per channel (first axis) and member: whether given on joining, when revoked, when given again."""
 
     asked: Flags
     granted: Flags
@@ -68,8 +66,7 @@ def granted_at(found: Consents, channel: int, at: int) -> Flags:
 
 
 def consent_log(found: Consents, refused: list[tuple[int, Ints, Ints]]) -> ConsentLog:
-    """Every change as a row. `refused`: (channel, members, times) of those who unsubscribed from a
-    message."""
+    """Every change as a row. `refused`: (channel, members, times) of those who unsubscribed."""
     parts: list[tuple[Ints, int, Ints, int, int]] = []
     for channel in range(len(CHANNELS)):
         yes = np.flatnonzero(found.granted[channel])

@@ -38,8 +38,7 @@ def soil(
     repeated: float = 0.002, bad_time: float = 0.0, bad_word: float = 0.0, styled: float = 0.0,
     null_token: float = 0.0,
 ) -> Dirt:  # fmt: skip
-    """Draws the dirt of `size` entities with the given shares; a row that must be refused is not repeated as
-    well."""
+    """Draws the dirt of `size` entities with the given shares; a refused row is not repeated as well."""
     draws = rng.random((5, size))
     shares = (repeated, bad_time, bad_word, styled, null_token)
     again, time, word, style, token = (draws[place] < share for place, share in enumerate(shares))

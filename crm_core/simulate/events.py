@@ -1,5 +1,4 @@
-"""Events of one block as columns, collected part by part and numbered once; `Book.close` gives the finished
-table."""
+"""Events of one block as columns: collected part by part in a `Book`, numbered once when it closes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The raw files: which feed goes to which file in which encoding, and a writer that appends block by
-block."""
+"""The raw files: which feed goes to which file in which encoding; a writer appends block by block."""
 
 from __future__ import annotations
 
@@ -49,8 +48,8 @@ FILES = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows of one feed: columns by heading, the month (index) of each row where there is a file for each
-    period, and how many of the rows are repetitions or must be refused."""
+    """One feed's rows: columns by heading, each row's month (index) where there is a file for each period,
+    and how many of the rows are repetitions or must be refused."""
 
     feed: str
     columns: dict[str, pa.Array]

@@ -116,8 +116,7 @@ def members(world: World, block: int) -> Members:
 
 
 def _registration(world: World, rng: np.random.Generator, size: int) -> tuple[Ints, Floats]:
-    """(registered_at, operational day on which purchasing may begin): three in ten were members before the
-    period."""
+    """(registered_at, operational day from which they buy); three in ten were members before the period."""
     started = rng.random(size) ** 1.25 * world.clock.total
     old = rng.random(size) < 0.3
     registered_at = world.clock.seconds(started)
@@ -169,8 +168,7 @@ def _referrers(rng: np.random.Generator, registered_at: Ints, started: Floats) -
 
 
 def _moves(world: World, rng: np.random.Generator, registered_at: Ints, differs: Flags) -> Ints:
-    """When a member's city changed, at second 17 of a minute so that no two changes of a member share an
-    instant."""
+    """When a member's city changed: at second 17 of a minute, so that no two changes share an instant."""
     at = rng.integers(world.clock.start + DAY, world.clock.end, len(registered_at)) // 60 * 60 + 17
     moves = (rng.random(len(registered_at)) < 0.05) & (at > registered_at + 30 * DAY) & differs
     return np.where(moves, at, NEVER)

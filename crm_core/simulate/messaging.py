@@ -1,5 +1,4 @@
-"""What became of the messages of past campaigns: sent, delivered or failed, opened, clicked, replied,
-unsubscribed."""
+"""What became of past campaigns' messages: sent, delivered, failed, opened, clicked, replied, refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Orders in full: lines filled from the catalogue, discounts, freight, and the timeline from placed to
-reviewed."""
+"""Orders in full: lines from the catalogue, discounts, freight, and the timeline from placed to reviewed."""
 
 from __future__ import annotations
 
@@ -76,8 +75,7 @@ class Orders:
 def orders(
     world: World, people: Members, bought: Purchases, goods: Catalogue, block: int, room: str
 ) -> Orders:
-    """The orders of one block, from their purchases. `room` names the stream, so that later orders disturb
-    none."""
+    """The orders of one block from their purchases. `room` names the stream: later orders disturb none."""
     rng = world.rng(room, block)
     member, guest = np.maximum(bought.row, 0), bought.row == NONE
     channel = np.array(words.SALES_CHANNELS)[pick(rng, words.SALES_WEIGHTS, len(bought))]
@@ -129,8 +127,7 @@ def _lines(rng: np.random.Generator, people: Members, bought: Purchases, goods: 
 
 
 def _order_ids(world: World, people: Members, bought: Purchases, block: int) -> Ints:
-    """Eighteen digits: kind, day, buyer, and the buyer's running number; never dependent on what comes
-    later."""
+    """Eighteen digits: kind, day, buyer and the buyer's running number; nothing later enters."""
     guest = bought.row == NONE
     buyer = np.where(guest, block, people.number[np.maximum(bought.row, 0)])
     order = np.lexsort((np.arange(len(bought)), np.where(guest, NONE, bought.row)))
@@ -159,8 +156,7 @@ def _coupons(rng: np.random.Generator, people: Members, bought: Purchases, order
 
 
 def _credited(rng: np.random.Generator, bought: Purchases) -> Ints:
-    """Past campaign that the shop credits with the order (1 or 2), else 0: six in ten of those that it
-    brought."""
+    """Past campaign (1 or 2) that the shop credits, else 0: six in ten of the orders that it brought."""
     brought = (bought.origin >= PAST_1) & (bought.origin < LATER)
     return np.where(brought & (rng.random(len(bought)) < 0.6), bought.origin, 0)
 
@@ -168,8 +164,7 @@ def _credited(rng: np.random.Generator, bought: Purchases) -> Ints:
 def _timeline(
     world: World, rng: np.random.Generator, bought: Purchases, store: Flags, city: Ints
 ) -> dict[str, Ints]:
-    """Times of each step; unpaid orders close after a day, a few are cancelled after payment, stores hand
-    over at once."""
+    """Times of each step: unpaid orders close after a day, few are cancelled, stores hand over at once."""
     size = len(bought)
     is_paid = bought.origin != UNPAID
     is_paid &= ~((bought.origin == GUEST) & (rng.random(size) < 0.05))

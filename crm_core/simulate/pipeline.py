@@ -1,5 +1,4 @@
-"""The wholesale corner: opportunities with a log of stages, the contracts they end in, and the calls along
-the way."""
+"""The wholesale corner: opportunities with a log of stages, their contracts, and the calls on the way."""
 
 from __future__ import annotations
 
@@ -43,8 +42,7 @@ class Pipeline:
 
 
 def pipeline(world: World, people: Members) -> Pipeline:
-    """Some dozens to some hundreds of opportunities; `people` is the first block, whose older members hold
-    them."""
+    """Dozens to hundreds of opportunities; `people` is the first block, whose older members hold them."""
     rng = world.rng("pipeline", 0)
     size = int(np.clip(world.members // 80, 24, 400))
     created = at_hours(rng, rng.integers(world.clock.start, world.clock.end - DAY, size), 9, 18)

@@ -23,8 +23,7 @@ SMALLEST = 900  # fen
 
 @dataclass(frozen=True)
 class Purchases:
-    """Order intents: row of the member in the block (NONE: guest), time, fen to be paid, and where they come
-    from."""
+    """Order intents: row of the member in the block (NONE: guest), time, fen to be paid, and the origin."""
 
     row: Ints
     at: Ints
@@ -37,8 +36,7 @@ class Purchases:
 
 @dataclass(frozen=True)
 class Process:
-    """The organic purchases of a block, and per member: operational days alive and observed after the first
-    order."""
+    """Organic purchases of a block; per member the operational days alive and observed after the first."""
 
     purchases: Purchases
     exposure: Floats

@@ -1,5 +1,4 @@
-"""Journey, engagement, service and message events as the shop exports them, each family in files of its
-own."""
+"""Journey, engagement, service and message events as exported, each family in files of its own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Members, consents and campaign lists as the shop exports them: logs of changes, each row whole, with its
-time."""
+"""Members, consents and campaign lists as exported: logs of changes, each row whole, with its time."""
 
 from __future__ import annotations
 

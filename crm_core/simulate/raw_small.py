@@ -1,5 +1,4 @@
-"""The small files: products with their list prices over time, past campaigns, opportunities with stages,
-payments."""
+"""The small files: products and their list prices, past campaigns, opportunities, contract payments."""
 
 from __future__ import annotations
 

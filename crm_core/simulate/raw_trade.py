@@ -33,8 +33,7 @@ class SoiledTrade:
 
 
 def soiled(world: World, block: Block, trade: Trade) -> SoiledTrade:
-    """Decides the dirt of a block's orders, their lines and refunds. Orders that are refunded stay
-    readable."""
+    """Decides the dirt of a block's orders, lines and refunds. Refunded orders stay readable."""
     rng = world.rng(f"dirt of {trade.room}", block.number)
     found = trade.orders
     of_orders = soil(rng, len(found), bad_time=0.0004, styled=0.01, null_token=0.3)

@@ -38,8 +38,7 @@ class TierChanges:
 
 
 def tier_changes(world: World, people: Members, found: Orders) -> TierChanges:
-    """Upgrades on the first of a month once a year's paid spend reaches a threshold; downgrades after a
-    year."""
+    """Upgrades on the first of a month once a year's spend reaches a threshold; downgrades a year later."""
     spend = _monthly_spend(world, people, found)
     level: Ints = np.zeros(len(people), dtype=np.int64)
     since: Ints = np.zeros(len(people), dtype=np.int64)

@@ -81,7 +81,7 @@ def write(
     as full as before.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before, known = _parquet(folder), (folder / "_delta_log").is_dir()
+    before, known = parquet(folder), (folder / "_delta_log").is_dir()
     try:
         write_deltalake(
             str(folder),
@@ -95,7 +95,7 @@ def write(
             post_commithook_properties=HOOKS,
         )
     except BaseException as error:
-        for path in _parquet(folder) - before:
+        for path in parquet(folder) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, DeltaError | OSError):
             raise RunFailed(f"table {folder.name} could not be written: {reason(error)}; nothing was published") from None
@@ -159,7 +159,8 @@ def make_durable(folder: Path, since: int | None) -> None:
         _fsync(parent)
 
 
-def _parquet(folder: Path) -> set[Path]:
+def parquet(folder: Path) -> set[Path]:
+    """Every Parquet file below `folder`, whether a version names it or not."""
     return set(folder.rglob("*.parquet")) if folder.is_dir() else set()
 
 

@@ -23,8 +23,9 @@ def canonical_text(value: ir.Value) -> ir.StringValue:
     if value.type().is_timestamp():
         text = value.cast("timestamp(6)").cast("string")  # '2026-10-31 16:00:00.5': both engines drop trailing noughts
     elif value.type().is_floating():
-        # 12 significant digits: a sum of floats may differ in the last bits from run to run
-        text = value.round(9).cast("decimal(38, 9)").cast("string")
+        # nine decimals: a sum of floats may differ in the last bits from run to run
+        fixed = value.round(9).try_cast("decimal(38, 9)").cast("string")
+        text = fixed.coalesce(value.cast("string"))  # what no decimal holds: 1e30, inf, nan
     else:
         text = value.cast("string")
     return text.fill_null(NULL)

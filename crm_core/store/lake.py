@@ -147,7 +147,8 @@ class Lake:
                 table = delta.open_table(folder)
                 if table is not None:
                     keep = sorted({*pinned.get(folder.name, set()), table.version()})
-                    gone = table.vacuum(
+                    before = delta.parquet(folder)
+                    table.vacuum(
                         retention_hours=0,
                         dry_run=False,
                         enforce_retention_duration=False,
@@ -155,7 +156,7 @@ class Lake:
                         keep_versions=keep,
                         post_commithook_properties=delta.HOOKS,
                     )
-                    removed += len(gone)
+                    removed += len(before - delta.parquet(folder))
                     writer.note(folder.name)
             return removed
 

@@ -28,6 +28,7 @@ STATUS = (
     ("approved_at", "approved"),
     ("paid_at", "paid"),
 )
+BEGINS = {"members": "registered_at", "opportunities": "created_at"}
 
 
 class Tables:
@@ -64,7 +65,7 @@ class Tables:
         """The paid orders alone, without the join to refunds: what most metrics start from."""
         orders = self._stored("orders")
         paid = orders.filter(orders.ordered_at < self.instant, orders.paid_at < self.instant)
-        return _public(paid, TABLES["orders"]).drop("status")
+        return self._reveal(paid, TABLES["orders"], but="paid_at").drop("status")
 
     @cached_property
     def order_lines(self) -> ir.Table:
@@ -132,25 +133,31 @@ class Tables:
 
     def _timestamps(self, schema: TableSchema) -> ir.Table:
         stored = self._stored(schema.name)
-        seen = stored.filter(stored[schema.exists_at] < self.instant)
+        return self._reveal(stored.filter(stored[schema.exists_at] < self.instant), schema)
+
+    def _reveal(self, seen: ir.Table, schema: TableSchema, but: str = "") -> ir.Table:
+        """`seen` without what later timestamps say; `but` is a timestamp that the caller has filtered already."""
         shown = {
             column.name: _until(seen[column.name], seen[column.name], self.instant)
             for column in schema.columns
-            if column.type.startswith("timestamp") and _is_fact(column.name, schema)
+            if column.type.startswith("timestamp") and _is_fact(column.name, schema) and column.name != but
         }
         shown |= {
             column.name: _until(seen[column.name], seen[column.seen_with], self.instant)
             for column in schema.columns
-            if column.seen_with
+            if column.seen_with and column.seen_with != but
         }
         return _public(seen.mutate(**shown), schema)
 
     def _versions(self, schema: TableSchema) -> ir.Table:
         stored = self._stored(f"{schema.name}_versions")
         known = stored.filter(stored._effective_at < self.instant)
+        if schema.name in BEGINS:  # a backdated version is known before the row itself began
+            began = known[BEGINS[schema.name]]
+            known = known.filter(began.isnull() | (began < self.instant))
         order = [known._effective_at.desc(), known._row_hash.desc(), known.load_id.asc()]
         rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
-        return _public(known.mutate(_rank=rank).filter(lambda t: t._rank == 0), schema)
+        return self._reveal(known.mutate(_rank=rank).filter(lambda t: t._rank == 0), schema)
 
 
 def _is_fact(name: str, schema: TableSchema) -> bool:

@@ -12,6 +12,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ SUPPRESSIONS = TableSchema(
 PER_LOAD = {table.name: table for table in (ACCOUNTS, CONTACTS)}
 ID_LENGTH = 24  # 96 bits: 10^8 members collide with probability 6e-14
 BLOCK = 64
+MIN_KEY = 16
 
 
 @ibis.udf.scalar.builtin
@@ -95,6 +97,7 @@ class Vault:
         except OSError as error:
             raise RunFailed(f"{folder} cannot be made private: {error.strerror}; check permissions") from None
         self.key = self._read_key()
+        self._check_key()
 
     # -- keyed hashes --------------------------------------------------------------------------------------------------
 
@@ -239,21 +242,49 @@ class Vault:
                 key = bytes.fromhex(given)
             except ValueError:
                 key = b""
-            if not 16 <= len(key) <= BLOCK:
+            if not MIN_KEY <= len(key) <= BLOCK:
                 raise InputError("CRM_VAULT_KEY is not a key; it takes 32 to 128 hex digits (16 to 64 bytes)")
             return key
         path = self.folder / "key"
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return bytes.fromhex(path.read_text().strip())
+            if not path.exists():
+                _write_once(path, secrets.token_hex(32))
+            key = bytes.fromhex(path.read_text().strip())
+        except ValueError:
+            key = b""
         except OSError as error:
-            raise RunFailed(f"the vault's key cannot be written: {error.strerror}; check permissions") from None
+            raise RunFailed(
+                f"the vault's key cannot be read or written: {error.strerror}; check permissions and space"
+            ) from None
+        if len(key) < MIN_KEY:
+            raise RunFailed(f"{path} is damaged; bring it back from a copy, without it no contact can be matched again")
+        return key
+
+    def _check_key(self) -> None:
+        """Refuses a key that is not the one this vault began with: every member would get a second id."""
+        path, wanted = self.folder / "key_check", self.hmac_one("vault", "key check")
+        if not path.exists():
+            _write_once(path, wanted)
+        if path.read_text().strip() != wanted:
+            raise InputError(
+                f"CRM_VAULT_KEY is not the key that {self.folder} was made with; give that key, or none where it has its own"
+            )
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Writes `path` whole, durably, and only if it is not there: of two processes that begin at once the first wins."""
+    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
         with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        return bytes.fromhex(path.read_text())
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def _publish(partial: Path, path: Path) -> None:
@@ -261,7 +292,11 @@ def _publish(partial: Path, path: Path) -> None:
     with partial.open("rb") as handle:
         os.fsync(handle.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -1,9 +1,8 @@
 """RFM against a query written by hand and against pandas, over the same Parquet files, columns and as-of day.
 
 `run(tables)` works on the tables of any lake. Times are medians of interleaved runs in this process, so
-that a busy machine slows all alike; memory is the greatest resident size of a child process that does the
-work once, less what the same process weighs with its libraries loaded. SQL is written out here only, to
-have something to compare with.
+that a busy machine slows all alike; memory is the greatest resident size of a fresh process that does the
+work once. SQL is written out here only, to have something to compare with.
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ RUNS = 9
 COLUMNS = ["member_id", "ordered_at", "paid_at", "net_amount"]
 BY_HAND = """
     SELECT member_id, first_order_at, last_order_at,
-           date_diff('day', CAST(last_order_at + to_seconds(?) AS DATE), CAST(? AS DATE)) AS days_since_last_order,
+           date_diff('day', CAST(last_order_at + to_seconds(?) AS DATE), CAST(? AS DATE))
+               AS days_since_last_order,
            order_count, net_amount, CAST(net_amount AS DOUBLE) / order_count AS average_order_value
     FROM (
         SELECT member_id, min(paid_at) AS first_order_at, max(paid_at) AS last_order_at,
@@ -163,7 +163,9 @@ def _child(name: str, spec: dict[str, Any]) -> None:
         work = {"duckdb by hand": _by_hand, "pandas": _pandas}[name](spec)
     work()
     # not ru_maxrss: a child begins with its parent's, while VmHWM begins anew with the new program
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
     print(json.dumps({"peak_mb": int(peak.split()[1]) // 1024}))
 
 
@@ -174,7 +176,8 @@ def made_up_lake(folder: Path, members: int = 1_000_000, orders: int = 10_000_00
     engine.raw_sql(f"""
         CREATE TEMP VIEW made AS SELECT
             'o' || i AS order_id,
-            CASE WHEN i % 50 > 0 THEN md5((hash(i * 7) % ({members} * 3 // 4))::VARCHAR)[:24] END AS member_id,
+            CASE WHEN i % 50 > 0
+                 THEN md5((hash(i * 7) % ({members} * 3 // 4))::VARCHAR)[:24] END AS member_id,
             's1' AS shop_id, ['tmall', 'jd', 'store'][(i % 3 + 1)::INT] AS channel,
             TIMESTAMP '2024-11-01' + to_seconds((hash(i) % 63072000)::BIGINT) AS ordered_at,
             CASE WHEN i % 10 > 0 THEN ordered_at + to_minutes((i % 100)::BIGINT) END AS paid_at,

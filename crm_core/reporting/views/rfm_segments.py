@@ -15,6 +15,7 @@ from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block, Column
 from crm_core.reporting.views.base import Opened, View, first_row, frame
 from crm_core.segments import Thresholds, describe, movement, score, thresholds
+from crm_core.segments.grid import GRID
 
 ACTIVE_DAYS = 90
 AT_RISK = ("at_risk", "cant_lose")
@@ -146,9 +147,7 @@ class RfmSegments(View):
         """Heat map of R × F with members in each cell, and the thresholds behind the scores."""
         every = score(self.workspace.features, self.limits)
         scored = every.filter(every.r_score.notnull())
-        counted = scored.group_by(["r_score", "f_score"]).agg(
-            members=scored.count(), segment=scored.group.min()
-        )  # fmt: skip
+        counted = scored.group_by(["r_score", "f_score"]).agg(members=scored.count())
         rows = frame(counted)
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
@@ -158,13 +157,11 @@ class RfmSegments(View):
         rows["x"] = "F" + rows["f_score"].astype(str)
         rows["y"] = "R" + rows["r_score"].astype(str)
         rows["shown"] = [self.people(members) if members else "" for members in rows["members"]]
-        rows["hover"] = [
-            f"{row.y} × {row.x} · {self._title('rfm:' + row.segment) if isinstance(row.segment, str) else ''} {row.shown}"
-            for row in rows.itertuples()
-        ]
+        rows["name"] = [self._title(f"rfm:{GRID[r][f - 1]}") for r, f in cells]
+        rows["hover"] = rows["y"] + " × " + rows["x"] + " · " + rows["name"] + " " + rows["shown"]
         heat = charts.grid(
             rows, "x", "y", "members", self.labels, title=self.text("grid_chart"), subtitle=self.text("grid_chart_sub"),
-            x_title=self.text("grid_x"), y_title=self.text("grid_y"), text="shown", hover="hover",
+            x_title=self.text("grid_x"), y_title=self.text("grid_y"), text="shown", below="name", hover="hover",
         )  # fmt: skip
         return blocks.group(heat, self._threshold_table())
 
