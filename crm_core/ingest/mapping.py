@@ -117,9 +117,9 @@ def build(context: Context, rows: ir.Table, settings: TableSettings, entry: str,
     else:
         made, origin = rows.select("_row", **values), ["_row"]
     typed = _canonical(context, made, schema, texts, origin)
-    problems = violations(typed, schema)
+    problems: Any = violations(typed, schema)
     no_time = typed._effective_at.isnull().ifelse(f"{schema.name}: no time says since when this holds", None)
-    return typed.mutate(_problem=ibis.coalesce(problems, no_time))
+    return typed.mutate(_problem=ibis.coalesce(problems.re_replace("; $", ""), no_time))
 
 
 def _keys(rows: ir.Table, settings: TableSettings, where: str) -> dict[str, Any]:

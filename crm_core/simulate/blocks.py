@@ -83,13 +83,14 @@ def draw(world: World, goods: Catalogue, number: int, sent: list[Sent]) -> Block
         ("service", service(world, people, trade.orders, trade.refunds, number)),
         ("messaging", messages),
     ]
-    answers = [answer(world, people, each.phones, each.at, closed_at, number) for each in sent]
-    later = _later(world, people, goods, sent, answers, number)
-    if later is not None:
-        events.append(("engagement", later_engagement(world, people, later.orders, number)))
     deals = pipeline(world, people) if number == 0 else None
     if deals is not None:
         events.append(("service", pipeline_events(world, deals)))
+    answers = [answer(world, people, each.phones, each.at, closed_at, number) for each in sent]
+    later = _later(world, people, goods, sent, answers, number)
+    if later is not None:  # last: the dirt of the tables before goes by their place
+        first = min(each.at for each in sent)
+        events.append(("engagement", later_engagement(world, people, later.orders, first, number)))
     return Block(
         number, people, process, member_log(people, tiers, closed_at, status), consent_log(given, refused),
         assignments, [trade] if later is None else [trade, later], events, answers, deals,

@@ -36,10 +36,10 @@ def engagement(
     return book.close()
 
 
-def later_engagement(world: World, people: Members, found: Orders, block: int) -> Events:
+def later_engagement(world: World, people: Members, found: Orders, sent_at: int, block: int) -> Events:
     """Points and coupons of orders that answered a list, numbered apart from all other events."""
     book = Book("engagement", block, world.clock.start, world.clock.end, later=True)
-    order_events(world, book, world.rng("later engagement", block), people, found)
+    order_events(world, book, world.rng("later engagement", block), people, found, sent_at)
     return book.close()
 
 

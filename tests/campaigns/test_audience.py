@@ -1,4 +1,4 @@
-"""Freezing on a real lake: exact control, reasons, once and only once; rebuilding and explaining what was frozen."""
+"""Freezing on a real lake: exact control, reasons, once and only once; lists rebuilt and explained."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_freezing_a_wave_again_with_other_settings_is_refused(shop: Shop) -> Non
     freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
     changed = CAMPAIGN.replace("0.10", "0.30").replace("0.90", "0.70")
     other = shop.with_file("campaigns/trial.yml", changed)
-    with pytest.raises(InputError, match="is frozen already and would differ now.*or freeze wave 2"):
+    with pytest.raises(InputError, match=r"is frozen already and would differ now.*or freeze wave 2"):
         freeze(other.tables(), other.config, campaign="trial", **other.parts)
     second = freeze(other.tables(), other.config, campaign="trial", wave=2, **other.parts)
     assert second.counts["persons"]["control"] == round(0.3 * sum(second.counts["persons"].values()))

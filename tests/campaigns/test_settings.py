@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_named_with_file_line_and_what_is_allowed(
         ("heading: message}", "heading: phone}", r"named twice"),
         ("heading: message}", "heading: =cmd}", r"a heading may not start with"),
         ("encoding: utf-8\nline_end", "encoding: utf-99\nline_end", r"is no encoding"),
-        ("delivered: delivered", "delivered: arrived", r"line 25: setting 'receipts.statuses.delivered'"),
+        ("delivered: delivered", "delivered: arrived", r"line 24: setting 'receipts.statuses.delivered'"),
     ],
 )
 def test_a_wrong_platform_setting_is_named(old: str, new: str, message: str) -> None:

@@ -9,6 +9,12 @@ import pytest
 from tests.ingest.corner_shop import Shop, open_shop
 
 
+@pytest.fixture(autouse=True)
+def one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same vault key in every shop, so that their tables can be compared."""
+    monkeypatch.setenv("CRM_VAULT_KEY", "5a" * 32)
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     """An empty shop in a folder whose name has a blank, Chinese and a per cent sign."""

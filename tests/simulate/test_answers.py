@@ -32,7 +32,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.mktemp("answers")
     silent = _world(root / "silent")
     members = raw(silent, "会员资料").to_pylist()
-    known = {row["手机号"]: row["会员卡号"] for row in reversed(members) if len(row["手机号"]) == 11 and "*" not in row["手机号"]}
+    known = {
+        row["手机号"]: row["会员卡号"]
+        for row in reversed(members)
+        if row["手机号"].isdigit() and row["注册时间"] < "2026-10-02"
+    }
     phones = sorted(known)[::2]
     payload = _payload(root / "payload", [*phones[:-1], f"+86{phones[-1]}", "13000000000"])
     return {"root": root, "silent": silent, "payload": payload, "phones": phones, "cards": known,

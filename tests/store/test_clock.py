@@ -55,7 +55,7 @@ def test_the_hours_around_each_change_of_the_clock_are_right_to_the_second(engin
     near = [start for start, _ in _offsets(name)[60:80]]
     moments = [start + timedelta(seconds=step) for start in near for step in (-7200, -3601, -3600, -1800, -1, 0, 1, 1799, 3599, 3600, 7200)]
     table = column(moments)
-    local = [moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) for moment in moments]
+    local = [moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None, fold=0) for moment in moments]
     assert results(engine, table, local_time(table.at, zone)) == local
     back = column(local)
     expected = [moment.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None) for moment in local]

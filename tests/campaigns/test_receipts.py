@@ -1,0 +1,130 @@
+"""Receipts: every row accounted for, nothing twice, refusals effective at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet as pq
+import pytest
+
+from crm_core.campaigns import HandedOff, export, freeze, receipts
+from crm_core.campaigns.receipts_file import is_refusal, read_receipts
+from crm_core.config import parse_yaml
+from crm_core.config.platforms import PlatformSettings
+from crm_core.errors import InputError, UnknownName
+from crm_core.store.ledger import Load
+from tests.campaigns.shop import CONF, Shop, phone
+
+PLATFORM = parse_yaml((CONF / "platforms" / "canonical.yml").read_text(), PlatformSettings, "canonical.yml")
+ZONE = ZoneInfo("Asia/Shanghai")
+
+
+def _handed(shop: Shop) -> tuple[HandedOff, list[str]]:
+    freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
+    done = export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
+    return done, [
+        line.split(",")[0] for line in (done.folder / "payload/part-0001.csv").read_text().splitlines()[1:]
+    ]
+
+
+def _file(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(["phone,status,time,reply", *rows]) + "\n", encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.slow
+def test_receipts_become_events_once_and_refusals_end_the_consent(
+    new_shop: Callable[[], Shop], tmp_path: Path
+) -> None:
+    shop = new_shop()
+    done, numbers = _handed(shop)
+    path = _file(
+        tmp_path / "r.csv",
+        f"{numbers[0]},delivered,2026-11-01 10:05:00,",
+        f"+86{numbers[1]},UNDELIV,2026-11-01 10:05:00,",
+        f"{numbers[2]},replied,2026-11-01 11:00:00,ｔｄ！",
+        f"{numbers[3]},replied,2026-11-01 11:00:00,Really?",
+        f"{numbers[0]},delivered,2026-11-01 10:09:00,",
+        "13999999999,delivered,2026-11-01 10:05:00,",
+        f"{numbers[4]},arrived,2026-11-01 10:05:00,",
+        f"{numbers[4]},sent,yesterday,",
+    )
+    common = {"exports_dir": shop.root / "exports", "config": shop.config, **shop.parts}
+    first = receipts(path, done.export_id, **common)
+    assert (first.read, first.accepted, first.duplicate) == (8, 4, 1)
+    assert first.rejected == {"unknown status": 1, "no time": 1, "not in this export": 1}
+    assert first.events == {"delivered": 1, "failed": 1, "replied": 1, "sent": 2, "unsubscribed": 1}
+    assert first.refusals == 1 and shop.ledger.get(Load, first.load_id).state == "live"
+    before = shop.lake.snapshot().id
+    second = receipts(path, done.export_id, **common)
+    assert (second.accepted, second.duplicate, second.events) == (0, 5, {})
+    assert shop.lake.snapshot().id == before
+    events = shop.lake.table("interactions").to_pyarrow().to_pylist()
+    assert {event["campaign_id"] for event in events} == {"trial"} and {
+        event["channel"] for event in events
+    } == {"sms"}
+    states = shop.lake.table("consents").filter(lambda t: t.state == "revoked").to_pyarrow().to_pylist()
+    refused = f"+86{numbers[2]}"
+    assert [row["channel"] for row in states] == ["sms"]
+    assert shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist() == [
+        shop.vault.hmac_one("phone", refused)
+    ]
+    with pytest.raises(InputError, match="is pinned, and 1 of its"):
+        _handed(shop)
+
+
+def test_an_export_that_was_never_made_is_named(shop: Shop, tmp_path: Path) -> None:
+    done, _ = _handed(shop)
+    common = {"exports_dir": shop.root / "exports", "config": shop.config, **shop.parts}
+    with pytest.raises(UnknownName, match=f"did you mean '{done.export_id}'"):
+        receipts(_file(tmp_path / "r.csv"), done.export_id[:-1] + "x", **common)
+
+
+def test_receipts_cannot_be_matched_when_the_files_of_the_export_are_gone(shop: Shop, tmp_path: Path) -> None:
+    done, _ = _handed(shop)
+    with pytest.raises(InputError, match="are gone .* so nobody can be matched"):
+        receipts(_file(tmp_path / "r.csv"), done.export_id, shop.config, exports_dir=tmp_path, **shop.parts)
+    assert pq.read_metadata(done.folder / "snapshot.parquet").num_rows == done.counts["exported"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; a receipts file has headings phone, status, time"),
+        (
+            b"mobile,status,time\n1,sent,2026-11-01 10:00:00\n",
+            "has no heading 'phone'; found: mobile, status, time",
+        ),
+        (b"phone,status,time\n\xff\xfe\xff\n", "is not a CSV file in utf-8"),
+        (b"phone,status,time\n1,2\n", "is not a CSV file"),
+    ],
+)
+def test_a_file_that_is_no_receipts_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_receipts(path, PLATFORM.receipts, ZONE)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"r\.csv cannot be read: No such file"):
+        read_receipts(tmp_path / "r.csv", PLATFORM.receipts, ZONE)
+
+
+def test_times_are_local_and_become_utc(tmp_path: Path) -> None:
+    rows, rejected = read_receipts(
+        _file(tmp_path / "r.csv", "1,sent,2026-11-01 10:00:00,"), PLATFORM.receipts, ZONE
+    )
+    assert rows["occurred_at"].to_pylist()[0].isoformat() == "2026-11-01T02:00:00" and rejected == {}
+
+
+@pytest.mark.parametrize("text", ["TD", "t", " R。", "Ｎ", "退订", "Stop!", "unsubscribe"])
+def test_whole_words_refuse(text: str) -> None:
+    assert is_refusal(text, PLATFORM.receipts.refusals)
+
+
+@pytest.mark.parametrize("text", ["", "Really?", "Thanks", "不要停", "到店退订单怎么办", phone(1)])
+def test_other_replies_do_not(text: str) -> None:
+    assert not is_refusal(text, PLATFORM.receipts.refusals)

@@ -1,0 +1,165 @@
+"""Current tables and versions: any order, split or repetition of the same rows gives the same tables, and undo is exact."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crm_core.errors import UnknownName
+from crm_core.store import Lake, UpsertCounts
+from tests.store.lakes import content_hash, listed, load, open_lake, order, rows_of
+
+# few keys, months and times, so that corrections, ties, repetitions and moves across months are common
+ORDER = st.builds(
+    lambda key, month, day, net: order(key, f"2026-{month:02}-10", f"2026-06-{day:02}", f"{net}.00"),
+    st.sampled_from("abc"), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2),
+)  # fmt: skip
+MEMBER = st.builds(
+    lambda key, day, tier: {"member_id": key, "tier": tier, "_effective_at": datetime(2026, 6, day)},
+    st.sampled_from("abc"), st.integers(1, 3), st.sampled_from(["gold", "silver", None]),
+)  # fmt: skip
+IDENTITY = st.builds(
+    lambda key, day: {
+        "id_kind": "phone", "id_value_hash": key, "member_id": "m",
+        "first_seen_at": datetime(2026, 6, day), "_effective_at": datetime(2026, 6, day),
+    },
+    st.sampled_from("abc"), st.integers(1, 9),
+)  # fmt: skip
+KINDS = {"orders": ORDER, "members": MEMBER, "identities": IDENTITY}
+
+
+@contextmanager
+def fresh(engine: Any) -> Iterator[Lake]:
+    with tempfile.TemporaryDirectory() as folder:
+        lake = open_lake(Path(folder), engine)
+        yield lake
+        lake.ledger.engine.dispose()
+
+
+def split(data: st.DataObject, rows: list[Any]) -> list[list[Any]]:
+    """The same rows in any order, some of them twice, cut into up to three loads."""
+    shuffled = data.draw(st.permutations([*rows, *data.draw(st.lists(st.sampled_from(rows), max_size=2))]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=2)))
+    return [shuffled[start:end] for start, end in zip([0, *cuts], [*cuts, len(shuffled)], strict=True)]
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_files_in_any_order_split_or_repeated_give_the_same_table(engine: Any, name: str, data: st.DataObject) -> None:
+    rows = data.draw(st.lists(KINDS[name], min_size=1, max_size=8))
+    with fresh(engine) as whole, fresh(engine) as parts:
+        load(whole, "all", name, rows)
+        for number, part in enumerate(split(data, rows)):
+            load(parts, f"l{number}", name, part)
+        assert content_hash(whole, name) == content_hash(parts, name)
+        keys = listed(whole.table(name), *dict.fromkeys(["id_value_hash"] if name == "identities" else [f"{name[:-1]}_id"]))
+        assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_undoing_any_load_equals_never_having_loaded_it(engine: Any, name: str, data: st.DataObject) -> None:
+    loads = data.draw(st.lists(st.lists(KINDS[name], min_size=1, max_size=4), min_size=1, max_size=3))
+    gone = data.draw(st.integers(0, len(loads) - 1))
+    with fresh(engine) as undone, fresh(engine) as never:
+        for number, rows in enumerate(loads):
+            load(undone, f"l{number}", name, rows)
+            if number != gone:
+                load(never, f"l{number}", name, rows)
+        with undone.write("undo") as writer:
+            writer.forget(name, f"l{gone}")
+        assert content_hash(undone, name) == content_hash(never, name)
+        states = [
+            listed(lake.table(f"{name}_versions"), "load_id", "_effective_at", "_row_hash") for lake in (undone, never)
+        ]
+        assert states[0] == states[1]
+        assert undone.has_rows(name) == never.has_rows(name)
+
+
+def test_the_latest_statement_of_the_source_is_current_whenever_it_was_loaded(lake: Lake) -> None:
+    load(lake, "new", "orders", [order("a", "2026-03-05", "2026-06-02", "20.00")])
+    counts = load(lake, "old", "orders", [order("a", "2026-01-05", "2026-06-01", "10.00")])
+    assert counts == UpsertCounts(inserted=0, updated=0, unchanged=1, conflicts=0)
+    assert listed(lake.table("orders"), "order_id", "load_id") == [("a", "new")]
+    assert len(listed(lake.table("orders_versions"))) == 2
+
+
+def test_a_corrected_order_date_moves_the_order_to_its_month_and_leaves_none_behind(lake: Lake) -> None:
+    load(lake, "l1", "orders", [order("a", "2026-01-31 15:00", "2026-06-01"), order("b", "2026-01-05", "2026-06-01")])
+    counts = load(lake, "l2", "orders", [order("a", "2026-02-01 15:00", "2026-06-02")])
+    assert (counts.inserted, counts.updated) == (0, 1)
+    expected = [("a", datetime(2026, 2, 1, 15)), ("b", datetime(2026, 1, 5))]
+    assert listed(lake.table("orders"), "order_id", "ordered_at") == expected
+
+
+def test_the_same_rows_again_change_nothing_and_are_counted_as_unchanged(lake: Lake) -> None:
+    rows = [order(key, "2026-01-05", "2026-06-01") for key in "abc"]
+    assert load(lake, "l1", "orders", rows).inserted == 3
+    before = lake.snapshot().versions["orders"]
+    assert load(lake, "l2", "orders", rows) == UpsertCounts(0, 0, 3, 0)
+    assert lake.snapshot().versions["orders"] == before
+
+
+def test_two_contents_of_one_key_and_time_are_a_conflict_that_is_named_and_decided_always_alike(engine: Any) -> None:
+    first = order("a", "2026-01-05", "2026-06-01", "1.00"), order("b", "2026-01-05", "2026-06-01")
+    second = order("a", "2026-01-05", "2026-06-01", "2.00")
+    with fresh(engine) as one, fresh(engine) as two:
+        counts = load(one, "l1", "orders", [*first, second, first[1]])
+        assert (counts.inserted, counts.conflicts, counts.conflict_keys) == (2, 1, ("a",))
+        assert load(two, "l1", "orders", [second]).conflicts == 0
+        load(two, "l2", "orders", first)
+        assert content_hash(one, "orders") == content_hash(two, "orders")
+
+
+def test_a_conflict_in_a_table_of_two_key_columns_names_both(lake: Lake) -> None:
+    line = {"order_id": "a", "line_no": 1, "ordered_at": datetime(2026, 1, 5), "_effective_at": datetime(2026, 6, 1)}
+    counts = load(lake, "l1", "order_lines", [line | {"quantity": 1.0}, line | {"quantity": 2.0}, line | {"line_no": 2}])
+    assert (counts.inserted, counts.conflicts, counts.conflict_keys) == (2, 1, ("a / 1",))
+
+
+def test_an_identity_keeps_its_first_sighting(lake: Lake) -> None:
+    def seen(day: int) -> dict[str, Any]:
+        moment = datetime(2026, 6, day)
+        return {"id_kind": "phone", "id_value_hash": "h", "member_id": "m", "first_seen_at": moment, "_effective_at": moment}
+
+    load(lake, "l1", "identities", [seen(5)])
+    load(lake, "l2", "identities", [seen(9), seen(2)])
+    load(lake, "l3", "identities", [seen(4)])
+    assert listed(lake.table("identities"), "first_seen_at") == [(datetime(2026, 6, 2),)]
+    with lake.write("undo") as writer:
+        assert writer.forget("identities", "l2") == 1
+    assert listed(lake.table("identities"), "first_seen_at") == [(datetime(2026, 6, 4),)]
+
+
+def test_several_upserts_of_one_writer_build_on_each_other_before_they_are_published(lake: Lake) -> None:
+    with lake.write("two files") as writer:
+        writer.upsert("orders", rows_of("orders", [order("a", "2026-01-05", "2026-06-01")]), load_id="l1")
+        counts = writer.upsert("orders", rows_of("orders", [order("a", "2026-01-05", "2026-06-02", "2.00")]), load_id="l1")
+        assert (counts.inserted, counts.updated) == (0, 1)
+        assert listed(writer.table("orders"), "order_id") == [("a",)]
+        assert listed(lake.table("orders")) == []
+    assert listed(lake.table("orders"), "order_id") == [("a",)]
+
+
+def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_without_a_trace(lake: Lake) -> None:
+    assert load(lake, "l1", "orders", []) == UpsertCounts(0, 0, 0, 0)
+    assert not lake.has_rows("orders") and listed(lake.table("orders")) == []
+    load(lake, "l2", "orders", [order("a", "2026-01-05", "2026-06-01")])
+    with lake.write("undo") as writer:
+        assert writer.forget("orders", "l9") == writer.forget("members", "l1") == 0
+    assert listed(lake.table("orders"), "order_id") == [("a",)]
+
+
+def test_a_table_that_cannot_be_is_refused_with_the_nearest(lake: Lake) -> None:
+    with pytest.raises(UnknownName, match=r"table 'ordres' is not known in the lake; did you mean 'orders'\?"):
+        lake.table("ordres")
