@@ -36,6 +36,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runner import Runner
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
@@ -157,7 +158,12 @@ async def close_open_runs(deployment: UUID) -> int:
     """Ends what a hard kill left open in Prefect's database, and runs that were missed; returns how many."""
     closed = 0
     async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=_of(deployment, [*OPEN_STATES, StateType.SCHEDULED])):
+        found = await client.read_flow_runs(
+            flow_run_filter=_of(deployment, [*OPEN_STATES, StateType.SCHEDULED]),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=200,
+        )
+        for run in found:
             if run.state_type in OPEN_STATES:
                 state = Crashed(message="its process was cut off")
             elif run.expected_start_time is None or run.expected_start_time > datetime.now(UTC):

@@ -15,10 +15,14 @@ class ReportSettings(Settings):
     """How reports are made."""
 
     nightly: tuple[Notebook, ...] = Field(
-        ("data_health", "rfm_segments", "member_tags", "campaign_result"), min_length=1, description="notebooks, in this order"
+        ("data_health", "rfm_segments", "member_tags", "campaign_result"),
+        min_length=1,
+        description="notebooks, in this order",
     )
     concurrency: int = Field(2, ge=1, le=32, description="notebooks that run at the same time")
-    timeout_seconds: float = Field(900, gt=0, description="limit for one notebook; it is stopped then and counts as failed")
+    timeout_seconds: float = Field(
+        900, gt=0, description="limit for one notebook; it is stopped then and counts as failed"
+    )
     cell_timeout_seconds: float = Field(600, gt=0, description="limit for one cell")
     parameters: dict[Notebook, dict[str, Any]] = Field(
         default_factory=dict, description="values that replace the defaults of a notebook's parameters"

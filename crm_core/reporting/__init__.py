@@ -1,6 +1,8 @@
-"""Notebooks into reports: run them strictly and fast, draw what they show, publish pages that hold nothing live.
+"""Notebooks into reports: run them strictly and fast, draw what they show, publish pages that hold nothing
+live.
 
-`run_notebooks` and `run_notebook` execute; `write_run` and `write_index` publish around them; `views` has what each notebook shows.
+`run_notebooks` and `run_notebook` execute; `write_run` and `write_index` publish around them; `views` has
+what each notebook shows.
 """
 
 from crm_core.reporting.parameters import assign, declared

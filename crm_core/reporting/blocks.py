@@ -1,8 +1,9 @@
-"""What a notebook shows: headline cards, tables, charts, definitions, 'not supplied', next steps, provenance.
+"""What a notebook shows: headline cards, tables, charts, definitions, 'not supplied', next steps,
+provenance.
 
-A block carries plain data under a MIME type of our own; the page is made from that data by our templates, which escape
-everything. HTML that anything else emits is never published, so text of customers cannot become markup. In JupyterLab the
-same templates draw the block at once.
+A block carries plain data under a MIME type of our own; the page is made from that data by our templates,
+which escape everything. HTML that anything else emits is never published, so text of customers cannot
+become markup. In JupyterLab the same templates draw the block at once.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def card(
     sentence: str = "",
     metric: str = "",
 ) -> dict[str, Any]:
-    """One headline number. `before` gives the change against `versus` (a date or a name): relative, or in points for
-    percentages; `better` says which direction is good news ('up', 'down' or '' for neither). `metric` links its definition."""
+    """One headline number. `before` gives the change against `versus` (a date or a name): relative, or in
+    points for percentages; `better` says which direction is good news ('up', 'down' or '' for neither).
+    `metric` links its definition."""
     language = labels.language
     shown = numbers.show(value, unit, language=language, currency=currency)
     return {
@@ -107,7 +109,8 @@ def missing(labels: Labels, what: str, consequence: str = "") -> Block:
 
 @dataclass(frozen=True)
 class Column:
-    """How one column of a table is shown: heading, unit, `bar` for a small bar behind fractions, metric for its definition."""
+    """How one column of a table is shown: heading, unit, `bar` for a small bar behind fractions, metric for
+    its definition."""
 
     heading: str
     unit: str = "text"
@@ -128,7 +131,8 @@ def table(
 ) -> Block:
     """A table of the columns named, in that order; seven rows are visible, the rest opens on a click.
 
-    `frame`: small pandas frame; `total`: a closing row of the same columns; bars are scaled to the column's greatest value.
+    `frame`: small pandas frame; `total`: a closing row of the same columns; bars are scaled to the column's
+    greatest value.
     """
     shown = [_row(record, columns, labels, currency) for record in frame[list(columns)].to_dict("records")]
     for index, name in enumerate(columns):
@@ -148,9 +152,14 @@ def table(
     return Block("table", labels.language, data)
 
 
-def _row(record: Mapping[Any, Any], columns: Mapping[str, Column], labels: Labels, currency: str) -> list[dict[str, Any]]:
+def _row(
+    record: Mapping[Any, Any], columns: Mapping[str, Column], labels: Labels, currency: str
+) -> list[dict[str, Any]]:
     return [
-        {"text": numbers.show(record.get(name), column.unit, language=labels.language, currency=currency), "bar": None}
+        {
+            "text": numbers.show(record.get(name), column.unit, language=labels.language, currency=currency),
+            "bar": None,
+        }
         for name, column in columns.items()
     ]
 
@@ -160,19 +169,24 @@ def _heading(column: Column, name: str, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _add_bars(rows: list[list[dict[str, Any]]], index: int, values: list[Any]) -> None:
-    sizes = [0.0 if numbers.is_null(value) or isinstance(value, str) else abs(float(value)) for value in values]
+    sizes = [
+        0.0 if numbers.is_null(value) or isinstance(value, str) else abs(float(value)) for value in values
+    ]
     greatest = max(sizes, default=0.0)
     for row, size in zip(rows, sizes, strict=True):
         row[index]["bar"] = round(100 * size / greatest, 1) if greatest else 0
 
 
 def _widths(data: Mapping[str, Any]) -> list[int]:
-    """Column widths in per cent by the widest text; both halves of a table use them, so that they stay aligned."""
+    """Column widths in per cent by the widest text; both halves of a table use them, so that they stay
+    aligned."""
     rows = [*data["rows"], *data["more"], *([data["total"]] if data["total"] else [])]
     widest = []
     for index, column in enumerate(data["columns"]):
         texts = [column["text"], *(row[index]["text"] for row in rows)]
-        widest.append(min(40, max(6, max(display_width(text) for text in texts))) + (9 if column["bar"] else 4))
+        widest.append(
+            min(40, max(6, max(display_width(text) for text in texts))) + (9 if column["bar"] else 4)
+        )
     whole = sum(widest)
     return [round(100 * width / whole) for width in widest]
 
@@ -193,4 +207,6 @@ def definitions(labels: Labels, *metrics: str) -> Block:
 
 def steps(labels: Labels, *items: tuple[str, str]) -> Block:
     """What to do next: pairs of a sentence and the command that starts it ('' for none)."""
-    return Block("steps", labels.language, {"items": [{"text": text, "command": command} for text, command in items]})
+    return Block(
+        "steps", labels.language, {"items": [{"text": text, "command": command} for text, command in items]}
+    )

@@ -1,9 +1,10 @@
 """Charts of the reports: one theme, five forms, each drawn twice (for a wide page and for a phone).
 
-Scaling one drawing down to 390 pixels makes its text unreadable, so each chart carries two specifications and the page shows
-the one that fits. Colours are from the Okabe-Ito palette (told apart by colour-blind readers and in grey print); text is dark; values
-are written next to the marks, so that nobody has to read them off an axis. Frames hold only what is drawn, some dozens of
-rows; the texts in them are formatted by `numbers.show`.
+Scaling one drawing down to 390 pixels makes its text unreadable, so each chart carries two specifications
+and the page shows the one that fits. Colours are from the Okabe-Ito palette (told apart by colour-blind
+readers and in grey print); text is dark; values are written next to the marks, so that nobody has to read
+them off an axis. Frames hold only what is drawn, some dozens of rows; the texts in them are formatted by
+`numbers.show`.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ class Size:
 WIDE, NARROW = Size(880, False), Size(330, True)
 
 
-def chart(labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle: str = "", alternative: str = "") -> Block:
-    """A chart block from `build`, which returns an Altair chart for a size. `alternative`: what it shows, for a screen reader."""
+def chart(
+    labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle: str = "", alternative: str = ""
+) -> Block:
+    """A chart block from `build`, which returns an Altair chart for a size. `alternative`: what it shows,
+    for a screen reader."""
     data = {
         "title": title,
         "subtitle": subtitle,
@@ -61,18 +65,33 @@ def chart(labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle:
 def themed(drawing: Any) -> Any:
     """`drawing` with our fonts, colours and quiet axes."""
     axis = {
-        "labelColor": INK, "titleColor": MUTED, "labelFontSize": 13, "titleFontSize": 12, "titleFontWeight": "normal",
-        "domain": False, "ticks": False, "gridColor": LINE, "labelPadding": 6,
-    }  # fmt: skip
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "labelFontSize": 13,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "domain": False,
+        "ticks": False,
+        "gridColor": LINE,
+        "labelPadding": 6,
+    }
     return (
-        drawing.configure(font=FONT, background="transparent", padding={"left": 0, "right": 6, "top": 4, "bottom": 2})
+        drawing.configure(
+            font=FONT, background="transparent", padding={"left": 0, "right": 6, "top": 4, "bottom": 2}
+        )
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_text(font=FONT, fontSize=13, color=INK)
         .configure_legend(
-            orient="top", direction="horizontal", title=None, labelFontSize=13, labelColor=INK, symbolType="square",
-            labelLimit=260, offset=6,
-        )  # fmt: skip
+            orient="top",
+            direction="horizontal",
+            title=None,
+            labelFontSize=13,
+            labelColor=INK,
+            symbolType="square",
+            labelLimit=260,
+            offset=6,
+        )
     )
 
 
@@ -92,8 +111,8 @@ def bars(
 ) -> Block:
     """Horizontal bars in the frame's order, the value at each bar's end (or the frame's column `text`).
 
-    `strong`: categories drawn in the accent colour, the rest pale; empty = all in accent. `signed`: values with plus and minus,
-    coloured by direction.
+    `strong`: categories drawn in the accent colour, the rest pale; empty = all in accent. `signed`: values
+    with plus and minus, coloured by direction.
     """
     rows = _rows(frame, category, value, unit, labels, currency, text, signed)
     rows["colour"] = _colours(rows, strong, signed)
@@ -126,7 +145,8 @@ def paired_bars(
     subtitle: str = "",
     currency: str = "CNY",
 ) -> Block:
-    """Two or three bars per category to compare (share of members and share of sales): `series` maps column → legend text."""
+    """Two or three bars per category to compare (share of members and share of sales): `series` maps column
+    → legend text."""
     parts = []
     for column, name in series.items():
         part = _rows(frame, category, column, unit, labels, currency, "", False)
@@ -169,14 +189,16 @@ def grid(
     below: str = "",
     hover: str = "",
 ) -> Block:
-    """A heat map of x × y with the number in each cell (`text`: column to write instead), and `below` it a name where there
-    is room; axes keep the frame's order."""
+    """A heat map of x × y with the number in each cell (`text`: column to write instead), and `below` it a
+    name where there is room; axes keep the frame's order."""
     rows = pd.DataFrame(
         {
             "x": frame[x].astype(str),
             "y": frame[y].astype(str),
             "size": [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]],
-            "text": frame[text] if text else [numbers.show(v, _bare(unit), language=labels.language) for v in frame[value]],
+            "text": frame[text]
+            if text
+            else [numbers.show(v, _bare(unit), language=labels.language) for v in frame[value]],
         }
     )
     rows["below"] = frame[below] if below else ""
@@ -187,7 +209,12 @@ def grid(
 
     def build(size: Size) -> Any:
         base = alt.Chart(rows).encode(
-            x=alt.X("x:N", sort=across, title=x_title, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=size.label_limit)),
+            x=alt.X(
+                "x:N",
+                sort=across,
+                title=x_title,
+                axis=alt.Axis(labelAngle=0, orient="top", labelLimit=size.label_limit),
+            ),
             y=alt.Y("y:N", sort=down, title=y_title, axis=alt.Axis(labelLimit=size.label_limit)),
             description="hover:N",
         )
@@ -201,12 +228,20 @@ def grid(
         )
         drawn = cells + written
         if below and not size.narrow:
-            named = base.mark_text(fontSize=11, dy=15).encode(text="below:N", color=alt.Color("ink:N", scale=None))
+            named = base.mark_text(fontSize=11, dy=15).encode(
+                text="below:N", color=alt.Color("ink:N", scale=None)
+            )
             drawn = drawn + named
         drawn = drawn.resolve_scale(color="independent")
         return _fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
 
-    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"])))
+    return chart(
+        labels,
+        build,
+        title=title,
+        subtitle=subtitle,
+        alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"])),
+    )
 
 
 def forest(
@@ -222,7 +257,8 @@ def forest(
     subtitle: str = "",
     currency: str = "CNY",
 ) -> Block:
-    """Estimates with their intervals on one axis and a line at zero; green above it, orange below, grey when it is inside."""
+    """Estimates with their intervals on one axis and a line at zero; green above it, orange below, grey
+    when it is inside."""
     rows = pd.DataFrame({"name": frame[name].astype(str)})
     for key, column in (("size", estimate), ("low", low), ("high", high)):
         rows[key] = [float(value) for value in frame[column]]
@@ -231,23 +267,39 @@ def forest(
         for a, b, c in zip(rows["size"], rows["low"], rows["high"], strict=True)
     ]
     rows["hover"] = rows["name"] + ": " + rows["text"]
-    rows["colour"] = [GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)]
+    rows["colour"] = [
+        GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)
+    ]
     least, most = min(0.0, float(rows["low"].min())), max(0.0, float(rows["high"].max()))
     room = (most - least or 1.0) * 0.06
 
     def build(size: Size) -> Any:
         x = alt.X(
-            "size:Q", title=None, scale=alt.Scale(domain=[least - room, most + room], nice=False),
-            axis=alt.Axis(tickCount=4 if size.narrow else 6, format=_axis_format(unit), labelFontSize=12, labelColor=MUTED),
-        )  # fmt: skip
+            "size:Q",
+            title=None,
+            scale=alt.Scale(domain=[least - room, most + room], nice=False),
+            axis=alt.Axis(
+                tickCount=4 if size.narrow else 6,
+                format=_axis_format(unit),
+                labelFontSize=12,
+                labelColor=MUTED,
+            ),
+        )
         base = alt.Chart(rows).encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)), description="hover:N"
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
+            description="hover:N",
         )
         colour = alt.Color("colour:N", scale=None)
-        zero = alt.Chart(pd.DataFrame({"size": [0]})).mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3]).encode(x=x)
+        zero = (
+            alt.Chart(pd.DataFrame({"size": [0]}))
+            .mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3])
+            .encode(x=x)
+        )
         spans = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
         points = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, color=colour)
-        texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(x=x, text="text:N")
+        texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(
+            x=x, text="text:N"
+        )
         return _fitted(zero + spans + points + texts, size, max(1, len(rows)) * 60 + 30)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
@@ -265,8 +317,11 @@ def lines(
     series: str = "",
     currency: str = "CNY",
 ) -> Block:
-    """Lines over dates (ISO text or dates in column `x`), a point on the last value of each; at most six `series`."""
-    rows = pd.DataFrame({"x": pd.to_datetime(frame[x]).dt.strftime("%Y-%m-%d"), "size": [float(v) for v in frame[y]]})
+    """Lines over dates (ISO text or dates in column `x`), a point on the last value of each; at most six
+    `series`."""
+    rows = pd.DataFrame(
+        {"x": pd.to_datetime(frame[x]).dt.strftime("%Y-%m-%d"), "size": [float(v) for v in frame[y]]}
+    )
     rows["name"] = frame[series].astype(str) if series else ""
     rows["text"] = [numbers.show(v, unit, language=labels.language, currency=currency) for v in rows["size"]]
     rows["hover"] = rows["x"] + " " + rows["name"] + " " + rows["text"]
@@ -274,9 +329,13 @@ def lines(
     last = rows.groupby("name", sort=False).tail(1)
 
     def build(size: Size) -> Any:
-        across = alt.X("x:T", title=None, axis=alt.Axis(format="%y-%m", tickCount=4 if size.narrow else 8, grid=False))
+        across = alt.X(
+            "x:T", title=None, axis=alt.Axis(format="%y-%m", tickCount=4 if size.narrow else 8, grid=False)
+        )
         up = alt.Y("size:Q", title=None, axis=alt.Axis(format=_axis_format(unit), tickCount=4))
-        colour = alt.Color("name:N", sort=names, scale=alt.Scale(range=list(SERIES)), legend=alt.Legend() if series else None)
+        colour = alt.Color(
+            "name:N", sort=names, scale=alt.Scale(range=list(SERIES)), legend=alt.Legend() if series else None
+        )
         drawn = alt.Chart(rows).mark_line(strokeWidth=2.5).encode(x=across, y=up, color=colour)
         ends = alt.Chart(last).encode(x=across, y=up, color=colour, description="hover:N")
         return _fitted(drawn + ends.mark_point(filled=True, size=60), size, 220)
@@ -285,10 +344,19 @@ def lines(
 
 
 def _rows(
-    frame: pd.DataFrame, category: str, value: str, unit: str, labels: Labels, currency: str, text: str, signed: bool
+    frame: pd.DataFrame,
+    category: str,
+    value: str,
+    unit: str,
+    labels: Labels,
+    currency: str,
+    text: str,
+    signed: bool,
 ) -> pd.DataFrame:
     sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
-    shown = [numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]]
+    shown = [
+        numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]
+    ]
     rows = pd.DataFrame({"name": frame[category].astype(str).to_list(), "size": sizes})
     rows["text"] = frame[text].astype(str).to_list() if text else shown
     rows["hover"] = rows["name"] + ": " + rows["text"]
@@ -326,5 +394,7 @@ def _axis_format(unit: str) -> str:
 
 
 def _spoken(title: str, rows: pd.DataFrame) -> str:
-    listed = "; ".join(f"{name}: {text}" for name, text in zip(rows["name"][:12], rows["text"][:12], strict=True))
+    listed = "; ".join(
+        f"{name}: {text}" for name, text in zip(rows["name"][:12], rows["text"][:12], strict=True)
+    )
     return f"{title} – {listed}"

@@ -1,12 +1,15 @@
-"""The process that kernels are forked from: it imports the heavy modules once and then answers 'fork a kernel' requests.
+"""The process that kernels are forked from: it imports the heavy modules once and then answers 'fork a
+kernel' requests.
 
-`multiprocessing`'s own forkserver is not used because its children import the caller's `__main__` again (a script without
-a main guard would run twice, a console script would pay for the command line in every kernel) and because it keeps the
-environment of its own start. This server knows nothing but: fork, put the child in a session of its own, run IPKernelApp,
-say how it ended. It imports and nothing else before it forks: a thread or a connection would not survive a fork.
+`multiprocessing`'s own forkserver is not used because its children import the caller's `__main__` again (a
+script without a main guard would run twice, a console script would pay for the command line in every
+kernel) and because it keeps the environment of its own start. This server knows nothing but: fork, put the
+child in a session of its own, run IPKernelApp, say how it ended. It imports and nothing else before it
+forks: a thread or a connection would not survive a fork.
 
-Protocol: one JSON object a line over a socket pair. Asked: `{"id", "argv", "env", "cwd", "log"}`; answered: `{"id", "pid"}`, and
-later `{"pid", "code"}` when that child has ended. When the asking side closes the socket, the children are killed.
+Protocol: one JSON object a line over a socket pair. Asked: `{"id", "argv", "env", "cwd", "log"}`; answered:
+`{"id", "pid"}`, and later `{"pid", "code"}` when that child has ended. When the asking side closes the
+socket, the children are killed.
 """
 
 from __future__ import annotations
@@ -45,14 +48,15 @@ PRELOAD = (
     "sqlglot.dialects.duckdb",
     "sqlalchemy",
     "sqlalchemy.dialects.sqlite",
+    "alembic",
     "deltalake",
     "pydantic",
+    "ruamel.yaml",
     "altair",
     "jsonschema",
     "referencing",
     "rpds",
     "jinja2",
-    "yaml",
     "scipy.stats",
     "tea_tasting",
     "crm_core",
@@ -71,13 +75,13 @@ PRELOAD = (
 
 
 def preload(names: Sequence[str]) -> list[str]:
-    """Import what can be imported; returns the names that could not. A missing optional package is no reason to fail:
-    the notebook that needs it will say so itself."""
+    """Import what can be imported; returns the names that could not. A missing optional package is no
+    reason to fail: the notebook that needs it will say so itself."""
     missing = []
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever an import raises
             missing.append(name)
     return missing
 
@@ -88,7 +92,9 @@ def serve(control: socket.socket) -> None:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the asking process, which then closes the socket
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C belongs to the asking process, which then closes the socket
     waiting = selectors.DefaultSelector()
     waiting.register(control, selectors.EVENT_READ)
     waiting.register(wake_read, selectors.EVENT_READ)
@@ -160,7 +166,7 @@ def _become_kernel(request: dict[str, Any], inherited: Sequence[int]) -> None:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the last frame of this process
         import traceback
 
         traceback.print_exc()
@@ -188,9 +194,11 @@ def _reseed() -> None:
 
 
 def main() -> None:
-    """`python -m crm_core.reporting.forkserver FD`: preload, report what is missing, serve on the inherited socket."""
+    """`python -m crm_core.reporting.forkserver FD`: preload, report what is missing, serve on the inherited
+    socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    # A report needs no debugger; ipykernel imports debugpy (0.6 s in every kernel) unless it is not to be had.
+    # A report needs no debugger; ipykernel imports debugpy (0.6 s in every kernel) unless it is not to be
+    # had.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     missing = preload(sys.argv[2:] or PRELOAD)
     gc.collect()

@@ -1,7 +1,7 @@
 """The papermill side of a run: a kernel manager that forks, an engine that notes when the kernel was ready.
 
-Imported only when a notebook runs: papermill and nbformat cost two seconds at import. The kernel specification is made
-in code, so that it holds in any environment without files to install.
+Imported only when a notebook runs: papermill and nbformat cost two seconds at import. The kernel
+specification is made in code, so that it holds in any environment without files to install.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def execute(
     *,
     managers: list[Any],
 ) -> str:
-    """Execute `path` into `target`; '' or one line that says which cell ended how. `managers` receives the kernel manager."""
+    """Execute `path` into `target`; '' or one line that says which cell ended how. `managers` receives the
+    kernel manager."""
     _register_provisioner()
     manager = ReportKernelManager()
     manager.environment = environment
@@ -141,7 +142,8 @@ def execute(
 
 
 def cell_error(number: int | None, name: str, value: str) -> str:
-    """One line about a failed cell. The message is quoted only for our own errors: those carry no values of members."""
+    """One line about a failed cell. The message is quoted only for our own errors: those carry no values of
+    members."""
     ours = isinstance(getattr(errors, name, None), type)
     return f"cell {number} ended with {name}" + (f": {value}" if ours else "")
 

@@ -1,7 +1,8 @@
 """Every word that a report shows, in Chinese and English, from one file: labels.yml beside this module.
 
-`Labels` is what views and templates hold: `text(key)` for fixed words (an unknown key is an error, so that no report shows a
-raw key), `name(kind, key)` for names that data brings along (a table, a column, a segment): unknown ones show as they are.
+`Labels` is what views and templates hold: `text(key)` for fixed words (an unknown key is an error, so that
+no report shows a raw key), `name(kind, key)` for names that data brings along (a table, a column, a
+segment): unknown ones show as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ FILE = Path(__file__).with_name("labels.yml")
 @cache
 def entries() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """The label file: section → key → language → text (for metrics: name, definition, unit)."""
-    content: Mapping[str, Mapping[str, Mapping[str, Any]]] = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
+    content: Mapping[str, Mapping[str, Mapping[str, Any]]] = YAML(typ="safe").load(
+        FILE.read_text(encoding="utf-8")
+    )
     return content
 
 
@@ -58,7 +61,8 @@ class Labels:
         return text
 
     def name(self, kind: str, key: str) -> str:
-        """What the reader calls `key` (of a section such as 'segments', 'columns'); the key itself when it is not listed."""
+        """What the reader calls `key` (of a section such as 'segments', 'columns'); the key itself when it
+        is not listed."""
         entry = entries().get(kind, {}).get(key)
         return str(entry[self.language]) if entry else key
 
@@ -68,7 +72,11 @@ class Labels:
         if key not in known:
             raise unknown("metric", key, known, FILE.name)
         entry = known[key]
-        return {"key": key, "name": str(entry[self.language]), "definition": str(entry[f"{self.language}_definition"])}
+        return {
+            "key": key,
+            "name": str(entry[self.language]),
+            "definition": str(entry[f"{self.language}_definition"]),
+        }
 
     def joined(self, words: list[str]) -> str:
         """A list in a sentence: '甲、乙' or 'a, b'."""

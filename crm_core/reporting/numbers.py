@@ -1,7 +1,8 @@
-"""Numbers as a reader wants them: separators, units, signs, one meaning per unit; counts of few members are masked.
+"""Numbers as a reader wants them: separators, units, signs, one meaning per unit; counts of few members are
+masked.
 
-Units: count, people, money (of a currency), percent (a fraction shown as per cent), points (a difference of fractions in percentage
-points), days, ratio, score, number, date, text. Null shows as an en dash.
+Units: count, people, money (of a currency), percent (a fraction shown as per cent), points (a difference of
+fractions in percentage points), days, ratio, score, number, date, text. Null shows as an en dash.
 """
 
 from __future__ import annotations
@@ -15,11 +16,33 @@ from typing import Any, Literal
 import pandas as pd
 
 Unit = Literal[
-    "count", "people", "money", "percent", "points", "days", "hours", "ratio", "score", "number", "date", "text", "masked"
+    "count",
+    "people",
+    "money",
+    "percent",
+    "points",
+    "days",
+    "hours",
+    "ratio",
+    "score",
+    "number",
+    "date",
+    "text",
+    "masked",
 ]
 NOTHING = "–"
 MINUS = "−"
-SYMBOLS = {"CNY": "¥", "USD": "$", "GBP": "£", "EUR": "€", "JPY": "¥", "HKD": "HK$", "TWD": "NT$", "SGD": "S$", "BRL": "R$"}
+SYMBOLS = {
+    "CNY": "¥",
+    "USD": "$",
+    "GBP": "£",
+    "EUR": "€",
+    "JPY": "¥",
+    "HKD": "HK$",
+    "TWD": "NT$",
+    "SGD": "S$",
+    "BRL": "R$",
+}
 SUFFIX = {
     "zh": {"people": " 人", "days": " 天", "hours": " 小时", "points": " 个百分点", "ratio": " 倍"},
     "en": {"people": "", "days": " days", "hours": " hours", "points": " pp", "ratio": "×"},
@@ -31,8 +54,11 @@ def is_null(value: Any) -> bool:
     return value is None or (not isinstance(value, str | list | dict) and bool(pd.isna(value)))
 
 
-def show(value: Any, unit: str = "number", *, language: str = "zh", currency: str = "CNY", sign: bool = False) -> str:
-    """`value` as text in `unit`; with `sign` a plus stands before what is positive. 'percent' and 'points' take fractions."""
+def show(
+    value: Any, unit: str = "number", *, language: str = "zh", currency: str = "CNY", sign: bool = False
+) -> str:
+    """`value` as text in `unit`; with `sign` a plus stands before what is positive. 'percent' and 'points'
+    take fractions."""
     if is_null(value):
         return NOTHING
     if unit in ("text", "masked") or isinstance(value, str):
@@ -40,7 +66,11 @@ def show(value: Any, unit: str = "number", *, language: str = "zh", currency: st
     if isinstance(value, bool):
         return {"zh": ("否", "是"), "en": ("no", "yes")}[language][value]
     if unit == "date" or isinstance(value, dt.date | dt.datetime):
-        return str(value)[:16] if isinstance(value, dt.datetime) and (value.hour or value.minute) else str(value)[:10]
+        return (
+            str(value)[:16]
+            if isinstance(value, dt.datetime) and (value.hour or value.minute)
+            else str(value)[:10]
+        )
     number = float(value)
     if not math.isfinite(number):
         return "∞" if number > 0 else NOTHING
@@ -73,9 +103,11 @@ def money(number: float, currency: str) -> str:
 
 
 def mask(frame: pd.DataFrame, count: str, min_cell: int, also: Sequence[str] = ()) -> pd.DataFrame:
-    """`frame` with counts of members below `min_cell` (zero stays) replaced by '<min_cell', and null in the columns `also`.
+    """`frame` with counts of members below `min_cell` (zero stays) replaced by '<min_cell', and null in the
+    columns `also`.
 
-    Those are the figures that would tell about so few people. Only single cells are masked: totals are not hidden as well.
+    Those are the figures that would tell about so few people. Only single cells are masked: totals are not
+    hidden as well.
     """
     few = frame[count].notna() & (frame[count] > 0) & (frame[count] < min_cell)
     if not few.any():

@@ -1,8 +1,9 @@
 """An executed notebook → one self-contained HTML page, and the same notebook cleaned for analysts.
 
-nbconvert's templates are not used: even with inputs hidden they load scripts from addresses, and outputs pass through
-unescaped. Here the page is built from three things only: the notebook's markdown (no raw HTML), our display blocks as data,
-and plain text, all escaped by one jinja template. Error output, stderr and HTML of foreign objects never reach it.
+nbconvert's templates are not used: even with inputs hidden they load scripts from addresses, and outputs
+pass through unescaped. Here the page is built from three things only: the notebook's markdown (no raw
+HTML), our display blocks as data, and plain text, all escaped by one jinja template. Error output, stderr
+and HTML of foreign objects never reach it.
 """
 
 from __future__ import annotations
@@ -52,11 +53,24 @@ def render(executed: Path, *, name: str, language: str, now: dt.datetime | None 
     parts = list(_parts(content, language))
     title, lead, parts = _title(parts, name)
     blocks = [block for part in parts if part["kind"] == "blocks" for block in part["blocks"]]
-    facts = {"as_of": "", "project": ""} | next((b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {})
+    facts = {"as_of": "", "project": ""} | next(
+        (b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {}
+    )
     made_at = (now or dt.datetime.now(dt.UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
-    page = environment().get_template("report.html.j2").render(
-        labels=labels, title=title, lead=lead, sections=_sections(parts), name=name, made_at=made_at, facts=facts, **_assets()
-    )  # fmt: skip
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            labels=labels,
+            title=title,
+            lead=lead,
+            sections=_sections(parts),
+            name=name,
+            made_at=made_at,
+            facts=facts,
+            **_assets(),
+        )
+    )
     _refuse_phones(page, name)
     return Rendered(page, _cleaned(content, language), _summary(title, blocks, facts, page))
 
@@ -84,7 +98,7 @@ def environment() -> jinja2.Environment:
 
 def strong(text: str) -> Markup:
     """Escaped text in which `**words**` become bold: the only markup that sentences may carry."""
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))  # noqa: S704 - escaped before
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
 
 
 def drawn(spec: Mapping[str, Any], alternative: str = "") -> Markup:
@@ -94,16 +108,19 @@ def drawn(spec: Mapping[str, Any], alternative: str = "") -> Markup:
 
 @lru_cache(maxsize=256)
 def _drawn(spec: str, alternative: str) -> Markup:
-    # The page and the analysts' notebook show the same drawings; identifiers come from the content, so both get the same.
+    # The page and the analysts' notebook show the same drawings; identifiers come from the content, so both
+    # get the same.
     prefix = "c" + hashlib.sha256(spec.encode()).hexdigest()[:8] + "-"
-    return Markup(svg.render(json.loads(spec), prefix, alternative))  # noqa: S704 - reduced to drawing elements by svg.clean
+    return Markup(svg.render(json.loads(spec), prefix, alternative))
 
 
 def _assets() -> dict[str, Any]:
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return {"style": Markup(style), "policy": policy}  # noqa: S704 - our own file
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return {"style": Markup(style), "policy": policy}
 
 
 def assets() -> dict[str, Any]:
@@ -172,8 +189,9 @@ def _sections(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def markdown(source: str) -> Markup:
-    """Markdown without raw HTML, images and addresses: links stay only when they point into the page or beside it."""
-    return Markup(_markdown()(source.strip()))  # noqa: S704 - mistune escapes raw HTML
+    """Markdown without raw HTML, images and addresses: links stay only when they point into the page or
+    beside it."""
+    return Markup(_markdown()(source.strip()))
 
 
 @cache
@@ -202,7 +220,9 @@ def _refuse_phones(page: str, name: str) -> None:
     text = re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(style|title)\b.*?</\1>", " ", page))
     found = len(PHONE.findall(text))
     if found:
-        raise RunFailed(f"{name}: {found} phone numbers stand in the output; reports show counts, never contacts")
+        raise RunFailed(
+            f"{name}: {found} phone numbers stand in the output; reports show counts, never contacts"
+        )
 
 
 def _cleaned(content: dict[str, Any], language: str) -> str:
@@ -211,11 +231,15 @@ def _cleaned(content: dict[str, Any], language: str) -> str:
         cell.get("metadata", {}).pop("papermill", None)
         if cell["cell_type"] != "code":
             continue
-        cell["outputs"] = [o for o in cell["outputs"] if not (o["output_type"] == "stream" and o["name"] == "stderr")]
+        cell["outputs"] = [
+            o for o in cell["outputs"] if not (o["output_type"] == "stream" and o["name"] == "stderr")
+        ]
         for output in cell["outputs"]:
             if MIME in output.get("data", {}):
                 output["data"]["text/html"] = render_alone(output["data"][MIME])
-    kept = {key: content["metadata"][key] for key in ("kernelspec", "language_info") if key in content["metadata"]}
+    kept = {
+        key: content["metadata"][key] for key in ("kernelspec", "language_info") if key in content["metadata"]
+    }
     content["metadata"] = {**kept, "language": language}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 

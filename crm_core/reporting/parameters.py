@@ -1,8 +1,9 @@
 """What parameters a notebook declares, read strictly from its cell tagged `parameters`.
 
-papermill takes any name as code (`y=open(...) #` as a name was executed) and only warns of a misspelt one; a second `=` on a
-line or a type such as `str | None` makes it lose the parameter without a word. So the cell is parsed here, every line must be
-`name: type = literal  # help`, and only what it declares, in the declared type, ever reaches papermill.
+papermill takes any name as code (`y=open(...) #` as a name was executed) and only warns of a misspelt one;
+a second `=` on a line or a type such as `str | None` makes it lose the parameter without a word. So the
+cell is parsed here, every line must be `name: type = literal  # help`, and only what it declares, in the
+declared type, ever reaches papermill.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Parameter:
         return value
 
     def parse(self, text: str, where: str) -> Any:
-        """The value that a person typed as `name=text`. Raises InputError when it is not of the declared type."""
+        """The value that a person typed as `name=text`. Raises InputError when it is not of the declared
+        type."""
         try:
             return self.check(_PARSE[self.type](text), where)
         except (ValueError, TypeError):
@@ -79,7 +81,8 @@ def checked(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assign(paths: Iterable[Path], given: Mapping[str, str]) -> dict[Path, dict[str, Any]]:
-    """Typed parameters for each of several notebooks from `name=text` pairs: each notebook gets those that it declares.
+    """Typed parameters for each of several notebooks from `name=text` pairs: each notebook gets those that
+    it declares.
 
     Raises UnknownName when no notebook declares a name, InputError when a value does not parse.
     """
@@ -89,20 +92,29 @@ def assign(paths: Iterable[Path], given: Mapping[str, str]) -> dict[Path, dict[s
         if name not in every:
             raise unknown("parameter", name, every, ", ".join(f"notebooks/{path.name}" for path in known))
     return {
-        path: {name: parameters[name].parse(text, path.name) for name, text in given.items() if name in parameters}
+        path: {
+            name: parameters[name].parse(text, path.name)
+            for name, text in given.items()
+            if name in parameters
+        }
         for path, parameters in known.items()
     }
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """A notebook's JSON. Raises InputError when the file is missing, not UTF-8, not JSON or not a version 4 notebook."""
+    """A notebook's JSON. Raises InputError when the file is missing, not UTF-8, not JSON or not a version 4
+    notebook."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"notebook {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"notebook {path} is not a notebook: {error}") from None
-    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+    if (
+        not isinstance(content, dict)
+        or content.get("nbformat") != 4
+        or not isinstance(content.get("cells"), list)
+    ):
         raise InputError(f"notebook {path} is not a notebook of format 4; save it with JupyterLab")
     return content
 
@@ -123,12 +135,16 @@ def _parse(source: str, where: str) -> dict[str, Parameter]:
     for node in body:
         at = f"{where}, parameters cell, line {node.lineno}"
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
-            raise InputError(f"{at}: write 'name: type = literal  # help', found {lines[node.lineno - 1].strip()!r}")
+            raise InputError(
+                f"{at}: write 'name: type = literal  # help', found {lines[node.lineno - 1].strip()!r}"
+            )
         name, kind = node.target.id, ast.unparse(node.annotation)
         if kind not in _FITS:
             raise InputError(f"{at}: type '{kind}' of '{name}' is not allowed; allowed: {', '.join(_FITS)}")
         if lines[node.lineno - 1].count("=") != 1:
-            raise InputError(f"{at}: one '=' on a line, also in the comment (papermill loses '{name}' otherwise)")
+            raise InputError(
+                f"{at}: one '=' on a line, also in the comment (papermill loses '{name}' otherwise)"
+            )
         if name in found or keyword.iskeyword(name) or name.startswith("_"):
             raise InputError(f"{at}: name '{name}' is declared twice or reserved")
         try:
@@ -167,7 +183,7 @@ _EXAMPLE = {
     "float": "0.5",
     "bool": "true",
     "list[str]": "one,two",
-    "dict[str, float]": '\'{"name": 0.5}\'',
+    "dict[str, float]": "'{\"name\": 0.5}'",
 }
 
 

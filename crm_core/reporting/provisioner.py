@@ -1,9 +1,11 @@
-"""A Jupyter kernel provisioner that forks kernels from a warm process instead of starting Python again for each.
+"""A Jupyter kernel provisioner that forks kernels from a warm process instead of starting Python again for
+each.
 
-Nearly all of a small notebook's time is kernel start and imports; a fork of a process that has them done is ready in some
-tenths of a second. Kernels talk over IPC sockets, each in a private short-lived folder of its own (TCP kernels are
-readable by every user of the machine, and the default relative IPC name collides between kernels). Where fork or IPC is
-missing, or the server does not come up, the stock provisioner does the work; nothing else changes.
+Nearly all of a small notebook's time is kernel start and imports; a fork of a process that has them done is
+ready in some tenths of a second. Kernels talk over IPC sockets, each in a private short-lived folder of its
+own (TCP kernels are readable by every user of the machine, and the default relative IPC name collides
+between kernels). Where fork or IPC is missing, or the server does not come up, the stock provisioner does
+the work; nothing else changes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ START_SECONDS = 120.0
 
 
 class ForkServer:
-    """One warm process and the conversation with it; thread-safe. Use `server()`, which keeps one per process."""
+    """One warm process and the conversation with it; thread-safe. Use `server()`, which keeps one per
+    process."""
 
     def __init__(self, modules: tuple[str, ...] = ()) -> None:
         """Start the process; `modules` replaces the default list of imports (tests keep it short)."""
@@ -40,7 +43,7 @@ class ForkServer:
         with theirs:
             command = [sys.executable, "-m", "crm_core.reporting.forkserver", str(theirs.fileno()), *modules]
             environment = {**os.environ, "PYTHONPATH": _python_path()}
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
             )
         self._socket = ours
@@ -167,12 +170,14 @@ def server() -> ForkServer | None:
 
 
 def warm() -> None:
-    """Start importing now, in the background, so that the first kernel does not wait; safe to call more than once."""
+    """Start importing now, in the background, so that the first kernel does not wait; safe to call more
+    than once."""
     server()
 
 
 class ForkServerProvisioner(LocalProvisioner):
-    """Entry point `crm-forkserver`: launches kernels by fork over IPC, or as `LocalProvisioner` where that is impossible."""
+    """Entry point `crm-forkserver`: launches kernels by fork over IPC, or as `LocalProvisioner` where that
+    is impossible."""
 
     _folder: Path | None = None
 
@@ -189,7 +194,8 @@ class ForkServerProvisioner(LocalProvisioner):
         return await super().pre_launch(**kwargs)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Fork the kernel that `cmd` describes; a command that is not ipykernel's goes to the stock provisioner."""
+        """Fork the kernel that `cmd` describes; a command that is not ipykernel's goes to the stock
+        provisioner."""
         warm_server = server() if self._folder is not None and "ipykernel_launcher" in cmd else None
         if warm_server is None or not warm_server.wait_ready():
             return await super().launch_kernel(cmd, **kwargs)
@@ -197,7 +203,10 @@ class ForkServerProvisioner(LocalProvisioner):
         assert self._folder is not None
         try:
             process = warm_server.fork(
-                argv, env=kwargs.get("env") or dict(os.environ), cwd=kwargs.get("cwd"), log=self._folder / "log"
+                argv,
+                env=kwargs.get("env") or dict(os.environ),
+                cwd=kwargs.get("cwd"),
+                log=self._folder / "log",
             )
         except OSError:
             return await super().launch_kernel(cmd, **kwargs)
@@ -215,7 +224,8 @@ class ForkServerProvisioner(LocalProvisioner):
             self._folder = None
 
     def _wait_bound(self, process: ForkedProcess) -> None:
-        # A client that connects before the socket exists retries only every so often; the file appears within tenths.
+        # A client that connects before the socket exists retries only every so often; the file appears
+        # within tenths.
         assert self._folder is not None
         until = time.monotonic() + 20
         while process.poll() is None and time.monotonic() < until:
@@ -226,7 +236,7 @@ class ForkServerProvisioner(LocalProvisioner):
 
 def _short_folder() -> Path | None:
     """A new folder of mode 0700 whose socket paths are short enough, or None."""
-    for place in (tempfile.gettempdir(), "/tmp"):  # noqa: S108
+    for place in (tempfile.gettempdir(), "/tmp"):
         if len(os.fsencode(place)) + 16 <= LONGEST_SOCKET_PATH and os.access(place, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="crm-", dir=place))
     return None

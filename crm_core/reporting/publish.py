@@ -1,8 +1,9 @@
 """run.json beside the reports of a run, and reports/index.html over all runs.
 
-run.json is the manifest that makes a report reproducible: what it read (snapshot, versions, configuration), with which
-parameters, and the hashes of what came out. The index is made from the run.json files alone, so it can always be made again: per
-notebook the last good report, marked out of date when a later run failed, and the runs below, newest first.
+run.json is the manifest that makes a report reproducible: what it read (snapshot, versions, configuration),
+with which parameters, and the hashes of what came out. The index is made from the run.json files alone, so
+it can always be made again: per notebook the last good report, marked out of date when a later run failed,
+and the runs below, newest first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ MANIFEST = "run.json"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run pins. `as_of` ISO date; `snapshot` id; `versions` table → version; `config_hash` of all settings."""
+    """What a run pins. `as_of` ISO date; `snapshot` id; `versions` table → version; `config_hash` of all
+    settings."""
 
     run_id: str
     as_of: str
@@ -56,7 +58,8 @@ def write_run(
     started_at: dt.datetime | None = None,
     now: dt.datetime | None = None,
 ) -> Path:
-    """Write `<reports>/<run_id>/run.json` and return its path. Times in UTC, seconds as measured, paths relative to `reports`."""
+    """Write `<reports>/<run_id>/run.json` and return its path. Times in UTC, seconds as measured, paths
+    relative to `reports`."""
     folder = reports / facts.run_id
     folder.mkdir(parents=True, exist_ok=True)
     finished = now or dt.datetime.now(dt.UTC)
@@ -79,7 +82,9 @@ def write_run(
 
 
 def _entry(result: NotebookResult, reports: Path) -> dict[str, Any]:
-    files = {kind: file for kind, file in (("html", result.html), ("ipynb", result.ipynb)) if file is not None}
+    files = {
+        kind: file for kind, file in (("html", result.html), ("ipynb", result.ipynb)) if file is not None
+    }
     return {
         "status": result.status,
         "error": result.error,
@@ -129,7 +134,8 @@ class Listed:
 
 
 def latest(runs: Sequence[Mapping[str, Any]]) -> list[Listed]:
-    """Per notebook its newest good report (runs newest first), in the order in which the newest run names them."""
+    """Per notebook its newest good report (runs newest first), in the order in which the newest run names
+    them."""
     names = dict.fromkeys(name for run in runs for name in run["notebooks"])
     return [listed for name in names if (listed := _latest(name, runs)) is not None]
 
@@ -158,19 +164,24 @@ def _latest(name: str, runs: Sequence[Mapping[str, Any]]) -> Listed | None:
 
 
 def write_index(reports: Path, *, language: str = "zh", project: str = "", listed_runs: int = 30) -> Path:
-    """Write `<reports>/index.html` from the manifests and return its path. Raises InputError when `reports` is no folder."""
+    """Write `<reports>/index.html` from the manifests and return its path. Raises InputError when `reports`
+    is no folder."""
     if not reports.is_dir():
         raise InputError(f"{reports} is not a folder; give the workspace's reports folder")
     runs = read_runs(reports)
-    failed_only = [name for name in _failed_without_report(runs)]
-    text = page.environment().get_template("index.html.j2").render(
-        labels=Labels(language),
-        project=project or (runs[0].get("project") if runs else "") or "CRM",
-        reports=latest(runs),
-        failed_only=failed_only,
-        runs=[_listed_run(run) for run in runs[:listed_runs]],
-        made_at=local(dt.datetime.now(dt.UTC).isoformat()),
-        **page.assets(),
+    failed_only = _failed_without_report(runs)
+    text = (
+        page.environment()
+        .get_template("index.html.j2")
+        .render(
+            labels=Labels(language),
+            project=project or (runs[0].get("project") if runs else "") or "CRM",
+            reports=latest(runs),
+            failed_only=failed_only,
+            runs=[_listed_run(run) for run in runs[:listed_runs]],
+            made_at=local(dt.datetime.now(dt.UTC).isoformat()),
+            **page.assets(),
+        )
     )
     path = reports / "index.html"
     write_atomically(path, text)
@@ -189,7 +200,12 @@ def _failed_without_report(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[st
 
 def _listed_run(run: Mapping[str, Any]) -> dict[str, Any]:
     notebooks = [
-        {"name": name, "ok": entry["status"] == "ok", "path": entry["files"].get("html", ""), "title": entry.get("title", name)}
+        {
+            "name": name,
+            "ok": entry["status"] == "ok",
+            "path": entry["files"].get("html", ""),
+            "title": entry.get("title", name),
+        }
         for name, entry in run["notebooks"].items()
     ]
     return {
@@ -207,7 +223,8 @@ def local(moment: str) -> str:
 
 
 def git_commit() -> str:
-    """The commit of the source tree that this package runs from, read from .git without a subprocess; '' elsewhere."""
+    """The commit of the source tree that this package runs from, read from .git without a subprocess; ''
+    elsewhere."""
     folder = Path(__file__).resolve().parents[2] / ".git"
     try:
         head = (folder / "HEAD").read_text().strip()

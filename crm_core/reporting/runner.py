@@ -1,8 +1,9 @@
-"""Runs notebooks: strictly checked parameters, warm kernels, a watchdog, and nothing published unless all cells ended well.
+"""Runs notebooks: strictly checked parameters, warm kernels, a watchdog, and nothing published unless all
+cells ended well.
 
-papermill writes its output in place and continues to look alive when a kernel hangs; here it works in a private folder, in
-a thread that is given up at the deadline after its kernel's process group was killed. What is published (the page and
-the executed notebook) appears by rename, complete or not at all.
+papermill writes its output in place and continues to look alive when a kernel hangs; here it works in a
+private folder, in a thread that is given up at the deadline after its kernel's process group was killed.
+What is published (the page and the executed notebook) appears by rename, complete or not at all.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ FAILED_FOLDER = ".failed"
 
 @dataclass(frozen=True)
 class NotebookResult:
-    """How one notebook ended. Paths are set when status is 'ok'; `error` is one line without values of members."""
+    """How one notebook ended. Paths are set when status is 'ok'; `error` is one line without values of
+    members."""
 
     notebook: str
     status: Literal["ok", "failed"]
@@ -79,11 +81,11 @@ def run_notebook(
 ) -> NotebookResult:
     """Run one notebook and publish `<out_dir>/<name>.html` and `.ipynb`.
 
-    `given`: parameter values by name, only such as the notebook declares. `language`: zh or en, of the page and of what the
-    cells show. `timeout`: seconds for the whole notebook, `cell_timeout` for one cell. `env`: added to this process's
-    environment in the kernel. `forked=False` uses the stock kernel provisioner. A cell that fails, a kernel that dies and a
-    deadline that passes give status 'failed' and leave what is published untouched. Raises InputError and UnknownName
-    for a wrong call.
+    `given`: parameter values by name, only such as the notebook declares. `language`: zh or en, of the page
+    and of what the cells show. `timeout`: seconds for the whole notebook, `cell_timeout` for one cell.
+    `env`: added to this process's environment in the kernel. `forked=False` uses the stock kernel
+    provisioner. A cell that fails, a kernel that dies and a deadline that passes give status 'failed' and
+    leave what is published untouched. Raises InputError and UnknownName for a wrong call.
     """
     if language not in LANGUAGES:
         raise errors.unknown("language", language, LANGUAGES)
@@ -99,12 +101,16 @@ def run_notebook(
         if not error:
             try:
                 published, summary = _publish(target, path.stem, out_dir, language)
-                return NotebookResult(status="ok", html=published[0], ipynb=published[1], summary=summary, **common)
+                return NotebookResult(
+                    status="ok", html=published[0], ipynb=published[1], summary=summary, **common
+                )
             except errors.CrmError as refused:
                 error = str(refused)
             except Exception as broken:  # noqa: BLE001 - one page that cannot be drawn must not stop the others
                 error = f"the page could not be made: {type(broken).__name__}: {broken}"
-        return NotebookResult(status="failed", error=error, failed_copy=_keep_failed(target, out_dir), **common)
+        return NotebookResult(
+            status="failed", error=error, failed_copy=_keep_failed(target, out_dir), **common
+        )
 
 
 def run_notebooks(
@@ -114,9 +120,11 @@ def run_notebooks(
     on_result: Callable[[NotebookResult], None] | None = None,
     **options: Any,
 ) -> list[NotebookResult]:
-    """Run several notebooks, `concurrency` at a time; results in the order of `jobs`, one failing stops no other.
+    """Run several notebooks, `concurrency` at a time; results in the order of `jobs`, one failing stops no
+    other.
 
-    `options` as for `run_notebook`; `on_result` is called as each ends. All parameters are checked before anything starts.
+    `options` as for `run_notebook`; `on_result` is called as each ends. All parameters are checked before
+    anything starts.
     """
     for job in jobs:
         parameters.checked(job.path, job.parameters)
@@ -138,7 +146,8 @@ _QUIET = {"DO_NOT_TRACK": "1", "JUPYTER_PLATFORM_DIRS": "1", "MPLBACKEND": "agg"
 
 
 class _Execution:
-    """One papermill execution in a thread of its own, so that a hang can be given up and no event loop is in the way."""
+    """One papermill execution in a thread of its own, so that a hang can be given up and no event loop is
+    in the way."""
 
     def __init__(
         self,
@@ -208,7 +217,8 @@ def _publish(executed: Path, name: str, out_dir: Path, language: str) -> tuple[l
 
 
 def write_atomically(final: Path, text: str) -> None:
-    """Write `text` under a temporary name beside `final` and rename it there; readers see the old or the new, whole."""
+    """Write `text` under a temporary name beside `final` and rename it there; readers see the old or the
+    new, whole."""
     descriptor, name = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -223,7 +233,8 @@ def write_atomically(final: Path, text: str) -> None:
 
 
 def _keep_failed(executed: Path, out_dir: Path) -> Path | None:
-    """The executed notebook with its traceback, for the analyst only (folder mode 0700, linked from nowhere)."""
+    """The executed notebook with its traceback, for the analyst only (folder mode 0700, linked from
+    nowhere)."""
     if not executed.exists():
         return None
     folder = out_dir / FAILED_FOLDER

@@ -43,8 +43,10 @@ def later_engagement(world: World, people: Members, found: Orders, sent_at: int,
     return book.close()
 
 
-def order_events(world: World, book: Book, rng: np.random.Generator, people: Members, found: Orders) -> None:
-    """Points earned and spent and coupons used with an order."""
+def order_events(
+    world: World, book: Book, rng: np.random.Generator, people: Members, found: Orders, earliest: int = -NEVER
+) -> None:
+    """Points earned and spent and coupons used with an order; no coupon was issued before `earliest`."""
     scale = min(world.events, 1.0)
     own = np.flatnonzero((found.row != NONE) & (found.paid < NEVER) & (rng.random(len(found)) < scale))
     book.add(
@@ -59,9 +61,8 @@ def order_events(world: World, book: Book, rng: np.random.Generator, people: Mem
     )  # fmt: skip
     used = own[found.coupon[own] > 0]
     row, coupon = found.row[used], found.coupon[used]
-    issued = np.maximum(
-        found.placed[used] - rng.integers(HOUR, 10 * DAY, len(used)), people.registered_at[row]
-    )
+    issued = found.placed[used] - rng.integers(HOUR, 10 * DAY, len(used))
+    issued = np.maximum(np.maximum(issued, people.registered_at[row]), earliest)
     kinds = np.array(detail("新人券", "会员日券"))[(coupon % 3 > 0).astype(np.int64)]
     book.add("coupon_issued", issued, row=row, channel=APP, coupon_id=coupon, detail=kinds)
     book.add(

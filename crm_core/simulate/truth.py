@@ -77,7 +77,8 @@ class Truth:
         if name not in self._writers:
             writer = pq.ParquetWriter(self._folder / f"{name}.parquet", table.schema, compression="zstd")
             self._writers[name] = self._closing.enter_context(writer)
-        self._writers[name].write_table(table)
+        if table.num_rows:
+            self._writers[name].write_table(table)
 
     def _assignment(self, block: Block, found: Any) -> None:
         campaign = found.campaign

@@ -161,7 +161,7 @@ def make_durable(folder: Path, since: int | None) -> None:
 
 def parquet(folder: Path) -> set[Path]:
     """Every Parquet file below `folder`, whether a version names it or not."""
-    return set(folder.rglob("*.parquet")) if folder.is_dir() else set()
+    return set(folder.rglob("*.parquet*")) if folder.is_dir() else set()  # also unfinished ones: part-….parquet#1
 
 
 def _number(entry: Path) -> int:

@@ -13,10 +13,12 @@ from zoneinfo import ZoneInfo
 import ibis
 import pyarrow as pa
 
+from crm_core.campaigns import freeze
+from crm_core.campaigns.audience import audience_id_of
 from crm_core.config import Config, EngineSettings
 from crm_core.schema import TABLES
 from crm_core.store import Lake, Ledger, Tables, Vault, connect, now
-from crm_core.store.ledger import Load
+from crm_core.store.ledger import Audience, Load
 from crm_core.store.vault import CONTACTS
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -62,6 +64,13 @@ class Shop:
     def with_file(self, name: str, text: str) -> Shop:
         """The same workspace with one settings file replaced."""
         return replace(self, config=Config({**self.config.texts(), name: text}))
+
+    def frozen(self, campaign: str = "trial") -> str:
+        """The id of the campaign's list of `AS_OF`, frozen on the first call."""
+        audience_id = audience_id_of(campaign, 1, AS_OF)
+        if self.ledger.get(Audience, audience_id) is None:
+            freeze(self.tables(), self.config, campaign=campaign, **self.parts)
+        return audience_id
 
     def load(self, load_id: str, **tables: list[dict[str, Any]]) -> None:
         """Rows into the lake, as a load."""

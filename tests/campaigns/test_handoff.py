@@ -1,4 +1,4 @@
-"""Files that leave: groups that add up, bytes that repeat, refusals that stop a pinned hand-off, nothing live in a cell."""
+"""Files that leave: groups that add up, bytes that repeat, refusals that stop, nothing live in a cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crm_core.campaigns import export, freeze
+from crm_core.campaigns import export
 from crm_core.campaigns.files import chunks, published, write_parquet, write_payload
 from crm_core.campaigns.handoff import HandedOff
 from crm_core.campaigns.payload import platform_form, texts
@@ -28,7 +28,7 @@ PLATFORM = parse_yaml((CONF / "platforms" / "canonical.yml").read_text(), Platfo
 
 
 def _export(shop: Shop, **more: object) -> HandedOff:
-    freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
+    shop.frozen()
     return export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts, **more)
 
 
@@ -179,11 +179,11 @@ def test_contacts_twice_or_of_the_held_out_and_texts_that_would_run_are_left_out
 @pytest.mark.slow
 def test_an_altered_list_is_not_handed_over(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
-    frozen = freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
+    audience_id = shop.frozen()
     with shop.lake.write("remove") as writer:
-        writer.forget("audiences", frozen.audience_id)
+        writer.forget("audiences", audience_id)
     with pytest.raises(RunFailed, match="are missing or were altered, so nothing is handed over"):
-        _export(shop)
+        export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
     assert not (shop.root / "exports").exists()
 
 
@@ -249,9 +249,11 @@ def test_payload_parts_encoding_line_ends_and_quotes(tmp_path: Path) -> None:
 def test_a_character_that_the_encoding_has_not_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:
     rows = ibis.memtable(pa.table({"phone": ["1"], "message": ["你好"]}))
     latin = PLATFORM.model_copy(update={"encoding": "latin-1"})
-    with pytest.raises(RunFailed, match=r"part 1 holds a character \(U\+4F60\) that latin-1 has not"):
-        with published(tmp_path / "out") as folder:
-            write_payload(rows, folder, latin)
+    with (
+        pytest.raises(RunFailed, match=r"part 1 holds a character \(U\+4F60\) that latin-1 has not"),
+        published(tmp_path / "out") as folder,
+    ):
+        write_payload(rows, folder, latin)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,6 +273,6 @@ def test_parquet_bytes_do_not_depend_on_batches(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFailed, match="could not be written: .*; check permissions and space"):
-        with published(tmp_path / "file" / "out"):
-            pass
+    refused = pytest.raises(RunFailed, match=r"could not be written: .*; check permissions and space")
+    with refused, published(tmp_path / "file" / "out"):
+        pass

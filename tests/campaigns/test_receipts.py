@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pyarrow.parquet as pq
 import pytest
 
-from crm_core.campaigns import HandedOff, export, freeze, receipts
+from crm_core.campaigns import HandedOff, export, receipts
 from crm_core.campaigns.receipts_file import is_refusal, read_receipts
 from crm_core.config import parse_yaml
 from crm_core.config.platforms import PlatformSettings
@@ -22,7 +22,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 
 
 def _handed(shop: Shop) -> tuple[HandedOff, list[str]]:
-    freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
+    shop.frozen()
     done = export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
     return done, [
         line.split(",")[0] for line in (done.folder / "payload/part-0001.csv").read_text().splitlines()[1:]
@@ -84,7 +84,7 @@ def test_an_export_that_was_never_made_is_named(shop: Shop, tmp_path: Path) -> N
 
 def test_receipts_cannot_be_matched_when_the_files_of_the_export_are_gone(shop: Shop, tmp_path: Path) -> None:
     done, _ = _handed(shop)
-    with pytest.raises(InputError, match="are gone .* so nobody can be matched"):
+    with pytest.raises(InputError, match=r"are gone .* so nobody can be matched"):
         receipts(_file(tmp_path / "r.csv"), done.export_id, shop.config, exports_dir=tmp_path, **shop.parts)
     assert pq.read_metadata(done.folder / "snapshot.parquet").num_rows == done.counts["exported"]
 

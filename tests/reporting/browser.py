@@ -1,4 +1,5 @@
-"""A headless Chromium driven by its DevTools protocol over loopback: what a page asks for, complains of and looks like."""
+"""A headless Chromium driven by its DevTools protocol over loopback: what a page asks for, complains of and
+looks like."""
 
 from __future__ import annotations
 
@@ -15,10 +16,19 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0",
-    "--remote-allow-origins=*", "--hide-scrollbars",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+    "--hide-scrollbars",
+)
 
 
 def chromium() -> str:
@@ -63,8 +73,16 @@ class Browser:
             self._process.kill()
         self._home.cleanup()
 
-    def open(self, path: Path, width: int = 1280, picture: Path | None = None, pdf: Path | None = None, script: str = "") -> Seen:
-        """Visit `path` at `width` pixels; requests beyond the file itself, console messages, sideways overflow in pixels."""
+    def open(
+        self,
+        path: Path,
+        width: int = 1280,
+        picture: Path | None = None,
+        pdf: Path | None = None,
+        script: str = "",
+    ) -> Seen:
+        """Visit `path` at `width` pixels; requests beyond the file itself, console messages, sideways
+        overflow in pixels."""
         tab = _Tab(self._port)
         try:
             return tab.visit(path, width, picture, pdf, script)
@@ -97,7 +115,12 @@ class _Tab:
     def visit(self, path: Path, width: int, picture: Path | None, pdf: Path | None, script: str) -> Seen:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 2 if width < 500 else 1, "mobile": width < 500}
+        metrics = {
+            "width": width,
+            "height": 900,
+            "deviceScaleFactor": 2 if width < 500 else 1,
+            "mobile": width < 500,
+        }
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         url = path.resolve().as_uri()
         self.call("Page.navigate", url=url)
@@ -139,4 +162,6 @@ class _Tab:
 
     def close(self) -> None:
         self._socket.close()
-        urllib.request.urlopen(f"http://127.0.0.1:{self._port}/json/close/{self._target['id']}", timeout=10).close()
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{self._port}/json/close/{self._target['id']}", timeout=10
+        ).close()

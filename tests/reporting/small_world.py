@@ -1,7 +1,9 @@
-"""A small workspace made straight through the store: two loads, three thousand members, one campaign with a known effect.
+"""A small workspace made straight through the store: two loads, three thousand members, one campaign with a
+known effect.
 
-Reports are tested on it without waiting for a simulation: every table a report reads has rows, one table is left out (so that
-'not supplied' shows), some texts are hostile, and two dates are stored, so that movement has something to move.
+Reports are tested on it without waiting for a simulation: every table a report reads has rows, one table is
+left out (so that 'not supplied' shows), some texts are hostile, and two dates are stored, so that movement
+has something to move.
 """
 
 from __future__ import annotations
@@ -31,11 +33,21 @@ def build(root: Path, members: int = MEMBERS) -> Workspace:
     draw = np.random.default_rng(20261031)
     ids = np.array([f"m{number:06d}" for number in range(members)])
     orders = _orders(draw, ids)
-    _load(root, "load-1", "sample", {
-        "members": _members(draw, ids), "orders": orders, "order_lines": _lines(draw, orders), "products": _products(),
-        "refunds": _refunds(draw, orders), "interactions": _events(draw, ids), "consents": _consents(draw, ids),
-        "identities": _identities(ids),
-    })  # fmt: skip
+    _load(
+        root,
+        "load-1",
+        "sample",
+        {
+            "members": _members(draw, ids),
+            "orders": orders,
+            "order_lines": _lines(draw, orders),
+            "products": _products(),
+            "refunds": _refunds(draw, orders),
+            "interactions": _events(draw, ids),
+            "consents": _consents(draw, ids),
+            "identities": _identities(ids),
+        },
+    )
     for day in (BEFORE, FROZEN_ON):
         Workspace.open(root, as_of=day).refresh()
     frozen = Workspace.open(root, as_of=FROZEN_ON)
@@ -55,21 +67,45 @@ def _load(root: Path, load_id: str, source: str, tables: dict[str, pd.DataFrame]
             writer.upsert(name, _typed(name, frame), load_id=load_id)
         rejects = pd.DataFrame(
             {
-                "load_id": load_id, "file": "订单.csv", "row_number": np.arange(1, 8), "field": ["phone"] * 4 + ["channel"] * 3,
-                "reason": ["not a phone number"] * 4 + ["channel '<i>smz</i>' is not known"] * 3, "row": "{}",
+                "load_id": load_id,
+                "file": "订单.csv",
+                "row_number": np.arange(1, 8),
+                "field": ["phone"] * 4 + ["channel"] * 3,
+                "reason": ["not a phone number"] * 4 + ["channel '<i>smz</i>' is not known"] * 3,
+                "row": "{}",
             }
-        )  # fmt: skip
+        )
         writer.append("rejects", ibis.memtable(rejects))
         writer.covers_until = AS_OF
         accepted = sum(len(frame) for frame in tables.values())
-        counts = {"rows_read": accepted + 10, "rows_accepted": accepted, "rows_duplicate": 3, "rows_rejected": 7}
+        counts = {
+            "rows_read": accepted + 10,
+            "rows_accepted": accepted,
+            "rows_duplicate": 3,
+            "rows_rejected": 7,
+        }
         writer.record(
             Load(
-                load_id=load_id, source=source, state="published", started_at=moment, finished_at=moment, undone_at=None,
-                snapshot_id=None, detail={}, **counts,
+                load_id=load_id,
+                source=source,
+                state="published",
+                started_at=moment,
+                finished_at=moment,
+                undone_at=None,
+                snapshot_id=None,
+                detail={},
+                **counts,
             ),
-            LoadFile(load_id=load_id, sha256=load_id, name="订单.csv", feed="orders", size_bytes=1, detail={}, **counts),
-        )  # fmt: skip
+            LoadFile(
+                load_id=load_id,
+                sha256=load_id,
+                name="订单.csv",
+                feed="orders",
+                size_bytes=1,
+                detail={},
+                **counts,
+            ),
+        )
 
 
 def _typed(name: str, frame: pd.DataFrame) -> Any:
@@ -91,13 +127,19 @@ def _members(draw: Any, ids: Any) -> pd.DataFrame:
     joined = _times("2024-11-01", draw.integers(0, 600 * 86400, len(ids)))
     return pd.DataFrame(
         {
-            "member_id": ids, "registered_at": joined, "source_channel": draw.choice(["store", "tmall", "wechat"], len(ids)),
-            "gender": draw.choice(["female", "male", None], len(ids)), "birth_year": draw.integers(1960, 2005, len(ids)),
-            "birth_month": draw.integers(1, 13, len(ids)), "city": draw.choice(CITIES, len(ids)), "province": "浙江",
-            "tier": draw.choice(["普通", "银卡", "金卡"], len(ids), p=[0.7, 0.2, 0.1]), "status": "active",
+            "member_id": ids,
+            "registered_at": joined,
+            "source_channel": draw.choice(["store", "tmall", "wechat"], len(ids)),
+            "gender": draw.choice(["female", "male", None], len(ids)),
+            "birth_year": draw.integers(1960, 2005, len(ids)),
+            "birth_month": draw.integers(1, 13, len(ids)),
+            "city": draw.choice(CITIES, len(ids)),
+            "province": "浙江",
+            "tier": draw.choice(["普通", "银卡", "金卡"], len(ids), p=[0.7, 0.2, 0.1]),
+            "status": "active",
             "_effective_at": joined,
         }
-    )  # fmt: skip
+    )
 
 
 def _orders(draw: Any, ids: Any) -> pd.DataFrame:
@@ -116,30 +158,48 @@ def _order_frame(draw: Any, owner: Any, placed: Any, prefix: str) -> pd.DataFram
     paid = np.where(draw.random(n) < 0.94, placed + pd.to_timedelta(120, unit="s"), np.datetime64("NaT"))
     return pd.DataFrame(
         {
-            "order_id": [f"{prefix}{i:07d}" for i in range(n)], "member_id": owner, "channel": draw.choice(["store", "tmall"], n),
-            "ordered_at": placed, "paid_at": paid, "gross_amount": gross, "discount_amount": discount, "shipping_amount": 0.0,
-            "net_amount": np.round(gross - discount, 2), "currency": "CNY", "city": draw.choice(CITIES, n), "_effective_at": placed,
+            "order_id": [f"{prefix}{i:07d}" for i in range(n)],
+            "member_id": owner,
+            "channel": draw.choice(["store", "tmall"], n),
+            "ordered_at": placed,
+            "paid_at": paid,
+            "gross_amount": gross,
+            "discount_amount": discount,
+            "shipping_amount": 0.0,
+            "net_amount": np.round(gross - discount, 2),
+            "currency": "CNY",
+            "city": draw.choice(CITIES, n),
+            "_effective_at": placed,
         }
-    )  # fmt: skip
+    )
 
 
 def _lines(draw: Any, orders: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "order_id": orders["order_id"], "line_no": 1, "ordered_at": orders["ordered_at"],
-            "product_id": draw.choice(["p0", "p1", "p2", "p3"], len(orders)), "quantity": 1.0,
-            "unit_price": orders["net_amount"], "line_amount": orders["net_amount"], "_effective_at": orders["ordered_at"],
+            "order_id": orders["order_id"],
+            "line_no": 1,
+            "ordered_at": orders["ordered_at"],
+            "product_id": draw.choice(["p0", "p1", "p2", "p3"], len(orders)),
+            "quantity": 1.0,
+            "unit_price": orders["net_amount"],
+            "line_amount": orders["net_amount"],
+            "_effective_at": orders["ordered_at"],
         }
-    )  # fmt: skip
+    )
 
 
 def _products() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "product_id": ["p0", "p1", "p2", "p3"], "product_name": "商品", "category": CATEGORIES, "list_price": 100.0,
-            "currency": "CNY", "_effective_at": pd.Timestamp("2024-11-01"),
+            "product_id": ["p0", "p1", "p2", "p3"],
+            "product_name": "商品",
+            "category": CATEGORIES,
+            "list_price": 100.0,
+            "currency": "CNY",
+            "_effective_at": pd.Timestamp("2024-11-01"),
         }
-    )  # fmt: skip
+    )
 
 
 def _refunds(draw: Any, orders: pd.DataFrame) -> pd.DataFrame:
@@ -147,11 +207,17 @@ def _refunds(draw: Any, orders: pd.DataFrame) -> pd.DataFrame:
     when = some["ordered_at"] + pd.Timedelta(days=3)
     return pd.DataFrame(
         {
-            "refund_id": "r" + some["order_id"], "order_id": some["order_id"], "member_id": some["member_id"],
-            "refunded_at": when, "date_assumed": False, "amount": some["net_amount"], "currency": "CNY", "kind": "refund",
+            "refund_id": "r" + some["order_id"],
+            "order_id": some["order_id"],
+            "member_id": some["member_id"],
+            "refunded_at": when,
+            "date_assumed": False,
+            "amount": some["net_amount"],
+            "currency": "CNY",
+            "kind": "refund",
             "_effective_at": when,
         }
-    )  # fmt: skip
+    )
 
 
 def _events(draw: Any, ids: Any) -> pd.DataFrame:
@@ -159,25 +225,40 @@ def _events(draw: Any, ids: Any) -> pd.DataFrame:
     when = _times("2026-03-01", draw.random(n) * 240 * 86400)
     return pd.DataFrame(
         {
-            "event_id": [f"e{i:07d}" for i in range(n)], "member_id": draw.choice(ids, n), "occurred_at": when,
-            "event": draw.choice(["visit", "browse", "cart_add", "check_in", "points_earned", "complaint"], n,
-                                 p=[0.4, 0.3, 0.12, 0.1, 0.07, 0.01]),
-            "channel": "app", "quantity": 10.0, "_effective_at": when,
+            "event_id": [f"e{i:07d}" for i in range(n)],
+            "member_id": draw.choice(ids, n),
+            "occurred_at": when,
+            "event": draw.choice(
+                ["visit", "browse", "cart_add", "check_in", "points_earned", "complaint"],
+                n,
+                p=[0.4, 0.3, 0.12, 0.1, 0.07, 0.01],
+            ),
+            "channel": "app",
+            "quantity": 10.0,
+            "_effective_at": when,
         }
-    )  # fmt: skip
+    )
 
 
 def _consents(draw: Any, ids: Any) -> pd.DataFrame:
     when = pd.Timestamp("2025-01-01")
     state = draw.choice(["granted", "denied"], len(ids), p=[0.9, 0.1])
-    return pd.DataFrame({"member_id": ids, "channel": "sms", "state": state, "changed_at": when, "_effective_at": when})
+    return pd.DataFrame(
+        {"member_id": ids, "channel": "sms", "state": state, "changed_at": when, "_effective_at": when}
+    )
 
 
 def _identities(ids: Any) -> pd.DataFrame:
     when = pd.Timestamp("2025-01-01")
     hashes = [f"h{i}" for i in range(len(ids))]
     return pd.DataFrame(
-        {"id_kind": "phone", "id_value_hash": hashes, "member_id": ids, "first_seen_at": when, "_effective_at": when}
+        {
+            "id_kind": "phone",
+            "id_value_hash": hashes,
+            "member_id": ids,
+            "first_seen_at": when,
+            "_effective_at": when,
+        }
     )
 
 

@@ -13,14 +13,17 @@ from tests.simulate.worlds import raw, small, truth
 
 DAYS = (date(2026, 2, 16), date(2026, 6, 18), date(2026, 9, 30))
 BORN = {  # feed → heading of the time at which a row came into being
-    "会员资料": "更新时间", "订单": "订单创建时间", "订单明细": "订单创建时间", "退款": "退款完结时间", "浏览行为": "发生时间",
-    "会员互动": "发生时间", "客服记录": "发生时间", "消息记录": "发生时间", "授权记录": "变更时间", "营销名单": "分组时间",
-    "营销活动": "开始时间", "商品": "更新时间", "商机": "更新时间", "合同回款": "签约日期",
+    "会员资料": "更新时间", "订单": "订单创建时间", "订单明细": "订单创建时间", "退款": "退款完结时间",
+    "浏览行为": "发生时间", "会员互动": "发生时间", "客服记录": "发生时间", "消息记录": "发生时间",
+    "授权记录": "变更时间", "营销名单": "分组时间", "营销活动": "开始时间", "商品": "更新时间",
+    "商机": "更新时间", "合同回款": "签约日期",
 }  # fmt: skip
 LATER = {  # cells that are filled after the row came into being → the time that reveals them
     "订单": {
-        "订单付款时间": "订单付款时间", "审核时间": "审核时间", "发货时间": "发货时间", "签收时间": "签收时间", "确认收货时间": "确认收货时间",
-        "确认方式": "确认收货时间", "评价时间": "评价时间", "评价得分": "评价时间", "订单关闭时间": "订单关闭时间", "支付方式": "订单付款时间",
+        "订单付款时间": "订单付款时间", "审核时间": "审核时间", "发货时间": "发货时间",
+        "签收时间": "签收时间", "确认收货时间": "确认收货时间", "确认方式": "确认收货时间",
+        "评价时间": "评价时间", "评价得分": "评价时间", "订单关闭时间": "订单关闭时间",
+        "支付方式": "订单付款时间",
     },
     "合同回款": {"回款日期": "回款日期"},
 }  # fmt: skip
@@ -63,7 +66,9 @@ def test_an_export_of_an_earlier_day_holds_exactly_what_was_known_then(
         found = raw(early, feed)
         ids = set(found[found.column_names[0]].to_pylist())
         kept = [name for name in found.column_names if not (feed == "订单" and name in DERIVED)]
-        assert Counter(map(tuple, _rows(found.select(kept)))) == _known(raw(whole, feed), feed, str(day), ids), feed
+        assert Counter(map(tuple, _rows(found.select(kept)))) == _known(
+            raw(whole, feed), feed, str(day), ids
+        ), feed
 
 
 def _rows(table: pa.Table) -> list[tuple[str, ...]]:

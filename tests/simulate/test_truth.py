@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 
@@ -61,8 +62,16 @@ def test_orders_add_up_and_their_steps_come_in_order(shop: Path) -> None:
     lines = truth(shop, "expected_order_lines").to_pandas()
     sums = lines.groupby("order_id").line_amount.sum()
     assert (orders.set_index("order_id").gross_amount.sort_index() == sums.sort_index()).all()
-    steps = ["ordered_at", "paid_at", "approved_at", "shipped_at", "delivered_at", "confirmed_at", "reviewed_at"]
-    for before, after in zip(steps, steps[1:], strict=False):
+    steps = [
+        "ordered_at",
+        "paid_at",
+        "approved_at",
+        "shipped_at",
+        "delivered_at",
+        "confirmed_at",
+        "reviewed_at",
+    ]
+    for before, after in pairwise(steps):
         both = orders[orders[after].notna()]
         assert (both[before] <= both[after]).all(), after
 
@@ -126,7 +135,9 @@ def test_past_campaigns_kept_a_random_control_and_their_effect_is_in_the_orders(
         gap = mine[treated].responds.mean() - mine[~treated].responds.mean()
         assert abs(gap) < SIGMA * mine.responds.std() * sqrt(1 / treated.sum() + 1 / (~treated).sum())
         opened = datetime.fromisoformat(campaign["开始时间"]) + timedelta(hours=25 - 8)
-        window = orders[(orders.ordered_at >= f"{opened}+00:00") & (orders.ordered_at < f"{opened + timedelta(14)}+00:00")]
+        window = orders[
+            (orders.ordered_at >= f"{opened}+00:00") & (orders.ordered_at < f"{opened + timedelta(14)}+00:00")
+        ]
         count = mine.account_id.map(window.groupby("account_id").size()).fillna(0)
         found = count[treated].mean() - count[~treated].mean()
         error = np.sqrt(count[treated].var() / treated.sum() + count[~treated].var() / (~treated).sum())

@@ -1,4 +1,4 @@
-"""Small simulated worlds for tests, and readers of the raw files as a person would open them: everything as text."""
+"""Small simulated worlds for tests, and a reader of the raw files as a person would open them: all text."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from crm_core.simulate import simulate
 
 UNTIL = date(2026, 10, 31)
 FEEDS = (
-    "会员资料", "订单", "订单明细", "退款", "浏览行为", "会员互动", "客服记录", "消息记录", "授权记录", "营销名单", "营销活动", "商品",
-    "商机", "合同回款",
+    "会员资料", "订单", "订单明细", "退款", "浏览行为", "会员互动", "客服记录", "消息记录", "授权记录",
+    "营销名单", "营销活动", "商品", "商机", "合同回款",
 )  # fmt: skip
 
 
@@ -46,7 +46,9 @@ def _read(path: Path) -> pa.Table:
     coded = "gb18030" if path.name in ("会员资料.csv", "退款.csv", "营销活动.csv", "商机.csv") else "utf-8"
     content = pa.input_stream(path, compression="detect").read().decode(coded).removeprefix("\ufeff")
     head = content.split("\n", 1)[0].replace('"', "").split(",")
-    options = pa_csv.ConvertOptions(column_types={name: pa.string() for name in head}, strings_can_be_null=False)
+    options = pa_csv.ConvertOptions(
+        column_types={name: pa.string() for name in head}, strings_can_be_null=False
+    )
     return pa_csv.read_csv(pa.BufferReader(content.encode()), convert_options=options)
 
 

@@ -1,7 +1,8 @@
-"""What every report's view has: the reader's language, small frames from ibis tables, masking, the closing provenance.
+"""What every report's view has: the reader's language, small frames from ibis tables, masking, the closing
+provenance.
 
-A view is made once per notebook from a workspace and has one method per section, each returning a block. It is given the
-workspace, it does not open one: rooms know only the floors below them.
+A view is made once per notebook from a workspace and has one method per section, each returning a block. It
+is given the workspace, it does not open one: rooms know only the floors below them.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class View:
         return self.labels.text(key, **values)
 
     def show(self, value: Any, unit: str, sign: bool = False) -> str:
-        """A number as text in the reader's language; counts of people below the project's `min_cell` as '<n'."""
+        """A number as text in the reader's language; counts of people below the project's `min_cell` as
+        '<n'."""
         if unit == "people" and not numbers.is_null(value) and 0 < value < self.min_cell:
             return f"<{self.min_cell}"
         return numbers.show(value, unit, language=self.language, currency=self.currency, sign=sign)
@@ -95,6 +97,16 @@ class View:
         """A table block in the project's currency."""
         return blocks.table(frame, columns, self.labels, currency=self.currency, **more)
 
+    def columns(self, **specs: str) -> dict[str, Column]:
+        """Columns of a table by name: 'label [unit] [bar] [@metric]', the label a key of labels.yml."""
+        found = {}
+        for name, spec in specs.items():
+            label, *words = spec.split()
+            metric = next((word[1:] for word in words if word.startswith("@")), "")
+            unit = next((word for word in words if word != "bar" and not word.startswith("@")), "text")
+            found[name] = Column(self.text(label), unit, "bar" in words, metric)
+        return found
+
     def note(self, key: str, tone: str = "plain", **values: Any) -> Block:
         """A sentence of labels.yml as a block."""
         return blocks.note(self.labels, self.text(key, **values), tone)
@@ -112,7 +124,8 @@ class View:
         return numbers.mask(rows, count, self.min_cell, also)
 
     def provenance(self) -> Block:
-        """As-of date, snapshot, tables read with versions and rows, settings, code, and the definitions used."""
+        """As-of date, snapshot, tables read with versions and rows, settings, code, and the definitions
+        used."""
         workspace = self.workspace
         snapshot, config = workspace.snapshot, workspace.config.hash()
         commit = git_commit()[:10]
@@ -123,11 +136,7 @@ class View:
             (self.text("settings"), config[:12]),
             (self.text("code"), f"crm-core {__version__}" + (f", {commit}" if commit else "")),
         ]
-        columns = {
-            "table": Column(self.text("table")),
-            "version": Column(self.text("version"), "count"),
-            "rows": Column(self.text("rows"), "count"),
-        }
+        columns = self.columns(table="table", version="version count", rows="rows count")
         data = {
             "project": workspace.config.project.name,
             "as_of": str(workspace.as_of),
@@ -147,12 +156,20 @@ class View:
             version = snapshot.versions.get(name) if snapshot else None
             if version is not None:
                 count = scalar(self.workspace.lake.table(name, snapshot).count())
-                rows.append({"name": name, "table": self.labels.name("tables", name), "version": version, "rows": count})
+                rows.append(
+                    {
+                        "name": name,
+                        "table": self.labels.name("tables", name),
+                        "version": version,
+                        "rows": count,
+                    }
+                )
         return pd.DataFrame(rows, columns=["name", "table", "version", "rows"])
 
 
 def frame(table: ir.Table) -> pd.DataFrame:
-    """A small ibis table as pandas, decimals as floats. At most MOST_ROWS rows: reports show totals, never members."""
+    """A small ibis table as pandas, decimals as floats. At most MOST_ROWS rows: reports show totals, never
+    members."""
     found = table.limit(MOST_ROWS).to_pyarrow().to_pandas()
     for name in found.columns:
         values = found[name]

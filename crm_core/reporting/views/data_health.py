@@ -1,11 +1,11 @@
-"""`data_health`: can these data be trusted – what was loaded, does every row add up, how fresh and complete is each table,
-what was refused and why, and what each missing input costs.
-"""
+"""`data_health`: can these data be trusted – what was loaded, does every row add up, how fresh and complete
+is each table, what was refused and why, and what each missing input costs."""
 
 from __future__ import annotations
 
 import datetime as dt
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import ibis
@@ -40,18 +40,28 @@ class DataHealth(View):
         super().__init__(workspace)
         self._listed = loads
 
-    # -- figures -------------------------------------------------------------------------------------------------------
+    # -- figures -------------------------------------------------------------------------------------------
+    # ------------
 
     @cached_property
     def loads(self) -> pd.DataFrame:
         """Live loads, newest first: rows read, accepted, duplicate, rejected."""
         with self.workspace.ledger.session() as session:
-            found = session.scalars(select(Load).where(Load.undone_at.is_(None)).order_by(Load.finished_at.desc())).all()
+            found = session.scalars(
+                select(Load).where(Load.undone_at.is_(None)).order_by(Load.finished_at.desc())
+            ).all()
             rows = [
-                {"load_id": row.load_id, "source": row.source, "finished_at": row.finished_at, "read": row.rows_read,
-                 "accepted": row.rows_accepted, "duplicate": row.rows_duplicate, "rejected": row.rows_rejected}
+                {
+                    "load_id": row.load_id,
+                    "source": row.source,
+                    "finished_at": row.finished_at,
+                    "read": row.rows_read,
+                    "accepted": row.rows_accepted,
+                    "duplicate": row.rows_duplicate,
+                    "rejected": row.rows_rejected,
+                }
                 for row in found
-            ]  # fmt: skip
+            ]
         columns = ["load_id", "source", "finished_at", "read", "accepted", "duplicate", "rejected"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -76,12 +86,19 @@ class DataHealth(View):
         found = first_row(table.aggregate(**wanted))
         last = found.get("last")
         behind = (self.workspace.as_of - last).days if last else None
-        return {"table": schema.name, "name": self.labels.name("tables", schema.name), "first": None, "last": None, **found,
-                "days_behind": behind}  # fmt: skip
+        return {
+            "table": schema.name,
+            "name": self.labels.name("tables", schema.name),
+            "first": None,
+            "last": None,
+            **found,
+            "days_behind": behind,
+        }
 
     @cached_property
     def columns(self) -> pd.DataFrame:
-        """Per column of the supplied tables: share of rows that have a value, share of values that are possible."""
+        """Per column of the supplied tables: share of rows that have a value, share of values that are
+        possible."""
         rows: list[dict[str, Any]] = []
         for name in self.supplied:
             rows += self._columns(TABLES[name])
@@ -89,22 +106,33 @@ class DataHealth(View):
 
     def _columns(self, schema: TableSchema) -> list[dict[str, Any]]:
         table = getattr(self.workspace.tables, schema.name)
-        listed = [c for c in schema.columns if c.name in table.columns and c.name not in {load.name for load in LOAD}]
+        listed = [
+            c
+            for c in schema.columns
+            if c.name in table.columns and c.name not in {load.name for load in LOAD}
+        ]
         wanted: dict[str, Any] = {"all": table.count()}
         for column in listed:
             value = table[column.name]
             wanted[f"has {column.name}"] = value.count()
-            wanted[f"good {column.name}"] = table.count(where=_possible(value, column.vocabulary, self.workspace.tables.instant))
+            wanted[f"good {column.name}"] = table.count(
+                where=_possible(value, column.vocabulary, self.workspace.tables.instant)
+            )
         found = first_row(table.aggregate(**wanted))
         return [
-            {"table": schema.name, "column": column.name, "name": f"{self.labels.name('tables', schema.name)} · {self.labels.name('columns', column.name)}",
-             "filled": numbers.share(found[f"has {column.name}"], found["all"]),
-             "valid": numbers.share(found[f"good {column.name}"], found[f"has {column.name}"]),
-             "empty": found["all"] - found[f"has {column.name}"]}
+            {
+                "table": schema.name,
+                "column": column.name,
+                "name": f"{self.labels.name('tables', schema.name)} · {self.labels.name('columns', column.name)}",
+                "filled": numbers.share(found[f"has {column.name}"], found["all"]),
+                "valid": numbers.share(found[f"good {column.name}"], found[f"has {column.name}"]),
+                "empty": found["all"] - found[f"has {column.name}"],
+            }
             for column in listed
-        ]  # fmt: skip
+        ]
 
-    # -- sections ------------------------------------------------------------------------------------------------------
+    # -- sections
+    # ------------------------------------------------------------------------------------------------------
 
     def headline(self) -> Block:  # type: ignore[override]
         """Rows read and accounted for, share refused, freshness, completeness, with one sentence."""
@@ -115,19 +143,43 @@ class DataHealth(View):
         filled = float(used["filled"].mean()) if len(used) else None
         sentence = self.text(
             "health_sentence" if read == accounted else "health_sentence_off",
-            read=self.show(read, "count"), rejected=self.show(rejected, "count"), tables=len(self.supplied), all=len(FACTS),
+            read=self.show(read, "count"),
+            rejected=self.show(rejected, "count"),
+            tables=len(self.supplied),
+            all=len(FACTS),
             off=self.show(read - accounted, "count"),
-        )  # fmt: skip
+        )
         return super().headline(
-            self.card("rows_read", read, "count", metric="reconciliation", sentence=self.text("adds_up" if read == accounted else "off")),
-            self.card("rejected_share", numbers.share(rejected, read), "percent", metric="rejected_share",
-                      sentence=self.text("rejected_rows", count=self.show(rejected, "count"))),
-            self.card("freshness", behind.min() if len(behind) else None, "days", metric="freshness",
-                      sentence=self.text("freshness_why", date=self.workspace.as_of)),
-            self.card("completeness", filled, "percent", metric="completeness",
-                      sentence=self.text("tables_supplied", count=len(self.supplied), all=len(FACTS))),
+            self.card(
+                "rows_read",
+                read,
+                "count",
+                metric="reconciliation",
+                sentence=self.text("adds_up" if read == accounted else "off"),
+            ),
+            self.card(
+                "rejected_share",
+                numbers.share(rejected, read),
+                "percent",
+                metric="rejected_share",
+                sentence=self.text("rejected_rows", count=self.show(rejected, "count")),
+            ),
+            self.card(
+                "freshness",
+                behind.min() if len(behind) else None,
+                "days",
+                metric="freshness",
+                sentence=self.text("freshness_why", date=self.workspace.as_of),
+            ),
+            self.card(
+                "completeness",
+                filled,
+                "percent",
+                metric="completeness",
+                sentence=self.text("tables_supplied", count=len(self.supplied), all=len(FACTS)),
+            ),
             sentence=sentence,
-        )  # fmt: skip
+        )
 
     def reconciliation(self) -> Block:
         """The loads: read = accepted + duplicate + rejected, row by row."""
@@ -135,16 +187,14 @@ class DataHealth(View):
             return self.missing(self.text("loads"), self.text("no_loads_cost"))
         rows = self.loads.head(self._listed).copy()
         rows["sum"] = [
-            self.text("yes" if row.read == row.accepted + row.duplicate + row.rejected else "no") for row in rows.itertuples()
+            self.text("yes" if row.read == row.accepted + row.duplicate + row.rejected else "no")
+            for row in rows.itertuples()
         ]
         zone = self.workspace.config.project.zone
-        rows["when"] = [m.replace(tzinfo=dt.UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M") for m in self._moments(rows)]
-        columns = {
-            "when": Column(self.text("loaded_at")), "source": Column(self.text("source")),
-            "read": Column(self.text("read"), "count", metric="reconciliation"), "accepted": Column(self.text("accepted"), "count"),
-            "duplicate": Column(self.text("duplicate"), "count"), "rejected": Column(self.text("rejected"), "count"),
-            "sum": Column(self.text("sum_agrees")),
-        }  # fmt: skip
+        rows["when"] = [
+            m.replace(tzinfo=dt.UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M") for m in self._moments(rows)
+        ]
+        columns = self.columns(when="loaded_at", source="source", read="read count @reconciliation", accepted="accepted count", duplicate="duplicate count", rejected="rejected count", sum="sum_agrees")
         names = ("read", "accepted", "duplicate", "rejected")
         closing = {"when": self.text("total"), **{name: total(rows[name]) for name in names}}
         return self.table(rows, columns, total=closing if len(rows) > 1 else None)
@@ -159,11 +209,7 @@ class DataHealth(View):
             return self.missing(self.text("tables_of_lake"), self.text("no_loads_cost"))
         rows = self.sizes.copy()
         rows["state"] = [self._state(row.table, row.days_behind) for row in rows.itertuples()]
-        columns = {
-            "name": Column(self.text("table")), "rows": Column(self.text("rows"), "count", bar=True),
-            "first": Column(self.text("first_day"), "date"), "last": Column(self.text("last_day"), "date", metric="freshness"),
-            "days_behind": Column(self.text("days_behind"), "days"), "state": Column(self.text("state")),
-        }  # fmt: skip
+        columns = self.columns(name="table", rows="rows count bar", first="first_day date", last="last_day date @freshness", days_behind="days_behind days", state="state")
         return self.table(rows, columns, more=self.text("all_tables", count=len(rows)))
 
     def _state(self, table: str, days: Any) -> str:
@@ -178,16 +224,20 @@ class DataHealth(View):
         rows = self.columns[~self.columns["column"].isin(OPTIONAL_IDS)].sort_values(["filled", "name"])
         never, rows = rows[rows["filled"] == 0], rows[rows["filled"] > 0]
         gaps = rows[rows["filled"] < 0.995].head(12)
-        columns = {
-            "name": Column(self.text("column")), "filled": Column(self.text("completeness"), "percent", bar=True, metric="completeness"),
-            "valid": Column(self.text("validity"), "percent", bar=True, metric="validity"), "empty": Column(self.text("empty"), "count"),
-        }  # fmt: skip
+        columns = self.columns(name="column", filled="completeness percent bar @completeness", valid="validity percent bar @validity", empty="empty count")
         listed = self.table(rows, columns, more=self.text("all_columns", count=len(rows)))
         parts = [listed, *self._never_filled(never["name"].tolist())]
         if gaps.empty:
             return blocks.group(self.note("complete", "good"), *parts)
-        chart = charts.bars(gaps, "name", "filled", "percent", self.labels, title=self.text("gaps_chart"),
-                            subtitle=self.text("gaps_chart_sub"))  # fmt: skip
+        chart = charts.bars(
+            gaps,
+            "name",
+            "filled",
+            "percent",
+            self.labels,
+            title=self.text("gaps_chart"),
+            subtitle=self.text("gaps_chart_sub"),
+        )
         return blocks.group(chart, *parts)
 
     def _never_filled(self, names: list[str]) -> list[Block]:
@@ -201,34 +251,25 @@ class DataHealth(View):
         if "orders" not in self.supplied:
             return self.missing(self.labels.name("tables", "orders"), self.text("cost_orders"))
         orders = self.workspace.tables.orders
-        pairs = list(zip(SEQUENCE, SEQUENCE[1:], strict=False))
+        pairs = list(pairwise(SEQUENCE))
         wanted = {
-            f"{later}": orders.count(where=(orders[later] < orders[earlier]).fill_null(False)) for earlier, later in pairs
+            f"{later}": orders.count(where=(orders[later] < orders[earlier]).fill_null(False))
+            for earlier, later in pairs
         }
         found = first_row(orders.aggregate(all=orders.count(), **wanted))
         rows = pd.DataFrame(
-            [{"what": self.text(f"before_{later}"), "orders": found[later], "share": numbers.share(found[later], found["all"])}
-             for _, later in pairs]
-        )  # fmt: skip
+            [
+                {
+                    "what": self.text(f"before_{later}"),
+                    "orders": found[later],
+                    "share": numbers.share(found[later], found["all"]),
+                }
+                for _, later in pairs
+            ]
+        )
         if not rows["orders"].sum():
             return self.note("no_impossible", "good", count=self.show(found["all"], "count"))
-        columns = {
-            "what": Column(self.text("contradiction")), "orders": Column(self.text("orders"), "count"),
-            "share": Column(self.text("share"), "percent"),
-        }  # fmt: skip
-        return self.table(rows[rows["orders"] > 0], columns)
-
-    def rejects(self) -> Block:
-        """Refused rows by field and reason, most frequent first."""
-        rejects = self._rejects()
-        counted = rejects.group_by(["field", "reason"]).agg(rows=rejects.count(), files=rejects.file.nunique())
-        rows = frame(counted.order_by(ibis.desc("rows"), "field", "reason").limit(40))
-        if rows.empty:
-            return self.note("no_rejects", "good")
-        columns = {
-            "reason": Column(self.text("reason")), "field": Column(self.text("field")), "rows": Column(self.text("rows"), "count", bar=True),
-            "files": Column(self.text("files"), "count"),
-        }  # fmt: skip
+        columns = self.columns(what="contradiction", orders="orders count", share="share percent", reason="reason", field="field", rows="rows count bar", files="files count")
         return self.table(rows, columns, more=self.text("all_reasons", count=len(rows)))
 
     def _rejects(self) -> ir.Table:
@@ -245,9 +286,12 @@ class DataHealth(View):
         if not absent:
             return self.note("all_supplied", "good")
         rows = pd.DataFrame(
-            [{"table": self.labels.name("tables", name), "cost": self.text(f"cost_{name}")} for name in absent]
+            [
+                {"table": self.labels.name("tables", name), "cost": self.text(f"cost_{name}")}
+                for name in absent
+            ]
         )
-        columns = {"table": Column(self.text("not_there")), "cost": Column(self.text("costs"))}
+        columns = self.columns(table="not_there", cost="costs")
         return self.table(rows, columns)
 
     def next_steps(self) -> Block:
@@ -256,8 +300,12 @@ class DataHealth(View):
         worst = self.loads.sort_values("rejected", ascending=False).head(1)
         for row in worst.itertuples():
             if row.rejected:
-                items.append((self.text("do_rejects", count=self.show(row.rejected, "count"), source=row.source),
-                              f"crm rejects {row.load_id} --fix rejects.csv"))  # fmt: skip
+                items.append(
+                    (
+                        self.text("do_rejects", count=self.show(row.rejected, "count"), source=row.source),
+                        f"crm rejects {row.load_id} --fix rejects.csv",
+                    )
+                )
         behind = self.sizes["days_behind"].dropna().min() if len(self.sizes) else None
         if behind is not None and behind > STALE_DAYS:
             items.append((self.text("do_refresh", days=self.show(behind, "days")), "crm ingest SOURCE FILE"))
@@ -269,11 +317,17 @@ class DataHealth(View):
 
 
 def _possible(value: ir.Value, vocabulary: tuple[str, ...], instant: Any) -> ir.BooleanValue:
-    """Whether a present value can be true: a known word, a time that is past and not absurd, an amount that is not negative."""
+    """Whether a present value can be true: a known word, a time that is past and not absurd, an amount that
+    is not negative."""
     possible: Any = value.notnull()
     if vocabulary:
         possible = value.isin(vocabulary)
-    elif value.type().is_timestamp() and value.get_name() not in ("ends_at", "expires_at", "due_at", "expected_close_at"):
+    elif value.type().is_timestamp() and value.get_name() not in (
+        "ends_at",
+        "expires_at",
+        "due_at",
+        "expected_close_at",
+    ):
         possible = (value < ibis.literal(instant)) & (value >= ibis.literal(EARLIEST))
     elif value.type().is_decimal():
         possible = value >= 0

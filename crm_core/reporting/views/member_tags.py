@@ -1,4 +1,5 @@
-"""`member_tags`: which tags reach how many members, how their values spread, what drifted, and what sets the tagged apart."""
+"""`member_tags`: which tags reach how many members, how their values spread, what drifted, and what sets
+the tagged apart."""
 
 from __future__ import annotations
 
@@ -31,13 +32,18 @@ class MemberTags(View):
         super().__init__(workspace)
         self.before: date | None = workspace.previous_date("member_tags")
 
-    # -- figures -------------------------------------------------------------------------------------------------------
+    # -- figures -------------------------------------------------------------------------------------------
+    # ------------
 
     @cached_property
     def described(self) -> dict[str, TagDescription]:
         """Tags that the table has, by name, in the order of conf/tags.yml."""
         settings = self.workspace.config.tags
-        return {name: describe(name, settings, self.language) for name in settings.tags if name in self.workspace.tags.columns}
+        return {
+            name: describe(name, settings, self.language)
+            for name in settings.tags
+            if name in self.workspace.tags.columns
+        }
 
     @cached_property
     def members(self) -> int:
@@ -50,13 +56,20 @@ class MemberTags(View):
         now = _counts(self.workspace.tags, list(self.described))
         then = self._earlier()
         rows = [
-            {"tag": name, "title": text.title, "members": now[name], "share": numbers.share(now[name], now[""]),
-             "before": numbers.share(then.get(name), then.get("")), "kind": text.kind}
+            {
+                "tag": name,
+                "title": text.title,
+                "members": now[name],
+                "share": numbers.share(now[name], now[""]),
+                "before": numbers.share(then.get(name), then.get("")),
+                "kind": text.kind,
+            }
             for name, text in self.described.items()
-        ]  # fmt: skip
+        ]
         found = pd.DataFrame(rows, columns=["tag", "title", "members", "share", "before", "kind"])
         found["drift"] = [
-            None if numbers.is_null(a) or numbers.is_null(b) else a - b for a, b in zip(found["share"], found["before"], strict=True)
+            None if numbers.is_null(a) or numbers.is_null(b) else a - b
+            for a, b in zip(found["share"], found["before"], strict=True)
         ]
         return found
 
@@ -74,11 +87,14 @@ class MemberTags(View):
             return pd.DataFrame(columns=["tag", "value", "members"])
         listed = long(self.workspace.tags.select("member_id", *spoken))
         counted = listed.group_by(["tag", "value"]).agg(members=listed.count())
-        rank = ibis.row_number().over(group_by=counted.tag, order_by=[ibis.desc(counted.members), counted.value])
+        rank = ibis.row_number().over(
+            group_by=counted.tag, order_by=[ibis.desc(counted.members), counted.value]
+        )
         few = counted.mutate(place=rank).filter(lambda t: t.place < MOST_VALUES).order_by("tag", "place")
         return frame(few.drop("place"))
 
-    # -- sections ------------------------------------------------------------------------------------------------------
+    # -- sections
+    # ------------------------------------------------------------------------------------------------------
 
     def headline(self) -> Block:  # type: ignore[override]
         """How many tags, how many members have at least one, what drifted."""
@@ -87,9 +103,15 @@ class MemberTags(View):
         per_member = numbers.share(rows["members"].sum(), self.members)
         reached = _reached(self.workspace.tags, tags)
         drifted = rows[rows["drift"].abs() >= DRIFT] if self.before else rows.head(0)
-        shifted = self.labels.joined(drifted.sort_values("drift", key=abs, ascending=False)["title"].head(3).tolist())
-        sentence = self.text("tags_sentence", tags=len(tags), members=self.people(self.members),
-                             per=self.show(per_member, "number"))  # fmt: skip
+        shifted = self.labels.joined(
+            drifted.sort_values("drift", key=abs, ascending=False)["title"].head(3).tolist()
+        )
+        sentence = self.text(
+            "tags_sentence",
+            tags=len(tags),
+            members=self.people(self.members),
+            per=self.show(per_member, "number"),
+        )
         if self.before is not None:
             key = "tags_drifted" if len(drifted) else "tags_steady"
             sentence += self.text(key, count=len(drifted), which=shifted, date=self.before)
@@ -97,18 +119,32 @@ class MemberTags(View):
             self.card("tags", len(tags), "count"),
             self.card("tagged_share", numbers.share(reached, self.members), "percent", metric="coverage"),
             self.card("tags_per_member", per_member, "number"),
-            self.card("drifted_tags", len(drifted) if self.before else None, "count", metric="drift",
-                      sentence=self.text("versus", date=self.before) if self.before else self.text("no_earlier_short")),
+            self.card(
+                "drifted_tags",
+                len(drifted) if self.before else None,
+                "count",
+                metric="drift",
+                sentence=self.text("versus", date=self.before)
+                if self.before
+                else self.text("no_earlier_short"),
+            ),
             sentence=sentence,
-        )  # fmt: skip
+        )
 
     def coverage(self) -> Block:
         """Share of members that have each tag, widest first."""
         rows = self.coverage_rows.sort_values("share", ascending=False)
         if rows.empty or not self.members:
             return self.missing(self.text("tags"), self.text("no_tags_cost"))
-        return charts.bars(rows, "title", "share", "percent", self.labels, title=self.text("coverage_chart"),
-                           subtitle=self.text("coverage_chart_sub", members=self.people(self.members)))  # fmt: skip
+        return charts.bars(
+            rows,
+            "title",
+            "share",
+            "percent",
+            self.labels,
+            title=self.text("coverage_chart"),
+            subtitle=self.text("coverage_chart_sub", members=self.people(self.members)),
+        )
 
     def distribution(self) -> Block:
         """The values of each tag, most frequent first, and the quartiles of those that are numbers."""
@@ -124,12 +160,11 @@ class MemberTags(View):
         rows["title"] = [self.described[name].title for name in rows["tag"]]
         rows["shown"] = [self.labels.name("values", str(value)) for value in rows["value"]]
         rows["share"] = rows["members"] / self.members
-        columns = {
-            "title": Column(self.text("tag")), "shown": Column(self.text("value")), "members": Column(self.text("members"), "people"),
-            "share": Column(self.text("share"), "percent", bar=True),
-        }  # fmt: skip
+        columns = self.columns(title="tag", shown="value", members="members people", share="share percent bar")
         shown = self.masked(rows, "members", ["share"])
-        return self.table(shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows)))
+        return self.table(
+            shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows))
+        )
 
     def _spread_table(self) -> Block | None:
         numeric = [name for name in self.described if self.workspace.tags[name].type().is_numeric()]
@@ -140,44 +175,58 @@ class MemberTags(View):
             value = as_float(self.workspace.tags[name])
             found = first_row(
                 self.workspace.tags.aggregate(
-                    members=value.count(), low=value.quantile(0.25), middle=value.quantile(0.5), high=value.quantile(0.75)
+                    members=value.count(),
+                    low=value.quantile(0.25),
+                    middle=value.quantile(0.5),
+                    high=value.quantile(0.75),
                 )
             )
             if found["members"] >= self.min_cell:
                 rows.append({"title": self.described[name].title, **found})
         if not rows:
             return None
-        columns = {
-            "title": Column(self.text("tag")), "members": Column(self.text("members"), "people"), "low": Column(self.text("quarter"), "number"),
-            "middle": Column(self.text("median"), "number"), "high": Column(self.text("three_quarters"), "number"),
-        }  # fmt: skip
+        columns = self.columns(title="tag", members="members people", low="quarter number", middle="median number", high="three_quarters number")
         return self.table(pd.DataFrame(rows), columns, title=self.text("spread_table"))
 
     def drift(self) -> Block:
         """Change of each tag's share since the date before, in percentage points."""
         if self.before is None:
             return self.note("no_earlier_date")
-        rows = self.coverage_rows.dropna(subset=["drift"]).sort_values("drift", key=abs, ascending=False).head(12)
+        rows = (
+            self.coverage_rows.dropna(subset=["drift"])
+            .sort_values("drift", key=abs, ascending=False)
+            .head(12)
+        )
         rows = rows[rows["drift"].abs() >= 0.0005]
         if rows.empty:
             return self.note("no_drift", "good", date=self.before)
-        return charts.bars(rows, "title", "drift", "points", self.labels, title=self.text("drift_chart", date=self.before),
-                           subtitle=self.text("drift_chart_sub"), signed=True)  # fmt: skip
+        return charts.bars(
+            rows,
+            "title",
+            "drift",
+            "points",
+            self.labels,
+            title=self.text("drift_chart", date=self.before),
+            subtitle=self.text("drift_chart_sub"),
+            signed=True,
+        )
 
     def distinguishes(self) -> Block:
-        """For each yes-or-no tag and each value: spend and activity of those who have it against all members."""
+        """For each yes-or-no tag and each value: spend and activity of those who have it against all
+        members."""
         features = self.workspace.features.select("member_id", "net_amount_365d", "days_since_last_order")
         base = _profile(features, self.members)
         if not base["spend"]:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         rows = self._profiles(features, base)
-        columns = {
-            "title": Column(self.text("tag")), "members": Column(self.text("members"), "people"),
-            "spend": Column(self.text("spend_365"), "money"), "index": Column(self.text("against_all"), "ratio", bar=True, metric="tag_index"),
-            "active": Column(self.text("active_share"), "percent", metric="active_share"),
-        }  # fmt: skip
-        closing = {"title": self.text("all_members"), "members": self.members, "spend": base["spend"], "index": 1.0,
-                   "active": base["active"]}  # fmt: skip
+        columns = self.columns(title="tag", members="members people", spend="spend_365 money", index="against_all ratio bar @tag_index", active="active_share percent @active_share")
+        closing = {
+            "title": self.text("all_members"),
+            "members": self.members,
+            "spend": base["spend"],
+            "index": 1.0,
+            "active": base["active"],
+        }
         return self.table(rows, columns, total=closing, more=self.text("all_values", count=len(rows)))
 
     def _profiles(self, features: ir.Table, base: dict[str, Any]) -> pd.DataFrame:
@@ -187,7 +236,11 @@ class MemberTags(View):
             members=listed.count(), amount=listed.net_amount_365d.sum(),
             active=listed.count(where=listed.days_since_last_order < ACTIVE_DAYS),
         )  # fmt: skip
-        rows = frame(counted.filter(counted.members >= max(1, self.min_cell)).order_by(ibis.desc("amount"), "tag", "value"))
+        rows = frame(
+            counted.filter(counted.members >= max(1, self.min_cell)).order_by(
+                ibis.desc("amount"), "tag", "value"
+            )
+        )
         rows["title"] = [self._tag_title(row.tag, row.value) for row in rows.itertuples()]
         rows["spend"] = rows["amount"].astype(float) / rows["members"]
         rows["index"] = rows["spend"] / base["spend"]
@@ -201,14 +254,19 @@ class MemberTags(View):
     def definitions(self) -> Block:
         """Every tag: what it means, how it is worked out, who owns it, until when it holds."""
         rows = pd.DataFrame(
-            [{"title": text.title, "meaning": text.meaning or numbers.NOTHING, "definition": text.definition, "owner": text.owner,
-              "until": str(text.expires_on) if text.expires_on else self.text("no_expiry")} for text in self.described.values()],
+            [
+                {
+                    "title": text.title,
+                    "meaning": text.meaning or numbers.NOTHING,
+                    "definition": text.definition,
+                    "owner": text.owner,
+                    "until": str(text.expires_on) if text.expires_on else self.text("no_expiry"),
+                }
+                for text in self.described.values()
+            ],
             columns=["title", "meaning", "definition", "owner", "until"],
-        )  # fmt: skip
-        columns = {
-            "title": Column(self.text("tag")), "meaning": Column(self.text("meaning")), "definition": Column(self.text("rule")),
-            "owner": Column(self.text("owner")), "until": Column(self.text("valid_until")),
-        }  # fmt: skip
+        )
+        columns = self.columns(title="tag", meaning="meaning", definition="rule", owner="owner", until="valid_until")
         return self.table(rows, columns, more=self.text("all_tags", count=len(rows)))
 
     def next_steps(self) -> Block:
@@ -216,13 +274,23 @@ class MemberTags(View):
         rows, items = self.coverage_rows, []
         empty = rows[rows["members"] == 0]
         if len(empty):
-            items.append((self.text("do_empty_tags", which=self.labels.joined(empty["title"].head(4).tolist())),
-                          f"crm tag {empty['tag'].iloc[0]}"))  # fmt: skip
+            items.append(
+                (
+                    self.text("do_empty_tags", which=self.labels.joined(empty["title"].head(4).tolist())),
+                    f"crm tag {empty['tag'].iloc[0]}",
+                )
+            )
         drifted = rows[rows["drift"].abs() >= DRIFT] if self.before else rows.head(0)
         if len(drifted):
             worst = drifted.sort_values("drift", key=abs, ascending=False).iloc[0]
-            items.append((self.text("do_drift", which=worst["title"], drift=self.show(worst["drift"], "points", sign=True)),
-                          f"crm tag {worst['tag']}"))  # fmt: skip
+            items.append(
+                (
+                    self.text(
+                        "do_drift", which=worst["title"], drift=self.show(worst["drift"], "points", sign=True)
+                    ),
+                    f"crm tag {worst['tag']}",
+                )
+            )
         items.append((self.text("do_member"), "crm member MEMBER_ID"))
         return self.steps(*items)
 
@@ -248,7 +316,11 @@ def _reached(tags: ir.Table, names: list[str]) -> int:
 def _profile(features: ir.Table, members: int) -> dict[str, Any]:
     found = first_row(
         features.aggregate(
-            amount=features.net_amount_365d.sum(), active=features.count(where=features.days_since_last_order < ACTIVE_DAYS)
+            amount=features.net_amount_365d.sum(),
+            active=features.count(where=features.days_since_last_order < ACTIVE_DAYS),
         )
     )
-    return {"spend": numbers.share(found["amount"], members), "active": numbers.share(found["active"], members)}
+    return {
+        "spend": numbers.share(found["amount"], members),
+        "active": numbers.share(found["active"], members),
+    }

@@ -1,4 +1,5 @@
-"""`rfm_segments`: who is worth how much, who is slipping away, and who moved since the last time it was worked out."""
+"""`rfm_segments`: who is worth how much, who is slipping away, and who moved since the last time it was
+worked out."""
 
 from __future__ import annotations
 
@@ -21,13 +22,23 @@ ACTIVE_DAYS = 90
 AT_RISK = ("at_risk", "cant_lose")
 NO_ORDER = "no_paid_order"
 BEST_FIRST = (
-    "champions", "loyal", "potential_loyalist", "new", "promising", "need_attention", "about_to_sleep", "at_risk", "cant_lose",
-    "hibernating", "lost",
-)  # fmt: skip
+    "champions",
+    "loyal",
+    "potential_loyalist",
+    "new",
+    "promising",
+    "need_attention",
+    "about_to_sleep",
+    "at_risk",
+    "cant_lose",
+    "hibernating",
+    "lost",
+)
 
 
 class RfmSegments(View):
-    """Sections of the RFM report. `compare_with`: an earlier stored date (ISO); empty takes the newest one before."""
+    """Sections of the RFM report. `compare_with`: an earlier stored date (ISO); empty takes the newest one
+    before."""
 
     reads = ("members", "orders", "member_features", "member_segments")
     metrics = ("members", "active_share", "value_at_risk", "rfm", "rfm_groups", "eight_types", "net_amount")
@@ -40,17 +51,22 @@ class RfmSegments(View):
     def _before(self, asked: str) -> date | None:
         if not asked:
             return self.workspace.previous_date("member_segments")
-        stored = [day for day in self.workspace.tables.result_dates("member_segments") if day < self.workspace.as_of]
+        stored = [
+            day for day in self.workspace.tables.result_dates("member_segments") if day < self.workspace.as_of
+        ]
         try:
             day = date.fromisoformat(asked)
         except ValueError:
             raise InputError(f"compare_with '{asked}' is not a date; write it as YYYY-MM-DD") from None
         if day not in stored:
             known = ", ".join(map(str, stored[-5:])) or "none"
-            raise InputError(f"no segments are stored for {day} (before {self.workspace.as_of}); stored: {known}")
+            raise InputError(
+                f"no segments are stored for {day} (before {self.workspace.as_of}); stored: {known}"
+            )
         return day
 
-    # -- figures -------------------------------------------------------------------------------------------------------
+    # -- figures -------------------------------------------------------------------------------------------
+    # ------------
 
     @cached_property
     def limits(self) -> Thresholds:
@@ -73,7 +89,9 @@ class RfmSegments(View):
         if self.before is None or self.before not in self.workspace.tables.result_dates("member_features"):
             return {}
         tables = self.workspace.tables
-        return _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
+        return _totals(
+            tables.result("member_segments", self.before), tables.result("member_features", self.before)
+        )
 
     def _by_segment(self, scheme: str, assigned: ir.Table, features: ir.Table) -> pd.DataFrame:
         ours = assigned.filter(assigned.scheme == scheme)
@@ -93,7 +111,8 @@ class RfmSegments(View):
     def _title(self, reference: str) -> str:
         return describe(reference, self.workspace.config.segments, self.language).title
 
-    # -- sections ------------------------------------------------------------------------------------------------------
+    # -- sections
+    # ------------------------------------------------------------------------------------------------------
 
     def headline(self) -> Block:  # type: ignore[override]
         """Members, active share, value at risk, with the change since the date before, and one sentence."""
@@ -108,17 +127,44 @@ class RfmSegments(View):
             risk_share=self.show(at_risk, "percent"),
         )
         return super().headline(
-            self.card("members", now["members"], "people", before=then.get("members"), versus=versus, better="up",
-                      metric="members"),
-            self.card("active_share", numbers.share(now["active"], now["members"]), "percent",
-                      before=numbers.share(then.get("active"), then.get("members")), versus=versus, better="up",
-                      metric="active_share"),
-            self.card("at_risk_members", now["at_risk"], "people", before=then.get("at_risk"), versus=versus, better="down",
-                      metric="rfm_groups"),
-            self.card("value_at_risk", now["at_risk_amount"], "money", before=then.get("at_risk_amount"), versus=versus,
-                      better="down", metric="value_at_risk"),
+            self.card(
+                "members",
+                now["members"],
+                "people",
+                before=then.get("members"),
+                versus=versus,
+                better="up",
+                metric="members",
+            ),
+            self.card(
+                "active_share",
+                numbers.share(now["active"], now["members"]),
+                "percent",
+                before=numbers.share(then.get("active"), then.get("members")),
+                versus=versus,
+                better="up",
+                metric="active_share",
+            ),
+            self.card(
+                "at_risk_members",
+                now["at_risk"],
+                "people",
+                before=then.get("at_risk"),
+                versus=versus,
+                better="down",
+                metric="rfm_groups",
+            ),
+            self.card(
+                "value_at_risk",
+                now["at_risk_amount"],
+                "money",
+                before=then.get("at_risk_amount"),
+                versus=versus,
+                better="down",
+                metric="value_at_risk",
+            ),
             sentence=sentence,
-        )  # fmt: skip
+        )
 
     def group_sizes(self) -> Block:
         """Chart: share of members against share of sales, by group; table with sizes and money below it."""
@@ -127,21 +173,24 @@ class RfmSegments(View):
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         buyers = rows[rows["segment"] != NO_ORDER]
         chart = charts.paired_bars(
-            buyers, "title", {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
-            "percent", self.labels, title=self.text("groups_chart"), subtitle=self.text("groups_chart_sub"),
-        )  # fmt: skip
+            buyers,
+            "title",
+            {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
+            "percent",
+            self.labels,
+            title=self.text("groups_chart"),
+            subtitle=self.text("groups_chart_sub"),
+        )
         shown = self.masked(rows, "members", ["net_amount", "amount_share", "per_member", "mean_days"])
-        columns = {
-            "title": Column(self.text("group")),
-            "members": Column(self.text("members"), "people", metric="members"),
-            "member_share": Column(self.text("share"), "percent", bar=True),
-            "net_amount": Column(self.text("net_amount"), "money", metric="net_amount"),
-            "amount_share": Column(self.text("amount_share"), "percent", bar=True),
-            "per_member": Column(self.text("per_member"), "money"),
-            "mean_days": Column(self.text("mean_days"), "days"),
+        columns = self.columns(title="group", members="members people @members", member_share="share percent bar", net_amount="net_amount money @net_amount", amount_share="amount_share percent bar", per_member="per_member money", mean_days="mean_days days")
+        closing = {
+            "title": self.text("total"),
+            "members": rows["members"].sum(),
+            "net_amount": rows["net_amount"].sum(),
         }
-        closing = {"title": self.text("total"), "members": rows["members"].sum(), "net_amount": rows["net_amount"].sum()}
-        return blocks.group(chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows))))
+        return blocks.group(
+            chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows)))
+        )
 
     def grid(self) -> Block:
         """Heat map of R × F with members in each cell, and the thresholds behind the scores."""
@@ -160,24 +209,38 @@ class RfmSegments(View):
         rows["name"] = [self._title(f"rfm:{GRID[r][f - 1]}") for r, f in cells]
         rows["hover"] = rows["y"] + " × " + rows["x"] + " · " + rows["name"] + " " + rows["shown"]
         heat = charts.grid(
-            rows, "x", "y", "members", self.labels, title=self.text("grid_chart"), subtitle=self.text("grid_chart_sub"),
-            x_title=self.text("grid_x"), y_title=self.text("grid_y"), text="shown", below="name", hover="hover",
-        )  # fmt: skip
+            rows,
+            "x",
+            "y",
+            "members",
+            self.labels,
+            title=self.text("grid_chart"),
+            subtitle=self.text("grid_chart_sub"),
+            x_title=self.text("grid_x"),
+            y_title=self.text("grid_y"),
+            text="shown",
+            below="name",
+            hover="hover",
+        )
         return blocks.group(heat, self._threshold_table())
 
     def _threshold_table(self) -> Block:
         limits = self.limits.quintiles
         rows = [
-            {"score": f"{5 - level}", "r": _range(limits.days_since_last_order, level, self, "days"),
-             "f": _range(limits.order_count, 4 - level, self, "count"), "m": _range(limits.net_amount, 4 - level, self, "money")}
+            {
+                "score": f"{5 - level}",
+                "r": _range(limits.days_since_last_order, level, self, "days"),
+                "f": _range(limits.order_count, 4 - level, self, "count"),
+                "m": _range(limits.net_amount, 4 - level, self, "money"),
+            }
             for level in range(5)
-        ]  # fmt: skip
-        columns = {
-            "score": Column(self.text("score")), "r": Column(self.text("r_days"), metric="rfm"), "f": Column(self.text("f_orders")),
-            "m": Column(self.text("m_amount")),
-        }  # fmt: skip
+        ]
+        columns = self.columns(score="score", r="r_days @rfm", f="f_orders", m="m_amount")
         return self.table(
-            pd.DataFrame(rows), columns, title=self.text("thresholds"), note=self.text(f"thresholds_from_{limits.source}")
+            pd.DataFrame(rows),
+            columns,
+            title=self.text("thresholds"),
+            note=self.text(f"thresholds_from_{limits.source}"),
         )
 
     def types(self) -> Block:
@@ -187,17 +250,19 @@ class RfmSegments(View):
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         chart = charts.paired_bars(
-            rows, "title", {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")}, "percent",
-            self.labels, title=self.text("types_chart"), subtitle=self.text("types_chart_sub"),
-        )  # fmt: skip
-        rows["rule"] = [describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]]
-        columns = {
-            "title": Column(self.text("type"), metric="eight_types"),
-            "rule": Column(self.text("rule")),
-            "members": Column(self.text("members"), "people"),
-            "net_amount": Column(self.text("net_amount"), "money"),
-            "per_member": Column(self.text("per_member"), "money"),
-        }
+            rows,
+            "title",
+            {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
+            "percent",
+            self.labels,
+            title=self.text("types_chart"),
+            subtitle=self.text("types_chart_sub"),
+        )
+        rows["rule"] = [
+            describe(f"type:{s}", self.workspace.config.segments, self.language).definition
+            for s in rows["segment"]
+        ]
+        columns = self.columns(title="type @eight_types", rule="rule", members="members people", net_amount="net_amount money", per_member="per_member money")
         shown = self.masked(rows, "members", ["net_amount", "per_member"])
         return blocks.group(chart, self.table(shown, columns, more=self.text("all_types", count=len(rows))))
 
@@ -216,14 +281,15 @@ class RfmSegments(View):
         changed = rows[rows["from_segment"] != rows["to_segment"]].head(20).copy()
         for column in ("from", "to"):
             changed[column] = [self._side(value, column) for value in changed[f"{column}_segment"]]
-        columns = {
-            "from": Column(self.text("from_group")), "to": Column(self.text("to_group")), "members": Column(self.text("members"), "people"),
-        }  # fmt: skip
+        columns = self.columns(from="from_group", to="to_group", members="members people")
         listed = self.table(self.masked(changed, "members"), columns, title=self.text("moves_table"))
         return blocks.group(chart, listed)
 
     def _net(self, rows: pd.DataFrame) -> pd.DataFrame:
-        gained, lost = rows.groupby("to_segment")["members"].sum(), rows.groupby("from_segment")["members"].sum()
+        gained, lost = (
+            rows.groupby("to_segment")["members"].sum(),
+            rows.groupby("from_segment")["members"].sum(),
+        )
         names = [name for name in (*BEST_FIRST, NO_ORDER) if name in gained.index or name in lost.index]
         change = [int(gained.get(name, 0)) - int(lost.get(name, 0)) for name in names]
         return pd.DataFrame({"title": [self._title(f"rfm:{name}") for name in names], "change": change})
@@ -253,7 +319,9 @@ class RfmSegments(View):
 
 
 def _totals(assigned: ir.Table, features: ir.Table) -> dict[str, Any]:
-    risk = assigned.filter((assigned.scheme == "rfm") & assigned.segment.isin(AT_RISK)).select("member_id", risk=ibis.literal(True))
+    risk = assigned.filter((assigned.scheme == "rfm") & assigned.segment.isin(AT_RISK)).select(
+        "member_id", risk=ibis.literal(True)
+    )
     joined = features.left_join(risk, "member_id")
     at_risk = joined.risk.fill_null(False)
     return first_row(

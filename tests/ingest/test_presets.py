@@ -1,0 +1,98 @@
+"""Every source preset compiles against the schema; those with a public file give its published numbers."""
+
+from __future__ import annotations
+
+import gzip
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crm_core.config import Config
+from crm_core.errors import InputError
+from crm_core.ingest.load import _context
+from crm_core.ingest.mapping import check_source
+from crm_core.store import Lake
+from tests.ingest.corner_shop import EXAMPLE, Shop, open_shop
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+CONFIG = Config.read([CONF])
+TEXTS = {name: text for name, text in CONFIG.texts().items() if name.startswith("sources/")}
+
+
+def total(lake: Lake, table: str, column: str) -> Decimal:
+    return Decimal(lake.table(table)[column].sum().to_pyarrow().as_py())
+
+
+def rows(lake: Lake, table: str) -> int:
+    return int(lake.table(table).count().to_pyarrow().as_py())
+
+
+@pytest.mark.parametrize("name", CONFIG.source_names())
+def test_every_preset_compiles_and_has_a_title_in_both_languages(shop: Shop, name: str) -> None:
+    check_source(_context(CONFIG, shop.lake, name, None))  # type: ignore[arg-type]
+    assert set(CONFIG.source(name).title) == {"en", "zh"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("net_amount: amount", "net_amount: amuont", "column 'amuont' is not known.*did you mean 'amount'"),
+        ("net_amount: amount", "net_amuont: amount", "column 'net_amuont' is not known.*did you mean 'net_amount'"),
+        ("table: refunds", "table: refund", "table 'refund' is not known.*did you mean 'refunds'"),
+        ("kind: \"'refund'\"", "kind: mobile", "private field 'mobile' would stand in the lake"),
+        ("order_id: order_id", "order_id: concat('x', member_no)", "private field 'member_no' would stand in the lake"),
+        ("line_no: number_within(order_id)", "unit_price: unit_price", "no column gives the key of order_lines: line_no"),
+        ("member_id: account(member_no)", "member_id: account(membr)", "'membr' is not known"),
+        ("rows: amount", "rows: price", "column 'price' is not known"),
+    ],
+)
+def test_a_mapping_that_makes_no_sense_is_refused_before_any_file_is_read(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = EXAMPLE.replace(old, new, 1)
+    shop = open_shop(tmp_path / "shop", {"sources/corner_shop.yml": text})
+    with pytest.raises(InputError, match=message):
+        shop.load(tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_tmall_orders_give_the_published_numbers(tmp_path: Path, shared_data: Path, packed: bool) -> None:
+    shop = open_shop(tmp_path / "shop", TEXTS)
+    path = shared_data / "tmall_order_report.csv"
+    if packed:
+        path = tmp_path / "tmall_order_report.csv.gz"
+        path.write_bytes(gzip.compress((shared_data / "tmall_order_report.csv").read_bytes()))
+    report = shop.load(path, source="tmall_orders")
+    assert (report.read, report.accepted, report.rejected, report.duplicate) == (28_010, 28_010, 0, 0)
+    orders, refunds = shop.lake.table("orders"), shop.lake.table("refunds")
+    paid = orders.filter(orders.paid_at.notnull())
+    assert paid.count().to_pyarrow().as_py() == 24_087
+    net = paid.net_amount.sum().to_pyarrow().as_py()
+    back = total(shop.lake, "refunds", "amount")
+    assert (net, back, net - back) == (Decimal("2474823.07"), Decimal("572335.92"), Decimal("1902487.15"))
+    assert refunds.filter(~refunds.date_assumed).count().to_pyarrow().as_py() == 0
+    assert orders.filter(orders.member_id.notnull()).count().to_pyarrow().as_py() == 0
+    assert orders.filter(orders.province == "上海").count().to_pyarrow().as_py() == 3353
+
+
+@pytest.mark.slow
+def test_online_retail_gives_the_published_numbers(tmp_path: Path, shared_data: Path) -> None:
+    shop = open_shop(tmp_path / "shop", TEXTS)
+    report = shop.load(shared_data / "online_retail.parquet", source="online_retail")
+    assert (report.read, report.accepted, report.rejected, report.duplicate) == (541_909, 541_909, 0, 0)
+    orders, lines, refunds = (shop.lake.table(name) for name in ("orders", "order_lines", "refunds"))
+    known = orders.filter(orders.member_id.notnull())
+    paid = known.filter(known.paid_at.notnull())
+    assert paid.member_id.nunique().to_pyarrow().as_py() == 4_338
+    assert paid.count().to_pyarrow().as_py() == 18_532
+    assert rows(shop.lake, "members") == 4_372
+    bought = lines.semi_join(known, "order_id").filter(lambda t: (t.quantity > 0) & (t.unit_price > 0))
+    assert bought.count().to_pyarrow().as_py() == 397_884
+    exact = (bought.quantity.cast("decimal(18, 6)") * bought.unit_price).cast("decimal(38, 6)").sum()
+    assert exact.to_pyarrow().as_py() == Decimal("8911407.904")
+    assert bought.line_amount.sum().to_pyarrow().as_py() == Decimal("8911407.90")
+    kinds = refunds.group_by("kind").agg(rows=refunds.count()).to_pyarrow().to_pylist()
+    assert {row["kind"]: row["rows"] for row in kinds} == {"cancellation": 9_288, "adjustment": 1_338}
+    assert rows(shop.lake, "order_lines") + rows(shop.lake, "refunds") == 541_909
+    assert {balance.rows for balance in report.balances} == {Decimal("9747747.93")}

@@ -1,0 +1,128 @@
+"""A process of its own for the store's crash tests: `python -m tests.store.child ACTION FOLDER [ARGUMENT]`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from crm_core.store import Ledger, Tables, delta, table_hash, writer
+from tests.store.lakes import load, open_lake, order, rows_of
+
+VIEWS = ("members", "orders", "paid_orders", "order_lines", "refunds", "products", "interactions", "opportunities")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def then_die(owner: Any, name: str, *, before: bool, call: int = 1) -> None:
+    """Kills this process at the `call`th call of a function, before or after its work."""
+    real: Callable[..., Any] = getattr(owner, name)
+    seen = [0]
+
+    def dying(*given: Any, **named: Any) -> Any:
+        seen[0] += 1
+        if before and seen[0] == call:
+            die()
+        result = real(*given, **named)
+        if not before and seen[0] == call:
+            die()
+        return result
+
+    setattr(owner, name, dying)
+
+
+DEATHS: dict[str, Callable[[], None]] = {
+    "before the first commit": lambda: then_die(delta, "write", before=True),
+    "after the first commit": lambda: then_die(delta, "write", before=False),
+    "between versions and current": lambda: then_die(writer.Writer, "_commit", before=True, call=2),
+    "before anything is synced": lambda: then_die(delta, "make_durable", before=True),
+    "between two syncs": lambda: then_die(delta, "make_durable", before=False),
+    "inside the publishing transaction": lambda: then_die(Ledger, "audit", before=False),
+    "just after publishing": lambda: then_die(writer.Writer, "publish", before=False),
+}
+
+
+def crash(folder: Path, point: str) -> None:
+    """A second load over an existing one that dies at `point`."""
+    lake = open_lake(folder)
+    with lake.write("dying") as opened:
+        DEATHS[point]()
+        second = [order("a", "2026-03-05", "2026-06-02"), order("c", "2026-01-05", "2026-06-02")]
+        opened.upsert("orders", rows_of("orders", second), load_id="l2")
+        opened.upsert("members", rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]), load_id="l2")
+        opened.audit("load", "l2", {})
+
+
+def endless(folder: Path, _: str) -> None:
+    """Loads until it is killed, saying how many were published."""
+    lake = open_lake(folder)
+    for number in range(1000):
+        load(lake, f"e{number}", "orders", [order(f"e{number}", f"2026-0{number % 9 + 1}-05", "2026-06-01")])
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+
+
+def hold(folder: Path, seconds: str) -> None:
+    """Holds the lease for a while and publishes one load."""
+    lake = open_lake(folder)
+    with lake.write("holding") as opened:
+        opened.upsert("orders", rows_of("orders", [order(str(os.getpid()), "2026-01-05", "2026-06-01")]), load_id="h")
+        sys.stdout.write("held\n")
+        sys.stdout.flush()
+        time.sleep(float(seconds))
+
+
+def audit(_: Path, url: str) -> None:
+    """Forty audit lines, each in its own transaction, with the lease taken now and then."""
+    ledger = Ledger(url)
+    for number in range(40):
+        with ledger.transaction() as session:
+            ledger.audit(session, "test", f"{os.getpid()}:{number}", {"n": number}, "child")
+
+
+def fences(_: Path, url: str) -> None:
+    """Takes and gives back the writer lease ten times, printing each fencing number."""
+    from crm_core.store import lease
+
+    ledger = Ledger(url)
+    for _number in range(10):
+        fence = lease.acquire(ledger, "test", wait_seconds=60)
+        sys.stdout.write(f"{fence}\n")
+        lease.release(ledger, fence)
+
+
+def as_nobody(folder: Path, action: str) -> None:
+    """Tries to write a lake that belongs to someone else; prints the error."""
+    from crm_core.errors import RunFailed
+
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        if action == "ledger":
+            Ledger.in_folder(folder / "ledger")
+        else:
+            load(open_lake(folder), "l2", "orders", [order("b", "2026-01-05", "2026-06-02")])
+    except RunFailed as error:
+        sys.stdout.write(str(error))
+
+
+def views(folder: Path, day: str) -> None:
+    """Hashes of all views as of a day in Shanghai."""
+    lake = open_lake(folder)
+    tables = Tables(lake, lake.snapshot(), date.fromisoformat(day), ZoneInfo("Asia/Shanghai"))
+    for name in VIEWS:
+        sys.stdout.write(f"{name} {table_hash(getattr(tables, name))}\n")
+
+
+if __name__ == "__main__":
+    action, folder = sys.argv[1], Path(sys.argv[2])
+    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](folder, sys.argv[3])
