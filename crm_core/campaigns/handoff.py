@@ -12,19 +12,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import ibis.expr.types as ir
 
-from crm_core import __version__
 from crm_core.campaigns.audience import stored_rows
-from crm_core.campaigns.files import (
-    WrittenFile,
-    manifest_holds,
-    published,
-)
+from crm_core.campaigns.files import WrittenFile, manifest_holds, published
 from crm_core.campaigns.funnel import count_by
 from crm_core.campaigns.manifest import Job, fill, former
 from crm_core.campaigns.payload import hand_off_rows, with_parts
@@ -149,7 +145,7 @@ def _new(
     export_id = _export_id(job, version)
     if prior is not None and prior.export_id == export_id:
         return _again(rows, job, lake, prior)
-    header = {"crm_core": __version__, "renews": prior.export_id if prior else "", **who}
+    header = {"crm_core": metadata.version("crm-core"), "renews": prior.export_id if prior else "", **who}
     counts, written, manifest_hash = _write(rows, job, lake, export_id, version, header)
     payload = "".join(each.sha256 for each in written if each.path.startswith("payload/"))
     row = Export(

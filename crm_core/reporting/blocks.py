@@ -138,7 +138,7 @@ def table(
     for index, name in enumerate(columns):
         if columns[name].bar:
             _add_bars(shown, index, list(frame[name]))
-    data = {
+    data: dict[str, Any] = {
         "title": title,
         "columns": [_heading(column, name, frame) for name, column in columns.items()],
         "rows": shown[:VISIBLE_ROWS],

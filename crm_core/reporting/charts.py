@@ -262,10 +262,11 @@ def forest(
     rows = pd.DataFrame({"name": frame[name].astype(str)})
     for key, column in (("size", estimate), ("low", low), ("high", high)):
         rows[key] = [float(value) for value in frame[column]]
-    rows["text"] = [
-        f"{_signed(a, unit, labels, currency)}  [{_signed(b, unit, labels, currency)}, {_signed(c, unit, labels, currency)}]"
-        for a, b, c in zip(rows["size"], rows["low"], rows["high"], strict=True)
-    ]
+    shown = {
+        key: [_signed(value, unit, labels, currency) for value in rows[key]]
+        for key in ("size", "low", "high")
+    }
+    rows["text"] = [f"{a}  [{b}, {c}]" for a, b, c in zip(*shown.values(), strict=True)]
     rows["hover"] = rows["name"] + ": " + rows["text"]
     rows["colour"] = [
         GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)

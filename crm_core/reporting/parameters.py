@@ -37,8 +37,8 @@ class Parameter:
             value = float(value)
         if not _FITS[self.type](value):
             raise InputError(
-                f"parameter '{self.name}' of {where} takes {self.type}, found {type(value).__name__} {_shown(value)}; "
-                f"its default is {self.default!r}"
+                f"parameter '{self.name}' of {where} takes {self.type}, found {type(value).__name__} "
+                f"{_shown(value)}; its default is {self.default!r}"
             )
         return value
 

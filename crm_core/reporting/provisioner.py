@@ -115,7 +115,7 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """What `LocalProvisioner` needs of a `subprocess.Popen`, for a process that is the fork server's child."""
+    """What `LocalProvisioner` needs of a `subprocess.Popen`, for a child of the fork server."""
 
     stdin = stdout = stderr = None
 
@@ -175,7 +175,7 @@ def warm() -> None:
     server()
 
 
-class ForkServerProvisioner(LocalProvisioner):
+class ForkServerProvisioner(LocalProvisioner):  # type: ignore[misc]
     """Entry point `crm-forkserver`: launches kernels by fork over IPC, or as `LocalProvisioner` where that
     is impossible."""
 
@@ -191,7 +191,8 @@ class ForkServerProvisioner(LocalProvisioner):
                 manager.transport = "ipc"
                 manager.ip = str(folder / "k")
                 manager.connection_file = str(folder / "connection.json")
-        return await super().pre_launch(**kwargs)
+        prepared: dict[str, Any] = await super().pre_launch(**kwargs)
+        return prepared
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork the kernel that `cmd` describes; a command that is not ipykernel's goes to the stock

@@ -97,7 +97,7 @@ def run_notebook(
         environment = {**os.environ, **_QUIET, **(env or {}), "CRM_LANGUAGE": language, "CRM_REPORT": "1"}
         execution = _Execution(path, target, values, environment, cell_timeout or timeout, clock, forked)
         error = execution.run(timeout)
-        common = {"notebook": path.stem, "parameters": values, **_seconds(clock)}
+        common: dict[str, Any] = {"notebook": path.stem, "parameters": values, **_seconds(clock)}
         if not error:
             try:
                 published, summary = _publish(target, path.stem, out_dir, language)

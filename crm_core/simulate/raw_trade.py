@@ -36,7 +36,7 @@ def soiled(world: World, block: Block, trade: Trade) -> SoiledTrade:
     """Decides the dirt of a block's orders, lines and refunds. Refunded orders stay readable."""
     rng = world.rng(f"dirt of {trade.room}", block.number)
     found = trade.orders
-    of_orders = soil(rng, len(found), bad_time=0.0004, styled=0.01, null_token=0.3)
+    of_orders = soil(rng, len(found), bad_time=0.001, styled=0.01, null_token=0.3)
     refunded = np.bincount(trade.refunds.order, minlength=len(found)) > 0
     of_orders = replace(of_orders, bad_time=of_orders.bad_time & ~refunded)
     of_lines = soil(rng, len(found.lines.order), repeated=0.001)

@@ -45,7 +45,7 @@ RESULTS = {
         (
             "member_segments",
             "one row per member, scheme and date",
-            ("member_id", "scheme", "as_of"),
+            ("member_id", "scheme", "segment", "as_of"),
             (Column("scheme", "string", "scheme"), Column("segment", "string", "segment")),
         ),
         ("member_tags", "one row per member and date", ("member_id", "as_of"), ()),

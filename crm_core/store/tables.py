@@ -37,10 +37,17 @@ class Tables:
     def __init__(self, lake: Lake, snapshot: Snapshot | None, as_of: date, zone: ZoneInfo) -> None:
         self._lake, self.snapshot, self.as_of, self.zone = lake, snapshot, as_of, zone
         self.instant = day_end(as_of, zone)
+        self._supplied: dict[str, bool] = {}
 
     def supplied(self, name: str) -> bool:
-        """Whether any source has ever supplied rows of table `name` (whatever their date)."""
-        return self._lake.has_rows(name, self.snapshot)
+        """Whether any row of table `name` exists as of this day."""
+        if name not in self._supplied:
+            schema = TABLES[name]
+            stored = self._stored(name if schema.as_of == "timestamps" else f"{name}_versions")
+            begun = stored[schema.exists_at or "_effective_at"] < self.instant
+            found = stored.filter(begun).limit(1).count()
+            self._supplied[name] = self._lake.has_rows(name, self.snapshot) and bool(found.to_pyarrow().as_py())
+        return self._supplied[name]
 
     @cached_property
     def members(self) -> ir.Table:

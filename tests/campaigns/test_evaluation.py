@@ -1,4 +1,4 @@
-"""Evaluation: whose money counts when, per person assigned; what is said when data are short or the draw is broken."""
+"""Evaluation: whose money counts when, per person; what is said when data are short or the draw is broken."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def test_orders_count_by_when_they_were_paid_and_by_person() -> None:
     assigned = _assigned(("m1", "p1", "message"), ("m1b", "p1", "message"), ("m2", "m2", "control"))
     found = {row["person_id"]: row for row in outcomes(assigned, table, WINDOW).to_pyarrow().to_pylist()}
     assert found["p1"] == {
-        "person_id": "p1", "arm": "message", "net_amount": pytest.approx(30.30), "orders": 2.0, "ordered": 1.0,
+        "person_id": "p1", "arm": "message",
+        "net_amount": pytest.approx(30.30), "orders": 2.0, "ordered": 1.0,
         "before_net_amount": 5.0, "before_orders": 1.0, "before_ordered": 1.0,
     }  # fmt: skip
     assert all(value == 0.0 for name, value in found["m2"].items() if name not in ("person_id", "arm"))
@@ -91,7 +92,7 @@ def test_a_known_effect_is_recovered_and_read_as_raised() -> None:
     buys = rng.random(count) < np.where(arm == "message", 0.3, 0.2)
     amounts = rng.gamma(2, 50, count)
     audience = _listed("c", [
-        {"member_id": f"m{at}", "arm": str(arm[at]), "status": "held_out" if arm[at] == "control" else "selected"}
+        {"member_id": f"m{at}", "arm": str(arm[at])} | ({"status": "held_out"} if arm[at] == "control" else {})
         for at in range(count)
     ])  # fmt: skip
     orders = [
@@ -150,7 +151,8 @@ def test_a_broken_draw_is_said_first() -> None:
 
 def test_a_campaign_of_another_system_is_judged_from_the_tables_alone() -> None:
     audience = _listed("c7", [{"member_id": "m1", "arm": "mail"}, {"member_id": "m2", "arm": "mail"},
-                              {"member_id": "m3", "status": "held_out"}, {"member_id": "m4", "status": "held_out"},
+                              {"member_id": "m3", "status": "held_out"},
+                              {"member_id": "m4", "status": "held_out"},
                               {"member_id": "m5", "status": "rejected"}])  # fmt: skip
     campaign = {"campaign_id": "c7", "starts_at": datetime(2026, 10, 3), "ends_at": datetime(2026, 10, 10),
                 "target_metric": "orders", "unit_cost": Decimal("0.50")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The promise of dates: what a shop would have exported on day D, loaded alone, is the full load read as of D."""
+"""The promise of dates: what a shop would have exported on day D, loaded alone, is the full load as of D."""
 
 from __future__ import annotations
 

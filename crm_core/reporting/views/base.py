@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from crm_core import __version__
-from crm_core.reporting import blocks, numbers
+from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block, Column
 from crm_core.reporting.labels import Labels, language_of
 from crm_core.reporting.publish import git_commit
@@ -106,6 +106,31 @@ class View:
             unit = next((word for word in words if word != "bar" and not word.startswith("@")), "text")
             found[name] = Column(self.text(label), unit, "bar" in words, metric)
         return found
+
+    def bars(
+        self, rows: pd.DataFrame, value: str, unit: str, key: str, *, signed: bool = False, **values: Any
+    ) -> Block:
+        """Bars of `value` by the column 'title', under the texts `key` and `key`_sub."""
+        title, subtitle = self.text(key, **values), self.text(f"{key}_sub", **values)
+        return charts.bars(
+            rows,
+            "title",
+            value,
+            unit,
+            self.labels,
+            title=title,
+            subtitle=subtitle,
+            currency=self.currency,
+            signed=signed,
+        )
+
+    def shares(self, rows: pd.DataFrame, key: str) -> Block:
+        """Share of members beside share of the amount paid, by the column 'title'."""
+        series = {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")}
+        title, subtitle = self.text(key), self.text(f"{key}_sub")
+        return charts.paired_bars(
+            rows, "title", series, "percent", self.labels, title=title, subtitle=subtitle
+        )
 
     def note(self, key: str, tone: str = "plain", **values: Any) -> Block:
         """A sentence of labels.yml as a block."""

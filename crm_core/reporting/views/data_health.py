@@ -13,8 +13,8 @@ import ibis.expr.types as ir
 import pandas as pd
 from sqlalchemy import select
 
-from crm_core.reporting import blocks, charts, numbers
-from crm_core.reporting.blocks import Block, Column
+from crm_core.reporting import blocks, numbers
+from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View, first_row, frame, total
 from crm_core.schema import LOAD, TABLES, TableSchema
 from crm_core.store.clock import local_date
@@ -39,9 +39,6 @@ class DataHealth(View):
     def __init__(self, workspace: Any, loads: int = 20) -> None:
         super().__init__(workspace)
         self._listed = loads
-
-    # -- figures -------------------------------------------------------------------------------------------
-    # ------------
 
     @cached_property
     def loads(self) -> pd.DataFrame:
@@ -102,7 +99,7 @@ class DataHealth(View):
         rows: list[dict[str, Any]] = []
         for name in self.supplied:
             rows += self._columns(TABLES[name])
-        return pd.DataFrame(rows, columns=["table", "column", "name", "filled", "valid", "empty"])
+        return pd.DataFrame(rows, columns=["table", "column", "title", "filled", "valid", "empty"])
 
     def _columns(self, schema: TableSchema) -> list[dict[str, Any]]:
         table = getattr(self.workspace.tables, schema.name)
@@ -123,16 +120,15 @@ class DataHealth(View):
             {
                 "table": schema.name,
                 "column": column.name,
-                "name": f"{self.labels.name('tables', schema.name)} · {self.labels.name('columns', column.name)}",
+                "title": " · ".join(
+                    [self.labels.name("tables", schema.name), self.labels.name("columns", column.name)]
+                ),
                 "filled": numbers.share(found[f"has {column.name}"], found["all"]),
                 "valid": numbers.share(found[f"good {column.name}"], found[f"has {column.name}"]),
                 "empty": found["all"] - found[f"has {column.name}"],
             }
             for column in listed
         ]
-
-    # -- sections
-    # ------------------------------------------------------------------------------------------------------
 
     def headline(self) -> Block:  # type: ignore[override]
         """Rows read and accounted for, share refused, freshness, completeness, with one sentence."""
@@ -194,7 +190,15 @@ class DataHealth(View):
         rows["when"] = [
             m.replace(tzinfo=dt.UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M") for m in self._moments(rows)
         ]
-        columns = self.columns(when="loaded_at", source="source", read="read count @reconciliation", accepted="accepted count", duplicate="duplicate count", rejected="rejected count", sum="sum_agrees")
+        columns = self.columns(
+            when="loaded_at",
+            source="source",
+            read="read count @reconciliation",
+            accepted="accepted count",
+            duplicate="duplicate count",
+            rejected="rejected count",
+            sum="sum_agrees",
+        )
         names = ("read", "accepted", "duplicate", "rejected")
         closing = {"when": self.text("total"), **{name: total(rows[name]) for name in names}}
         return self.table(rows, columns, total=closing if len(rows) > 1 else None)
@@ -209,7 +213,14 @@ class DataHealth(View):
             return self.missing(self.text("tables_of_lake"), self.text("no_loads_cost"))
         rows = self.sizes.copy()
         rows["state"] = [self._state(row.table, row.days_behind) for row in rows.itertuples()]
-        columns = self.columns(name="table", rows="rows count bar", first="first_day date", last="last_day date @freshness", days_behind="days_behind days", state="state")
+        columns = self.columns(
+            name="table",
+            rows="rows count bar",
+            first="first_day date",
+            last="last_day date @freshness",
+            days_behind="days_behind days",
+            state="state",
+        )
         return self.table(rows, columns, more=self.text("all_tables", count=len(rows)))
 
     def _state(self, table: str, days: Any) -> str:
@@ -221,24 +232,20 @@ class DataHealth(View):
         """The least complete columns as a chart; every column's completeness and validity in the table."""
         if self.columns.empty:
             return self.missing(self.text("tables_of_lake"), self.text("no_loads_cost"))
-        rows = self.columns[~self.columns["column"].isin(OPTIONAL_IDS)].sort_values(["filled", "name"])
+        rows = self.columns[~self.columns["column"].isin(OPTIONAL_IDS)].sort_values(["filled", "title"])
         never, rows = rows[rows["filled"] == 0], rows[rows["filled"] > 0]
         gaps = rows[rows["filled"] < 0.995].head(12)
-        columns = self.columns(name="column", filled="completeness percent bar @completeness", valid="validity percent bar @validity", empty="empty count")
+        columns = self.columns(
+            title="column",
+            filled="completeness percent bar @completeness",
+            valid="validity percent bar @validity",
+            empty="empty count",
+        )
         listed = self.table(rows, columns, more=self.text("all_columns", count=len(rows)))
-        parts = [listed, *self._never_filled(never["name"].tolist())]
+        parts = [listed, *self._never_filled(never["title"].tolist())]
         if gaps.empty:
             return blocks.group(self.note("complete", "good"), *parts)
-        chart = charts.bars(
-            gaps,
-            "name",
-            "filled",
-            "percent",
-            self.labels,
-            title=self.text("gaps_chart"),
-            subtitle=self.text("gaps_chart_sub"),
-        )
-        return blocks.group(chart, *parts)
+        return blocks.group(self.bars(gaps, "filled", "percent", "gaps_chart"), *parts)
 
     def _never_filled(self, names: list[str]) -> list[Block]:
         if not names:
@@ -269,7 +276,19 @@ class DataHealth(View):
         )
         if not rows["orders"].sum():
             return self.note("no_impossible", "good", count=self.show(found["all"], "count"))
-        columns = self.columns(what="contradiction", orders="orders count", share="share percent", reason="reason", field="field", rows="rows count bar", files="files count")
+        columns = self.columns(what="contradiction", orders="orders count", share="share percent")
+        return self.table(rows[rows["orders"] > 0], columns)
+
+    def rejects(self) -> Block:
+        """Refused rows by field and reason, most frequent first."""
+        rejects = self._rejects()
+        counted = rejects.group_by(["field", "reason"]).agg(
+            rows=rejects.count(), files=rejects.file.nunique()
+        )
+        rows = frame(counted.order_by(ibis.desc("rows"), "field", "reason").limit(40))
+        if rows.empty:
+            return self.note("no_rejects", "good")
+        columns = self.columns(reason="reason", field="field", rows="rows count bar", files="files count")
         return self.table(rows, columns, more=self.text("all_reasons", count=len(rows)))
 
     def _rejects(self) -> ir.Table:

@@ -11,8 +11,8 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from crm_core.reporting import blocks, charts, numbers
-from crm_core.reporting.blocks import Block, Column
+from crm_core.reporting import blocks, numbers
+from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View, first_row, frame
 from crm_core.store import as_float
 from crm_core.tags import TagDescription, describe, long
@@ -31,9 +31,6 @@ class MemberTags(View):
     def __init__(self, workspace: Any) -> None:
         super().__init__(workspace)
         self.before: date | None = workspace.previous_date("member_tags")
-
-    # -- figures -------------------------------------------------------------------------------------------
-    # ------------
 
     @cached_property
     def described(self) -> dict[str, TagDescription]:
@@ -93,9 +90,6 @@ class MemberTags(View):
         few = counted.mutate(place=rank).filter(lambda t: t.place < MOST_VALUES).order_by("tag", "place")
         return frame(few.drop("place"))
 
-    # -- sections
-    # ------------------------------------------------------------------------------------------------------
-
     def headline(self) -> Block:  # type: ignore[override]
         """How many tags, how many members have at least one, what drifted."""
         rows = self.coverage_rows
@@ -136,15 +130,8 @@ class MemberTags(View):
         rows = self.coverage_rows.sort_values("share", ascending=False)
         if rows.empty or not self.members:
             return self.missing(self.text("tags"), self.text("no_tags_cost"))
-        return charts.bars(
-            rows,
-            "title",
-            "share",
-            "percent",
-            self.labels,
-            title=self.text("coverage_chart"),
-            subtitle=self.text("coverage_chart_sub", members=self.people(self.members)),
-        )
+        shown = self.masked(rows, "members", ["share"])
+        return self.bars(shown, "share", "percent", "coverage_chart", members=self.people(self.members))
 
     def distribution(self) -> Block:
         """The values of each tag, most frequent first, and the quartiles of those that are numbers."""
@@ -160,7 +147,9 @@ class MemberTags(View):
         rows["title"] = [self.described[name].title for name in rows["tag"]]
         rows["shown"] = [self.labels.name("values", str(value)) for value in rows["value"]]
         rows["share"] = rows["members"] / self.members
-        columns = self.columns(title="tag", shown="value", members="members people", share="share percent bar")
+        columns = self.columns(
+            title="tag", shown="value", members="members people", share="share percent bar"
+        )
         shown = self.masked(rows, "members", ["share"])
         return self.table(
             shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows))
@@ -185,7 +174,13 @@ class MemberTags(View):
                 rows.append({"title": self.described[name].title, **found})
         if not rows:
             return None
-        columns = self.columns(title="tag", members="members people", low="quarter number", middle="median number", high="three_quarters number")
+        columns = self.columns(
+            title="tag",
+            members="members people",
+            low="quarter number",
+            middle="median number",
+            high="three_quarters number",
+        )
         return self.table(pd.DataFrame(rows), columns, title=self.text("spread_table"))
 
     def drift(self) -> Block:
@@ -200,16 +195,7 @@ class MemberTags(View):
         rows = rows[rows["drift"].abs() >= 0.0005]
         if rows.empty:
             return self.note("no_drift", "good", date=self.before)
-        return charts.bars(
-            rows,
-            "title",
-            "drift",
-            "points",
-            self.labels,
-            title=self.text("drift_chart", date=self.before),
-            subtitle=self.text("drift_chart_sub"),
-            signed=True,
-        )
+        return self.bars(rows, "drift", "points", "drift_chart", signed=True, date=self.before)
 
     def distinguishes(self) -> Block:
         """For each yes-or-no tag and each value: spend and activity of those who have it against all
@@ -219,7 +205,13 @@ class MemberTags(View):
         if not base["spend"]:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         rows = self._profiles(features, base)
-        columns = self.columns(title="tag", members="members people", spend="spend_365 money", index="against_all ratio bar @tag_index", active="active_share percent @active_share")
+        columns = self.columns(
+            title="tag",
+            members="members people",
+            spend="spend_365 money",
+            index="against_all ratio bar @tag_index",
+            active="active_share percent @active_share",
+        )
         closing = {
             "title": self.text("all_members"),
             "members": self.members,
@@ -266,7 +258,9 @@ class MemberTags(View):
             ],
             columns=["title", "meaning", "definition", "owner", "until"],
         )
-        columns = self.columns(title="tag", meaning="meaning", definition="rule", owner="owner", until="valid_until")
+        columns = self.columns(
+            title="tag", meaning="meaning", definition="rule", owner="owner", until="valid_until"
+        )
         return self.table(rows, columns, more=self.text("all_tags", count=len(rows)))
 
     def next_steps(self) -> Block:
@@ -303,7 +297,7 @@ def _counts(tags: ir.Table, names: list[str]) -> dict[str, int]:
 
 
 def _has(value: ir.Value) -> Any:
-    return value.fill_null(False) if value.type().is_boolean() else value.notnull()  # type: ignore[attr-defined]
+    return value.fill_null(False) if value.type().is_boolean() else value.notnull()
 
 
 def _reached(tags: ir.Table, names: list[str]) -> int:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from crm_core.errors import InputError
 from crm_core.reporting import blocks, charts, numbers
-from crm_core.reporting.blocks import Block, Column
+from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import Opened, View, first_row, frame
 from crm_core.segments import Thresholds, describe, movement, score, thresholds
 from crm_core.segments.grid import GRID
@@ -65,9 +65,6 @@ class RfmSegments(View):
             )
         return day
 
-    # -- figures -------------------------------------------------------------------------------------------
-    # ------------
-
     @cached_property
     def limits(self) -> Thresholds:
         """The thresholds that decided the scores."""
@@ -110,9 +107,6 @@ class RfmSegments(View):
 
     def _title(self, reference: str) -> str:
         return describe(reference, self.workspace.config.segments, self.language).title
-
-    # -- sections
-    # ------------------------------------------------------------------------------------------------------
 
     def headline(self) -> Block:  # type: ignore[override]
         """Members, active share, value at risk, with the change since the date before, and one sentence."""
@@ -172,17 +166,18 @@ class RfmSegments(View):
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         buyers = rows[rows["segment"] != NO_ORDER]
-        chart = charts.paired_bars(
-            buyers,
-            "title",
-            {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
-            "percent",
-            self.labels,
-            title=self.text("groups_chart"),
-            subtitle=self.text("groups_chart_sub"),
+        hidden = ["member_share", "net_amount", "amount_share", "per_member", "mean_days"]
+        chart = self.shares(self.masked(buyers, "members", hidden), "groups_chart")
+        shown = self.masked(rows, "members", hidden)
+        columns = self.columns(
+            title="group",
+            members="members people @members",
+            member_share="share percent bar",
+            net_amount="net_amount money @net_amount",
+            amount_share="amount_share percent bar",
+            per_member="per_member money",
+            mean_days="mean_days days",
         )
-        shown = self.masked(rows, "members", ["net_amount", "amount_share", "per_member", "mean_days"])
-        columns = self.columns(title="group", members="members people @members", member_share="share percent bar", net_amount="net_amount money @net_amount", amount_share="amount_share percent bar", per_member="per_member money", mean_days="mean_days days")
         closing = {
             "title": self.text("total"),
             "members": rows["members"].sum(),
@@ -249,22 +244,23 @@ class RfmSegments(View):
         rows = rows[rows["segment"] != NO_ORDER].sort_values("net_amount", ascending=False)
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
-        chart = charts.paired_bars(
-            rows,
-            "title",
-            {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")},
-            "percent",
-            self.labels,
-            title=self.text("types_chart"),
-            subtitle=self.text("types_chart_sub"),
-        )
+        hidden = ["member_share", "net_amount", "amount_share", "per_member"]
         rows["rule"] = [
             describe(f"type:{s}", self.workspace.config.segments, self.language).definition
             for s in rows["segment"]
         ]
-        columns = self.columns(title="type @eight_types", rule="rule", members="members people", net_amount="net_amount money", per_member="per_member money")
-        shown = self.masked(rows, "members", ["net_amount", "per_member"])
-        return blocks.group(chart, self.table(shown, columns, more=self.text("all_types", count=len(rows))))
+        columns = self.columns(
+            title="type @eight_types",
+            rule="rule",
+            members="members people",
+            net_amount="net_amount money",
+            per_member="per_member money",
+        )
+        shown = self.masked(rows, "members", hidden)
+        return blocks.group(
+            self.shares(shown, "types_chart"),
+            self.table(shown, columns, more=self.text("all_types", count=len(rows))),
+        )
 
     def movement(self) -> Block:
         """Net change per group since the date before, and the greatest moves between groups."""
@@ -274,30 +270,23 @@ class RfmSegments(View):
         moved = movement(tables.result("member_segments", self.before), self.workspace.segments)
         rows = frame(moved.filter(moved.scheme == "rfm"))
         net = self._net(rows)
-        chart = charts.bars(
-            net, "title", "change", "people", self.labels, title=self.text("moves_chart", date=self.before),
-            subtitle=self.text("moves_chart_sub"), signed=True,
-        )  # fmt: skip
+        chart = self.bars(net, "change", "people", "moves_chart", signed=True, date=self.before)
         changed = rows[rows["from_segment"] != rows["to_segment"]].head(20).copy()
-        for column in ("from", "to"):
-            changed[column] = [self._side(value, column) for value in changed[f"{column}_segment"]]
-        columns = self.columns(from="from_group", to="to_group", members="members people")
+        changed["source"] = [self._side(value, "not_yet_member") for value in changed["from_segment"]]
+        changed["target"] = [self._side(value, "no_longer_member") for value in changed["to_segment"]]
+        columns = self.columns(source="from_group", target="to_group", members="members people")
         listed = self.table(self.masked(changed, "members"), columns, title=self.text("moves_table"))
         return blocks.group(chart, listed)
 
     def _net(self, rows: pd.DataFrame) -> pd.DataFrame:
-        gained, lost = (
-            rows.groupby("to_segment")["members"].sum(),
-            rows.groupby("from_segment")["members"].sum(),
-        )
+        gained = rows.groupby("to_segment")["members"].sum()
+        lost = rows.groupby("from_segment")["members"].sum()
         names = [name for name in (*BEST_FIRST, NO_ORDER) if name in gained.index or name in lost.index]
         change = [int(gained.get(name, 0)) - int(lost.get(name, 0)) for name in names]
         return pd.DataFrame({"title": [self._title(f"rfm:{name}") for name in names], "change": change})
 
-    def _side(self, segment: Any, side: str) -> str:
-        if numbers.is_null(segment):
-            return self.text("not_yet_member" if side == "from" else "no_longer_member")
-        return self._title(f"rfm:{segment}")
+    def _side(self, segment: Any, absent: str) -> str:
+        return self.text(absent) if numbers.is_null(segment) else self._title(f"rfm:{segment}")
 
     def next_steps(self) -> Block:
         """The lists that the numbers suggest, largest money first, with the command that makes each."""
@@ -334,7 +323,7 @@ def _totals(assigned: ir.Table, features: ir.Table) -> dict[str, Any]:
 
 
 def _range(limits: Any, level: int, view: View, unit: str) -> str:
-    """The values at `level` of four rising limits: '≤ a', 'a – b', '> d'. Equal limits leave a level empty."""
+    """The values at `level` of four rising limits: '≤ a', '> a, ≤ b', '> d'; equal limits leave none."""
     if not limits:
         return numbers.NOTHING
     low = limits[level - 1] if level > 0 else None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, column, create_engine, event, func, inspect, select, table
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crm_core.errors import InputError, RunFailed
@@ -45,7 +45,7 @@ class Ledger:
         self.engine = _engine(url)
         try:
             self._migrate()
-        except OperationalError as error:
+        except DatabaseError as error:
             raise RunFailed(
                 f"the ledger cannot be opened: {_reason(error)}; check its folder's permissions"
             ) from None
@@ -131,6 +131,7 @@ class Ledger:
             return
         from alembic import command
         from alembic.config import Config as AlembicConfig
+        from alembic.util import CommandError
 
         settings = AlembicConfig()
         settings.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -140,6 +141,11 @@ class Ledger:
             try:
                 command.upgrade(settings, "head")
                 connection.commit()
+            except CommandError:
+                connection.rollback()
+                raise RunFailed(
+                    f"the ledger was made by a newer version (form {current}, known up to {HEAD}); update the toolkit"
+                ) from None
             except SQLAlchemyError as error:
                 connection.rollback()
                 # another process that opened the new workspace at the same moment may have been first
