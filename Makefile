@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench soak lab lock spark clean
+.PHONY: tables help install demo test lint format bench soak lab lock spark clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -53,6 +53,9 @@ lab: $(READY)  ## JupyterLab on the workspace's notebooks
 
 spark: $(READY)  ## adds the Spark extra (Java 17 is needed)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r .ci/spark.lock
+
+tables: $(READY)  ## makes the table descriptions in README.md anew
+	$(BIN)/python -m tests.test_documents
 
 lock: $(READY)  ## renews requirements.lock and .ci/spark.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

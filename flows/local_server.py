@@ -1,9 +1,10 @@
 """A Prefect server of our own on loopback: started in the background, ended with the process that started it.
 
-Prefect's own temporary server takes 13 seconds and more, a third of which are avoidable imports and half of which are 113
-migrations of an empty SQLite file; this one is asked to come up early, while other work is going on, from a database that
-was migrated once (see `server_process`). The listening socket is bound here and handed over, so no port is ever raced for. A
-password that is made anew for each start keeps other users of the machine out.
+Prefect's own temporary server takes 13 seconds and more, a third of which are avoidable imports and half of
+which are 113 migrations of an empty SQLite file; this one is asked to come up early, while other work is
+going on, from a database that was migrated once (see `server_process`). The listening socket is bound here
+and handed over, so no port is ever raced for. A password that is made anew for each start keeps other users
+of the machine out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -32,16 +33,17 @@ from crm_core.errors import InputError, RunFailed
 STARTUP_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
-NOTE = "server.json"
+NOTE, LOG, LOG_BYTES = "server.json", "server.log", 1_000_000
 
 
 @dataclass
 class Server:
-    """A Prefect server to run flows on. `process` is set when it is a child of this one, `password` when it wants one."""
+    """A Prefect server to run flows on. `process` is set when it is a child of this one, `password` when it
+    wants one."""
 
     url: str
     home: Path
-    password: str = ""
+    password: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = None
     note: Path | None = field(default=None, repr=False)
 
@@ -52,10 +54,12 @@ class Server:
         deadline = time.monotonic() + seconds
         while not _answers(self.url, self.password, min(5.0, seconds)):
             if self.process.poll() is not None:
-                raise RunFailed(f"the Prefect server ended with code {self.process.returncode}; see {self.home / 'server.log'}")
+                code, log = self.process.returncode, self.home / LOG
+                raise RunFailed(f"the Prefect server ended with code {code}; see {log}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise RunFailed(f"the Prefect server did not start in {seconds:.0f} seconds; see {self.home / 'server.log'}")
+                log = self.home / LOG
+                raise RunFailed(f"the Prefect server did not start in {seconds:.0f} seconds; see {log}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -75,7 +79,7 @@ class Server:
         self.process = None
 
     def restart(self) -> None:
-        """Starts a server of ours that has died anew, with the same address and password, and waits for it."""
+        """Starts a server of ours that has died anew, at the same address, and waits for it."""
         port = int(self.url.split(":")[2].split("/")[0])
         fresh = start(self.home, port=port, scheduling=self.note is not None, password=self.password)
         self.process, self.note = fresh.process, fresh.note
@@ -84,7 +88,9 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
@@ -99,8 +105,9 @@ def home_of(root: str | Path) -> Path:
 
 
 def obtain(root: str | Path) -> Server:
-    """The server for the workspace `root`: a configured one (PREFECT_API_URL, or the active Prefect profile), else one that
-    `crm serve` keeps for this workspace, else a temporary one that comes up in the background (`wait` for it, `stop` it)."""
+    """The server for the workspace `root`: a configured one (PREFECT_API_URL, or the active Prefect profile),
+    else one that `crm serve` keeps for this workspace, else a temporary one that comes up in the background
+    (`wait` for it, `stop` it)."""
     home = home_of(root)
     if url := configured():
         return Server(url, home)
@@ -108,7 +115,8 @@ def obtain(root: str | Path) -> Server:
 
 
 def configured() -> str:
-    """The address of the Prefect server that this user has configured; '' without one. Found without importing Prefect."""
+    """The address of the Prefect server that this user has configured; '' without one. Found without
+    importing Prefect."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     folder = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
@@ -122,7 +130,8 @@ def configured() -> str:
 
 
 def find(home: Path) -> Server | None:
-    """The server that `crm serve` keeps for the workspace whose PREFECT_HOME is `home`; None when there is none alive."""
+    """The server that `crm serve` keeps for the workspace whose PREFECT_HOME is `home`; None when there is
+    none alive."""
     try:
         note = json.loads((home / NOTE).read_text(encoding="utf-8"))
         alive = process_name(psutil.Process(int(note["process"].split(":")[0]))) == note["process"]
@@ -135,15 +144,19 @@ def find(home: Path) -> Server | None:
 def start(home: Path, *, port: int = 0, scheduling: bool = False, password: str = "") -> Server:
     """Starts a server on loopback and returns at once; `wait` until it answers.
 
-    `port` 0: a free one. `scheduling`: with the services that make scheduled runs, and known to `find`. It ends when this
-    process does, however that ends. Raises InputError when the port is taken.
+    `port` 0: a free one. `scheduling`: with the services that make scheduled runs, and known to `find`. It
+    ends when this process does, however that ends. Raises InputError when the port is taken.
     """
     password = password or f"crm:{secrets.token_urlsafe(24)}"
     listener = _listen(port)
-    with listener, (home / "server.log").open("wb") as log:
-        (home / "server.log").chmod(0o600)
+    with listener, _log(home) as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("server_process.py")), str(listener.fileno())],
+            [
+                sys.executable,
+                "-P",
+                str(Path(__file__).with_name("server_process.py")),
+                str(listener.fileno()),
+            ],
             env=_environment(home, password, scheduling),
             pass_fds=[listener.fileno()],
             stdin=subprocess.PIPE,
@@ -160,7 +173,8 @@ def start(home: Path, *, port: int = 0, scheduling: bool = False, password: str 
 
 @contextlib.contextmanager
 def connected(server: Server) -> Iterator[None]:
-    """Inside, Prefect's client in this process speaks with `server`; on leaving, what it still wants to say is sent."""
+    """Inside, Prefect's client in this process speaks with `server`; on leaving, what it still wants to say
+    is sent."""
     from prefect.settings import temporary_settings
 
     with temporary_settings(client_settings(server)):
@@ -192,6 +206,13 @@ def process_name(process: psutil.Process) -> str:
     return f"{process.pid}:{process.create_time():.2f}"
 
 
+def _log(home: Path) -> IO[bytes]:
+    path = home / LOG
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.unlink()
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
 def _listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -200,7 +221,9 @@ def _listen(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise InputError(f"port {port} of {LOOPBACK} cannot be used: {error.strerror}; name another, or 0 for a free one") from None
+        raise InputError(
+            f"port {port} of {LOOPBACK} cannot be used: {error.strerror}; name another, or 0 for a free one"
+        ) from None
     return listener
 
 
@@ -227,9 +250,15 @@ def _environment(home: Path, password: str, scheduling: bool) -> dict[str, str]:
 
 def _write_note(server: Server, process: subprocess.Popen[bytes]) -> Path:
     path = server.home / NOTE
-    note = {"url": server.url, "process": process_name(psutil.Process(process.pid)), "password": server.password}
+    note = {
+        "url": server.url,
+        "process": process_name(psutil.Process(process.pid)),
+        "password": server.password,
+    }
     temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         json.dump(note, file)
     temporary.replace(path)
     return path
@@ -240,7 +269,11 @@ def _answers(url: str, password: str, seconds: float) -> bool:
     host, _, path = url.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=seconds)
     try:
-        connection.request("GET", f"/{path}/health", headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"})
+        connection.request(
+            "GET",
+            f"/{path}/health",
+            headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"},
+        )
         return connection.getresponse().status == http.HTTPStatus.OK
     except OSError:
         return False

@@ -1,9 +1,11 @@
-"""The nightly flow: inbox → features, segments, tags → notebooks, two at a time → index, around functions of `crm_core.runs`.
+"""The nightly flow: inbox → features, segments, tags → notebooks, two at a time → index, around functions of
+`crm_core.runs`.
 
-A failing notebook fails its task and the flow, but stops no other notebook: the others are published, the last good report
-of the failing one stays and the index marks it. A file of the inbox that cannot be loaded fails its task and the flow, and
-the reports are made from what the lake holds. Prefect's database gets ids, counts and our own errors, which carry no values
-of members; what an unforeseen error said stays in data/prefect/unforeseen.log.
+A failing notebook fails its task and the flow, but stops no other notebook: the others are published, the
+last good report of the failing one stays and the index marks it. A file of the inbox that cannot be loaded
+fails its task and the flow, and the reports are made from what the lake holds. Prefect's database gets ids,
+counts and our own errors, which carry no values of members; what an unforeseen error said stays in
+data/prefect/unforeseen.log.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ Parameters = dict[str, dict[str, Any]]
 
 
 class Unforeseen(RunFailed):
-    """An error that nobody raised on purpose; `again` says whether the world may have been its cause, not the code."""
+    """An error that nobody raised on purpose; `again` says whether the world may have been its cause, not the
+    code."""
 
     def __init__(self, message: str, again: bool) -> None:
         super().__init__(message)
@@ -60,11 +63,12 @@ class NotebookFailed(RunFailed):
         self.result = result
 
 
-# -- what is called from outside -------------------------------------------------------------------------------------------
+# -- what is called from outside -----------------------------------------------------------------------------
 
 
 def start_server_early(workspace: str) -> Server:
-    """The Prefect server for a workspace, coming up in the background while other work goes on; hand it to `run`, then `stop` it."""
+    """The Prefect server for a workspace, coming up in the background while other work goes on; hand it to
+    `run`, then `stop` it."""
     return local_server.obtain(workspace)
 
 
@@ -79,10 +83,11 @@ def run(
     source: str = "",
     server: Server | None = None,
 ) -> str:
-    """Runs the flow once in this process, on `server`, the configured one or a temporary one, and returns our run_id.
+    """Runs the flow once in this process, on `server`, the configured one or a temporary one, and returns our
+    run_id.
 
-    How the run ended is in the ledger (`runs.summary`). Raises what kept the run from being opened: InputError for a wrong
-    date, name or parameter, RunFailed otherwise.
+    How the run ended is in the ledger (`runs.summary`). Raises what kept the run from being opened:
+    InputError for a wrong date, name or parameter, RunFailed otherwise.
     """
     own = server or start_server_early(workspace)
     try:
@@ -102,7 +107,7 @@ def run(
     return str(outcome["run_id"])
 
 
-# -- the flow --------------------------------------------------------------------------------------------------------------
+# -- the flow ------------------------------------------------------------------------------------------------
 
 
 @flow(name="nightly", persist_result=True, result_serializer="json", validate_parameters=True)
@@ -117,9 +122,10 @@ def nightly(
 ) -> Any:
     """Everything that has to be done once a day, for the workspace in the folder `workspace`.
 
-    `as_of`: YYYY-MM-DD, default the last day that the data cover. `notebooks`: default the nightly set of conf/reports.yml.
-    `language`: zh or en, default the project's. `parameters`: for the notebooks that declare them. `ingest_inbox`: load what
-    lies in data/inbox first, of `source` only when one is named. The result is ids and counts.
+    `as_of`: YYYY-MM-DD, default the last day that the data cover. `notebooks`: default the nightly set of
+    conf/reports.yml. `language`: zh or en, default the project's. `parameters`: for the notebooks that
+    declare them. `ingest_inbox`: load what lies in data/inbox first, of `source` only when one is named. The
+    result is ids and counts.
     """
     began = time.monotonic()
     opened = Workspace.open(workspace, as_of)
@@ -129,12 +135,22 @@ def nightly(
     for run_id in runs.reconcile(opened):
         tell(f"run {run_id} was cut off and is marked interrupted")
     loads, problems = _take_in(opened, source) if ingest_inbox else ([], {})
-    run_id = refresh_results(workspace, as_of, parameters or {}, chosen)
+    try:
+        run_id = refresh_results(workspace, as_of, parameters or {}, chosen)
+    except InputError:
+        if problems:  # an empty lake is then the consequence, not the reason
+            raise InputError("; ".join(problems.values())) from None
+        raise
     results = _make_reports(opened, run_id, given)
     publish_index(workspace, run_id, results, problems)
     summary = summarise(opened, run_id, loads, problems, time.monotonic() - began)
-    create_markdown_artifact(as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}")
-    tell(f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s", *summary["errors"].values())
+    create_markdown_artifact(
+        as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}"
+    )
+    tell(
+        f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s",
+        *summary["errors"].values(),
+    )
     if summary["state"] != runs.DONE:
         return Failed(message=f"run {run_id}: {'; '.join(summary['errors'].values())}", data=summary)
     return summary
@@ -162,7 +178,10 @@ def _make_reports(workspace: Workspace, run_id: str, given: Parameters) -> list[
     """One task a notebook, as many at a time as conf/reports.yml says; results in the order of `given`."""
     with ThreadPoolTaskRunner(max_workers=workspace.config.reports.concurrency) as pool:
         futures = [
-            pool.submit(make_report, {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values})
+            pool.submit(
+                make_report,
+                {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values},
+            )
             for name, values in given.items()
         ]
         for future in futures:
@@ -180,11 +199,12 @@ def _result_of(name: str, state: Any) -> NotebookResult:
     return NotebookResult(name, "failed", 0.0, 0.0, 0.0, {}, error=str(outcome))
 
 
-# -- its tasks -------------------------------------------------------------------------------------------------------------
+# -- its tasks -----------------------------------------------------------------------------------------------
 
 
 def worth_trying_again(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failed task may end better the next time: never after wrong input, and a cell that failed fails again."""
+    """Whether a failed task may end better the next time: never after wrong input, and a cell that failed
+    fails again."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, NotebookFailed):
         return any(words in error.result.error for words in TRANSIENT)
@@ -199,7 +219,8 @@ PLAIN = {"cache_policy": NO_CACHE, "persist_result": False}
 
 @task(name="load inbox", task_run_name="load {source}", **RETRYING, **PLAIN)
 def load_inbox(workspace: str, source: str) -> dict[str, Any]:
-    """Loads what lies in the inbox folder of `source`; returns the load's id and its reconciliation in rows."""
+    """Loads what lies in the inbox folder of `source`; returns the load's id and its reconciliation in
+    rows."""
     with short_errors(workspace, f"load of {source}"):
         opened = Workspace.open(workspace)
         report = ingest.ingest(
@@ -223,7 +244,10 @@ def refresh_results(workspace: str, as_of: str, parameters: dict[str, Any], lang
 
 
 @task(
-    name="notebook", task_run_name="notebook {notebook}", **{**RETRYING, "retries": 1, "retry_delay_seconds": 2}, **PLAIN
+    name="notebook",
+    task_run_name="notebook {notebook}",
+    **{**RETRYING, "retries": 1, "retry_delay_seconds": 2},
+    **PLAIN,
 )
 def make_report(workspace: str, run_id: str, notebook: str, values: dict[str, Any]) -> NotebookResult:
     """Runs one notebook and publishes its page. Raises NotebookFailed when it does not end well."""
@@ -235,19 +259,23 @@ def make_report(workspace: str, run_id: str, notebook: str, values: dict[str, An
 
 
 @task(name="index", **RETRYING, **PLAIN)
-def publish_index(workspace: str, run_id: str, results: list[NotebookResult], problems: dict[str, str]) -> str:
-    """Closes the run in the ledger and writes run.json and the index; returns the state, 'failed' also after `problems`."""
+def publish_index(
+    workspace: str, run_id: str, results: list[NotebookResult], problems: dict[str, str]
+) -> str:
+    """Closes the run in the ledger and writes run.json and the index; returns the state, 'failed' also after
+    `problems`."""
     with short_errors(workspace, "index"):
         opened = Workspace.open(workspace)
         state = runs.finish(opened, run_id, results)
         return note_problems(opened, run_id, problems) if problems else state
 
 
-# -- functions -------------------------------------------------------------------------------------------------------------
+# -- functions -----------------------------------------------------------------------------------------------
 
 
 def per_notebook(workspace: Workspace, names: list[str], parameters: dict[str, Any]) -> Parameters:
-    """For each notebook the values among `parameters` that it declares. Raises UnknownName for one that none declares."""
+    """For each notebook the values among `parameters` that it declares. Raises UnknownName for one that none
+    declares."""
     from crm_core.errors import unknown
 
     known = {name: set(declared(workspace.notebooks_dir / f"{name}.ipynb")) for name in names}
@@ -263,7 +291,11 @@ def note_problems(workspace: Workspace, run_id: str, problems: dict[str, str]) -
     with workspace.ledger.transaction() as session:
         stored = session.get(Run, run_id)
         assert stored is not None
-        stored.state, stored.finished_at, stored.detail = runs.FAILED, now(), {**stored.detail, "problems": problems}
+        stored.state, stored.finished_at, stored.detail = (
+            runs.FAILED,
+            now(),
+            {**stored.detail, "problems": problems},
+        )
     return runs.FAILED
 
 
@@ -294,7 +326,11 @@ def as_markdown(summary: dict[str, Any]) -> str:
     ]
     for name, state in summary["notebooks"].items():
         seconds = sum(summary["notebook_seconds"][name].values())
-        shown = f"`reports/{summary['run_id']}/{name}.html`" if state == "ok" else "failed; the last good report stays"
+        shown = (
+            f"`reports/{summary['run_id']}/{name}.html`"
+            if state == "ok"
+            else "failed; the last good report stays"
+        )
         lines.append(f"| {name} | {shown} | {seconds:.1f} |")
     for load in summary["loads"]:
         lines.append(
@@ -313,7 +349,8 @@ def tell(*texts: str) -> None:
 
 @contextlib.contextmanager
 def short_errors(workspace: str, step: str) -> Iterator[None]:
-    """Our own errors pass; of an unforeseen one only the kind does, because its text may hold values of members."""
+    """Our own errors pass; of an unforeseen one only the kind does, because its text may hold values of
+    members."""
     try:
         yield
     except CrmError:
@@ -325,9 +362,12 @@ def short_errors(workspace: str, step: str) -> Iterator[None]:
 
 
 def keep_traceback(workspace: str, step: str) -> str:
-    """Appends the present traceback to data/prefect/unforeseen.log, readable by its owner only; returns that name."""
+    """Appends the present traceback to data/prefect/unforeseen.log, readable by its owner only; returns that
+    name."""
     path = local_server.home_of(workspace) / "unforeseen.log"
-    with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+    with (
+        contextlib.suppress(OSError),
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file,
+    ):
         file.write(f"{now().isoformat()}Z {step}\n{traceback.format_exc()}\n")
     return Path("data", "prefect", path.name).as_posix()
-

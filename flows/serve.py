@@ -1,9 +1,10 @@
 """`serve`: keeps a Prefect server on loopback and runs the nightly flow by its cron, until told to stop.
 
-Each run is a process of its own, so a run that fails or is killed takes nothing with it. A run that is due while another still
-runs is left out, and runs that were missed while nobody served are not made up for: the reports are of a date, not of a
-moment. The server is started again when it dies. SIGTERM and SIGINT end the run, the server and this process, in that
-order; what a hard kill leaves open is closed at the next start, in our ledger and in Prefect's database.
+Each run is a process of its own, so a run that fails or is killed takes nothing with it. A run that is due
+while another still runs is left out, and runs that were missed while nobody served are not made up for: the
+reports are of a date, not of a moment. The server is started again when it dies. SIGTERM and SIGINT end the
+run, the server and this process, in that order; what a hard kill leaves open is closed at the next start, in
+our ledger and in Prefect's database.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ log = logging.getLogger("crm")
 def serve(workspace: str, *, cron: str = "", language: str = "", port: int = 0) -> None:
     """Runs the nightly flow of `workspace` by `cron` until SIGTERM or SIGINT.
 
-    `cron`: five fields in the project's time zone, default the schedule of conf/reports.yml. `port`: of our server on
-    loopback, 0 for a free one; a configured server (PREFECT_API_URL) is used instead of one of our own. Raises InputError
-    for a wrong cron, language or port, RunFailed when another process already serves the workspace.
+    `cron`: five fields in the project's time zone, default the schedule of conf/reports.yml. `port`: of our
+    server on loopback, 0 for a free one; a configured server (PREFECT_API_URL) is used instead of one of our
+    own. Raises InputError for a wrong cron, language or port, RunFailed when another process already serves
+    the workspace.
     """
     opened = Workspace.open(workspace)
     chosen = runs.language(opened, language)
@@ -85,7 +87,9 @@ def schedule_of(workspace: Workspace, cron: str) -> CronSchedule:
     text = cron or getattr(configured, "cron", "") or DEFAULT_CRON
     zone = getattr(configured, "time_zone", "") or workspace.config.project.time_zone
     if len(text.split()) != 5:
-        raise InputError(f"schedule '{text}' has {len(text.split())} fields; cron takes five, like '{DEFAULT_CRON}'")
+        raise InputError(
+            f"schedule '{text}' has {len(text.split())} fields; cron takes five, like '{DEFAULT_CRON}'"
+        )
     try:
         return CronSchedule(cron=text, timezone=zone)
     except ValidationError:
@@ -103,13 +107,21 @@ class _Service:
 
     async def run(self) -> None:
         """Serves until a signal asks to stop. Raises RunFailed when the runner ends by itself."""
-        runner = Runner(name="crm", query_seconds=POLL_SECONDS, pause_on_shutdown=False, heartbeat_seconds=30)
+        runner = Runner(
+            name="crm",
+            query_seconds=POLL_SECONDS,
+            prefetch_seconds=1,
+            pause_on_shutdown=False,
+            heartbeat_seconds=30,
+        )
         deployment = await self._register(runner)
         await close_open_runs(deployment)
         work = asyncio.create_task(runner.start())
         watch = asyncio.create_task(self._keep_server())
         stop = asyncio.create_task(self._stop.wait())
-        await asyncio.sleep(0)  # the runner puts its own handlers in place in its first step; ours replace them
+        await asyncio.sleep(
+            0
+        )  # the runner puts its own handlers in place in its first step; ours replace them
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         log.info("waiting for the next run")
@@ -118,7 +130,9 @@ class _Service:
         watch.cancel()
         await self._end(runner, work)
         if not asked:
-            raise RunFailed("the Prefect runner ended by itself; see data/prefect/server.log, and start again")
+            raise RunFailed(
+                "the Prefect runner ended by itself; see data/prefect/server.log, and start again"
+            )
 
     async def _register(self, runner: Runner) -> UUID:
         deployment: UUID = await runner.aadd_flow(
@@ -127,7 +141,9 @@ class _Service:
             schedules=[self._schedule],
             parameters={"workspace": str(self._workspace.root), "language": self._language},
             # a run that is due while one is going on is left out: two would only wait for each other's lease
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            concurrency_limit=ConcurrencyLimitConfig(
+                limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+            ),
         )
         return deployment
 
@@ -146,7 +162,9 @@ class _Service:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await work
-        await asyncio.to_thread(end_children, None if self._server.process is None else self._server.process.pid)
+        await asyncio.to_thread(
+            end_children, None if self._server.process is None else self._server.process.pid
+        )
 
 
 def deployment_name(workspace: Workspace) -> str:
@@ -176,7 +194,8 @@ async def close_open_runs(deployment: UUID) -> int:
 
 
 def end_children(spared: int | None) -> None:
-    """Ends every process below this one but `spared` (the server, which is ended last), by force after ten seconds."""
+    """Ends every process below this one but `spared` (the server, which is ended last), by force after ten
+    seconds."""
     children = [child for child in psutil.Process().children(recursive=True) if child.pid != spared]
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -216,6 +235,7 @@ def _only_one(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunFailed("this workspace is already served by another process; stop that one first") from None
+            raise RunFailed(
+                "this workspace is already served by another process; stop that one first"
+            ) from None
         yield
-

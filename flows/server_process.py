@@ -1,9 +1,10 @@
-"""The child process of `local_server`: prepares the database, then serves Prefect's API on the socket that it was given.
+"""The child process of `local_server`: prepares the database, then serves Prefect's API on the socket that it
+was given.
 
-Run as a program with the socket's file number; `--prepare` only makes the prepared database. Prefect builds an empty SQLite
-database by 113 migrations, seven seconds of processor time. It is done once for an installation and Prefect version, and
-kept beside the installed packages; a workspace then begins with a copy. Where that place cannot be written, a workspace
-migrates for itself.
+Run as a program with the socket's file number; `--prepare` only makes the prepared database. Prefect builds
+an empty SQLite database by 113 migrations, seven seconds of processor time. It is done once for an
+installation and Prefect version, and kept beside the installed packages; a workspace then begins with a copy.
+Where that place cannot be written, a workspace migrates for itself.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def main(listener: int) -> None:
 
 
 def prepare(database: Path) -> None:
-    """Makes `database`, migrated, unless it is there: a copy of the prepared one, else migrated here and kept as that."""
+    """Makes `database`, migrated, unless it is there: a copy of the prepared one, else migrated here and kept
+    as that."""
     if database.exists():
         return
     if not os.access(PREPARED, os.F_OK):
@@ -73,9 +75,13 @@ def _copied(database: Path) -> None:
 def _migrated(database: Path) -> None:
     # in a process of its own: Prefect binds its settings to the first database it meets
     environment = {**os.environ, "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}"}
-    subprocess.run([sys.executable, "-P", __file__, "--migrate"], env=environment, stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-P", __file__, "--migrate"], env=environment, stdin=subprocess.DEVNULL, check=True
+    )
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in the side file goes into the one that is copied
+        connection.execute(
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        )  # what is in the side file goes into the one that is copied
 
 
 def migrate() -> None:

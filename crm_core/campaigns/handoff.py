@@ -84,7 +84,7 @@ def _job(config: Config, made_from: Pinned, platform: str, at: datetime | None, 
     audience, settings, zone = made_from.audience, made_from.settings, made_from.tables.zone
     chosen = platform or settings.platform
     found = config.platform(chosen)
-    if found.channel != settings.channel:
+    if found.channel != (settings.channel if settings.contact_kind else "member_list"):
         raise InputError(
             f"platform '{chosen}' takes {found.channel}, campaign '{audience.campaign}' is {settings.channel}"
         )

@@ -45,6 +45,17 @@ def contacts_of(vault: Vault, kind: str) -> ir.Table:
     return vault.keyed(known, {"contact_hash": (kind, "contact")})
 
 
+def accounts_of(vault: Vault, members: ir.Table) -> ir.Table:
+    """member_id, contact (the account id in the shop's own system), contact_hash (the member_id) of `members`.
+
+    Where a source's ids are plain numbers the member_id is the account id.
+    """
+    accounts = vault.accounts()
+    known = accounts.group_by("member_id").agg(account=accounts.account_id.min())
+    joined = members.select("member_id").left_join(known, "member_id")
+    return joined.select("member_id", contact=joined.account.coalesce(joined.member_id), contact_hash="member_id")
+
+
 def texts(members: ir.Table, settings: CampaignSettings) -> ir.Table:
     """`members` (arm and the placeholders' columns) with `message`; null where a placeholder has no value for
     the member.
@@ -82,15 +93,13 @@ def hand_off_rows(
 
     `stored` are the rows of the list. Placeholders and the proof of consent come from `pinned`, the data that
     the list was made from; consents withdrawn since from `newest`; refusals as known at `moment`; a consent
-    must last until `hand_off_at` (naive UTC). Columns: member_id, person_id, arm, stratum, contact (in the
-    platform's form), contact_hash, message, the used placeholders, consent_changed_at, reason. Raises
-    InputError for a channel that needs no contact.
+    must last until `hand_off_at` (naive UTC). A channel without a contact of its own gets the account id.
+    Columns: member_id, person_id, arm, stratum, contact (in the
+    platform's form), contact_hash, message, the used placeholders, consent_changed_at, reason.
     """
     kind = settings.contact_kind
-    if kind == "":
-        raise InputError(f"channel '{settings.channel}' needs no contact, so there is no file to hand over")
     chosen = stored.filter(stored.status == "selected").select("member_id", "person_id", "arm", "stratum")
-    contacts = contacts_of(vault, kind)
+    contacts = contacts_of(vault, kind) if kind else accounts_of(vault, stored)
     chosen = chosen.left_join(contacts, "member_id").drop("member_id_right")
     chosen = texts(_with_placeholders(chosen, pinned, settings), settings)
     chosen = chosen.mutate(contact=platform_form(chosen.contact, kind, platform))

@@ -22,6 +22,7 @@ CONTROL = "control"
 MEMBER_PLACEHOLDERS = ("tier", "province", "city")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\n")
+REFUSAL_ROUTES = ("拒收", "退订", "STOP", "UNSUBSCRIBE")
 CHANNEL_CONTACT = {"sms": "phone", "email": "email"}
 
 
@@ -122,6 +123,15 @@ class CampaignSettings(Settings):
                     )
             if "{" in PLACEHOLDER.sub("", text) or "}" in PLACEHOLDER.sub("", text):
                 raise ValueError("a brace without its partner in a template")
+        return self
+
+    @model_validator(mode="after")
+    def _sms_can_be_refused(self) -> CampaignSettings:
+        for arm in self.arms if self.channel == "sms" else ():
+            if not any(word in self.text_of(arm).upper() for word in REFUSAL_ROUTES):
+                raise ValueError(
+                    f"the text of arm '{arm}' does not say how to refuse; end it like 拒收请回复R"
+                )
         return self
 
     @property

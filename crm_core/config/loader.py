@@ -66,7 +66,8 @@ def _load(text: str, where: str) -> Any:
     if tree is None:
         return CommentedMap()
     if not isinstance(tree, CommentedMap):
-        raise InputError(f"{where} line 1: a mapping of settings is expected, found {type(tree).__name__}")
+        found = "a list" if isinstance(tree, CommentedSeq) else "a single value"
+        raise InputError(f"{where} line 1: settings like 'name: value' are expected, found {found}")
     return tree
 
 

@@ -70,7 +70,9 @@ class PlatformSettings(Settings):
     """One platform: columns, headings and form of the payload, and how its receipts read."""
 
     title: Title
-    channel: Literal["sms", "email"] = "sms"
+    channel: Literal["sms", "email", "member_list"] = Field(
+        "sms", description="member_list: account ids, for channels that need no phone or e-mail (till, app, website)"
+    )
     columns: tuple[PayloadColumn, ...] = Field(min_length=1)
     encoding: str = "utf-8"
     line_end: Literal["lf", "crlf"] = "lf"
@@ -78,7 +80,7 @@ class PlatformSettings(Settings):
     phone_format: Literal["e164", "national", "digits"] = "national"
     countries: tuple[str, ...] = Field((), description="calling codes taken, e.g. ['86']; empty = every one")
     send_at_format: Text = "%Y-%m-%d %H:%M:%S"
-    receipts: ReceiptSettings
+    receipts: ReceiptSettings = ReceiptSettings(statuses={"sent": "sent"})
 
     @field_validator("encoding")
     @classmethod

@@ -1,19 +1,21 @@
 """conf/sources/NAME.yml: how the files of one source are read and what they become in the lake.
 
-A source has feeds (kinds of file). A feed says how to read (`reader`), which headings become which typed fields
-(`fields`), which rows are refused (`reject_when`), what the rows become (`tables`), whose contact data they carry
-(`contacts`) and which sums must agree (`balance`). Expressions are those of `crm_core.schema.expressions`; in `tables`
-also `account(field)` (the pseudonymous member id; the mapping goes to the vault), `number_within(field, …)` (1, 2, … by
-file order) and, where `per` groups rows, `total(x) earliest(x) latest(x) first(x) any_value(x) count()`. One example:
+A source has feeds (kinds of file). A feed says how to read (`reader`), which headings become which typed
+fields (`fields`), which rows are refused (`reject_when`), what the rows become (`tables`), whose contact data
+they carry (`contacts`) and which sums must agree (`balance`). Expressions are those of
+`crm_core.schema.expressions`; in `tables` also `account(field)` (the pseudonymous member id; the mapping goes
+to the vault), `number_within(field, …)` (1, 2, … by file order), `year(date)`, `month(date)`,
+`part(text, separator, n)` and, where `per` groups rows of one file, `total(x) earliest(x) latest(x) first(x)
+any_value(x) count()`. One example:
 
     source: corner_shop
     title: {en: Corner shop, zh: 街角小店}
     time_zone: Asia/Shanghai          # of times without an offset; default: the project's
     currency: CNY                     # default: the project's; fills every empty `currency` column
     money_unit: yuan                  # or fen: money and price fields are divided by 100
-    ids: hmac                         # or plain: account ids are bare numbers and may stand in the lake as they are
-    namespace: corner_shop            # whose account ids they are; sources with one member base share it. default: source
-    backdate: false                   # true: a member's first known attributes hold for all earlier dates too
+    ids: hmac                         # or plain: account ids are bare numbers and stay as they are
+    namespace: corner_shop            # sources with one member base share it; default: the source
+    backdate: false                   # true: the first known attributes hold for all earlier dates too
     feeds:
       orders:
         match: ["订单*.csv", "订单*.csv.gz", "订单*.xlsx"]
@@ -32,7 +34,7 @@ file order) and, where `per` groups rows, `total(x) earliest(x) latest(x) first(
           - {rule: "amount < 0", reason: the amount of an order is negative}
         tables:
           orders:
-            effective_at: coalesce(paid_at, ordered_at)  # when this state came about; default: latest time of the row
+            effective_at: coalesce(paid_at, ordered_at)  # since when this holds; default: latest time
             columns:
               order_id: order_id
               member_id: account(member_no)
@@ -95,12 +97,18 @@ Expression = str | int | float | bool
 class ReaderSettings(Settings):
     """How the bytes of a file become rows of text."""
 
-    format: Literal["auto", "csv", "parquet", "xlsx"] = Field("auto", description="auto: by what the file holds")
+    format: Literal["auto", "csv", "parquet", "xlsx"] = Field(
+        "auto", description="auto: by what the file holds"
+    )
     encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "cp1252"] = Field(
         "auto", description="auto: byte order mark, else UTF-8 if the whole file is, else GB18030"
     )
-    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field("auto", description="auto: the one that finds most headings")
-    nulls: tuple[str, ...] = Field(("", "NULL"), description="cells that say nothing, compared after trimming blanks")
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
+        "auto", description="auto: the one that finds most headings"
+    )
+    nulls: tuple[str, ...] = Field(
+        ("", "NULL"), description="cells that say nothing, compared after trimming blanks"
+    )
     sheet: str = Field("", description="sheet of a workbook; empty: the first")
     skip_lines: int = Field(0, ge=0, description="lines above the headings")
 
@@ -111,14 +119,18 @@ class FieldSettings(Settings):
     heading: str = Field(min_length=1)
     aliases: tuple[str, ...] = Field((), description="other spellings of the heading, tried in this order")
     type: FieldType = Field(
-        "text", description="money: two decimals; price: six; number: floating point; time: an instant; flag: yes or no"
+        "text",
+        description="money has two decimals, price six; number floats; time is an instant; flag yes or no",
     )
     formats: tuple[str, ...] = Field(
-        (), description="strptime formats of a time or date; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601"
+        (),
+        description="strptime formats; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601",
     )
     required: bool = Field(False, description="the heading must be in the file")
     filled: bool = Field(False, description="every row must have a value; implies required")
-    values: dict[str, str | None] = Field({}, description="the shop's word → ours; any other word is a reject")
+    values: dict[str, str | None] = Field(
+        {}, description="the shop's word → ours; any other word is a reject"
+    )
     private: bool = Field(False, description="never shown: masked in rejects and errors")
     future: bool = Field(False, description="a time that may lie ahead (an expiry, a due date)")
 
@@ -149,7 +161,9 @@ class TableSettings(Settings):
     table: str = Field("", description="canonical table; default: the name of this entry")
     when: str = Field("", description="which rows; default: all")
     per: tuple[str, ...] = Field((), description="grain: rows of one file that agree in these make one row")
-    effective_at: str = Field("", description="the source's own time of this state; default: latest time of the row")
+    effective_at: str = Field(
+        "", description="the source's own time of this state; default: latest time of the row"
+    )
     columns: dict[str, Expression] = Field(min_length=1)
 
 
@@ -177,7 +191,9 @@ class BalanceSettings(Settings):
 
     name: str
     rows: str = Field(description="expression over the fields of one row")
-    written: dict[str, str] = Field(min_length=1, description="entry of `tables` → expression over its columns")
+    written: dict[str, str] = Field(
+        min_length=1, description="entry of `tables` → expression over its columns"
+    )
 
 
 class FeedSettings(Settings):
@@ -190,7 +206,7 @@ class FeedSettings(Settings):
     )
     fields: dict[str, FieldSettings] = Field(min_length=1)
     reject_when: tuple[RowRule, ...] = ()
-    tables: dict[str, TableSettings] = {}
+    tables: dict[str, TableSettings] = Field({})
     contacts: tuple[ContactSettings, ...] = ()
     balance: tuple[BalanceSettings, ...] = ()
 
@@ -198,7 +214,9 @@ class FeedSettings(Settings):
     def _names_are_known(self) -> FeedSettings:
         for name in self.fields:
             if not name.isidentifier() or name.startswith("_"):
-                raise ValueError(f"field name '{name}' must be letters, digits and _ and not begin with a digit or _")
+                raise ValueError(
+                    f"field name '{name}' must be letters, digits and _ and not begin with a digit or _"
+                )
         for contact in self.contacts:
             for name in (contact.account, *contact.kinds().values()):
                 if name not in self.fields:
@@ -214,10 +232,12 @@ class SourceSettings(Settings):
     """One source of data: a shop, a till, a member system."""
 
     source: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    title: dict[Literal["en", "zh"], str] = {}
+    title: dict[Literal["en", "zh"], str] = Field({})
     time_zone: str = Field("", description="IANA zone of times without an offset; default: the project's")
     currency: str = Field("", description="ISO 4217; default: the project's", pattern=r"^([A-Z]{3})?$")
-    money_unit: Literal["yuan", "fen"] = Field("yuan", description="fen: money and price fields are hundredths")
+    money_unit: Literal["yuan", "fen"] = Field(
+        "yuan", description="fen: money and price fields are hundredths"
+    )
     ids: Literal["hmac", "plain"] = "hmac"
     namespace: str = Field("", description="whose account ids they are; default: the source")
     country: str = Field("", description="region of phones without a country code; default: the project's")

@@ -1,4 +1,4 @@
-"""A source's files → canonical tables: read, map, clean, recognise repetitions, reconcile, refuse, take back."""
+"""A source's files → canonical tables: read, map, clean, recognise repetitions, reconcile, take back."""
 
 from crm_core.ingest.history import UndoReport, loads, rejects, undo
 from crm_core.ingest.load import ingest

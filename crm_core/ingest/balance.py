@@ -1,4 +1,6 @@
-"""The sums of a batch: money in its accepted rows beside money in the tables made of them, and its rejects in short."""
+"""The sums of a batch: money in its accepted rows beside money in the tables made of them, and its rejects
+in short.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
         if rows != written:
             raise InputError(
                 f"{staged.batch.label}: {balance.name} is {rows} in the accepted rows but {written} in "
-                f"{', '.join(balance.written)} (difference {rows - written}); the mapping in {context.where} loses or "
-                "doubles rows: check `when` and `per` of these tables. Nothing was loaded"
+                f"{', '.join(balance.written)} (difference {rows - written}); the mapping in {context.where} "
+                "loses or doubles rows: check `when` and `per` of these tables. Nothing was loaded"
             )
         found.append(BalanceReport(staged.batch.feed, balance.name, rows, written))
     return found
@@ -50,7 +52,9 @@ def _sum(table: ir.Table, text: str, where: str) -> Decimal:
 
 
 def reject_summary(rejects: ir.Table) -> list[RejectReport]:
-    """Rejects (file, row_number, field, reason) by file and field: how many, the first three rows, the first reason."""
+    """Rejects (file, row_number, field, reason) by file and field: how many, the first three rows, the
+    first reason.
+    """
     group = ["file", "field"]
     totals = rejects.group_by(group).agg(rows=rejects.count()).to_pyarrow().to_pylist()
     place = ibis.row_number().over(group_by=group, order_by=rejects.row_number)
@@ -60,7 +64,9 @@ def reject_summary(rejects: ir.Table) -> list[RejectReport]:
     for row in examples:
         found.setdefault((row["file"], row["field"]), []).append(row)
     return [
-        RejectReport(file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows))
+        RejectReport(
+            file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows)
+        )
         for total in sorted(totals, key=lambda row: (row["file"], -row["rows"], row["field"] or ""))
         for (file, field), rows in [((total["file"], total["field"]), found[total["file"], total["field"]])]
     ]

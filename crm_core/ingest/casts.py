@@ -1,8 +1,9 @@
-"""Text to typed values inside the engine, strictly: what cannot be read becomes null and, beside it, a sentence that says so.
+"""Text to typed values inside the engine, strictly: what cannot be read becomes null and, beside it, a
+sentence that says so.
 
-Nothing is repaired: `1.38E+10` is no number of money, 24:00 no time, 12.345 no amount of two decimals. Times without an
-offset are local to the source's zone; DuckDB's own cast from text to TIMESTAMP drops an offset silently, so texts that
-have one go through TIMESTAMP WITH TIME ZONE.
+Nothing is repaired: `1.38E+10` is no number of money, 24:00 no time, 12.345 no amount of two decimals. Times
+without an offset are local to the source's zone; DuckDB's own cast from text to TIMESTAMP drops an offset
+silently, so texts that have one go through TIMESTAMP WITH TIME ZONE.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from crm_core.config.sources import FieldSettings
 from crm_core.store import utc_time
 
 BLANKS = " \t\r\n\u00a0\u3000\ufeff\u200b"
+# the engine's trim with a list of characters takes two and a half times as long
+_AROUND = r"^[\s\x{a0}\x{3000}\x{feff}\x{200b}]+|[\s\x{a0}\x{3000}\x{feff}\x{200b}]+$"
 TYPES = {
     "text": "string",
     "integer": "int64",
@@ -48,10 +51,6 @@ _PHONE_LIKE = r"\b(1[3-9]\d)\d{4}(\d{4})\b"
 _MAIL_LIKE = r"[^\s@,;]+@[^\s@,;]+"
 
 
-@ibis.udf.scalar.builtin(name="trim")
-def _trim(text: str, characters: str) -> str: ...  # type: ignore[empty-body]
-
-
 @ibis.udf.scalar.builtin(name="try_strptime")
 def _try_strptime(text: str, formats: dt.Array(dt.string)) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
 
@@ -62,7 +61,7 @@ def _wall_clock(zone: str, instant: dt.Timestamp(timezone="UTC")) -> dt.Timestam
 
 def cell(value: ir.Value, nulls: tuple[str, ...]) -> Any:
     """A cell as text without blanks around it; null where it is one of `nulls`."""
-    text: Any = _trim(value, BLANKS)
+    text: Any = value.re_replace(_AROUND, "")
     return text.isin(["", *nulls]).ifelse(ibis.null("string"), text)
 
 
@@ -77,7 +76,8 @@ def local_time(text: Any, field: FieldSettings) -> Any:
 
 
 def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any = None) -> Any:
-    """`text` (trimmed, or null) as the type of `field`; null where it cannot be read or its word is not known.
+    """`text` (trimmed, or null) as the type of `field`; null where it cannot be read or its word is not
+    known.
 
     `local` is what `local_time` gives for it, for fields of type time.
     """
@@ -86,13 +86,17 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
         return ibis.cases(*words, else_=ibis.null("string"))
     reader: Any = {
         "text": lambda: text,
-        "integer": lambda: _when(text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")),
+        "integer": lambda: _when(
+            text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")
+        ),
         "number": lambda: _when(text, r"^[-+]?\d+(?:\.\d+)?$", text.try_cast("float64")),
         "money": lambda: _amount(text, 2, fen),
         "price": lambda: _amount(text, 6, fen),
         "time": lambda: _time(text, local, field.formats, zone),
         "date": lambda: _date(text, field.formats),
-        "flag": lambda: ibis.cases((text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None),
+        "flag": lambda: ibis.cases(
+            (text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None
+        ),
     }[field.type]
     return reader()
 
@@ -133,7 +137,9 @@ def _date(text: Any, formats: tuple[str, ...]) -> Any:
 
 
 def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: bool, now: Any) -> Any:
-    """What is wrong with a cell as a sentence, null where nothing is: unreadable, unknown word, empty, later than `now`."""
+    """What is wrong with a cell as a sentence, null where nothing is: unreadable, unknown word, empty,
+    later than `now`.
+    """
     checks: list[tuple[Any, Any]] = []
     if field.values:
         known = ", ".join(list(field.values)[:30])
@@ -154,7 +160,9 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
 
 
 def shortened(text: Any) -> Any:
-    """At most 60 characters of a value, with anything in it that looks like a phone number or an address masked."""
+    """At most 60 characters of a value, with anything in it that looks like a phone number or an address
+    masked.
+    """
     veiled = text.re_replace(_PHONE_LIKE, r"\1****\2").re_replace(_MAIL_LIKE, "***@***")
     return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")
 

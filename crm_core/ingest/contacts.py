@@ -1,7 +1,8 @@
 """Contact data on its way to the vault: normalised, judged usable or not and why, never repaired.
 
-Most phones are plain mobiles of the source's country; the pattern of phonenumbers' own metadata settles those in the
-engine (20 times faster than asking the library for each). The distinct rest, some per cent, is asked one by one.
+Most phones are plain mobiles of the source's country; the pattern of phonenumbers' own metadata settles those
+in the engine (20 times faster than asking the library for each). The distinct rest, some per cent, is asked
+one by one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ USABLE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 MAIL = r"^[^@\s,;]+@[^@\s,;.]+(\.[^@\s,;.]+)+$"
 
 
-
-
 def contacts_of(context: Context, staged: Staged, members: Members) -> list[ir.Table]:
     """The contact rows of a batch, one table for each kind."""
     rows = with_ids(context, staged, members)
@@ -46,7 +45,9 @@ def contacts_of(context: Context, staged: Staged, members: Members) -> list[ir.T
                 value=rows[field].cast("string"),
                 seen_at=seen.cast("timestamp(6)"),
             )
-            filled = picked.filter(picked.member_id.notnull(), picked.value.notnull(), picked.seen_at.notnull())
+            filled = picked.filter(
+                picked.member_id.notnull(), picked.value.notnull(), picked.seen_at.notnull()
+            )
             once = filled.group_by("member_id", "kind", "value").agg(
                 seen_at=filled.seen_at.max(), first_seen_at=filled.seen_at.min()
             )
@@ -73,7 +74,9 @@ def _phones(context: Context, rows: ir.Table) -> ir.Table:
     digits: Any = rows.value.re_replace(r"^'", "").re_replace(r"[\s\-()（）]", "")
     local = digits.re_replace(rf"^(?:\+|00)?{code}", "") if context.country == "CN" else digits
     plain = local.re_search(f"^(?:{pattern})$")
-    split = rows.mutate(_digits=digits, _good=plain.ifelse(ibis.literal(f"+{code}") + local, ibis.null("string")))
+    split = rows.mutate(
+        _digits=digits, _good=plain.ifelse(ibis.literal(f"+{code}") + local, ibis.null("string"))
+    )
     odd = split.filter(split._good.isnull()).select("_digits").distinct()
     checked = _ask_library(context, odd)
     joined = split.left_join(checked, split._digits == checked.odd)
@@ -87,7 +90,9 @@ def _phones(context: Context, rows: ir.Table) -> ir.Table:
 def _mobiles(country: str) -> tuple[int, str]:
     metadata = PhoneMetadata.metadata_for_region(country, None)
     if metadata is None or metadata.mobile is None or not metadata.mobile.national_number_pattern:
-        return phonenumbers.country_code_for_region(country), r"\b\B"  # nothing fits: the library is asked for each
+        return phonenumbers.country_code_for_region(
+            country
+        ), r"\b\B"  # nothing fits: the library is asked for each
     return metadata.country_code, metadata.mobile.national_number_pattern
 
 
@@ -96,7 +101,9 @@ def _ask_library(context: Context, odd: ir.Table) -> ir.Table:
     batches = []
     for batch in context.engine.to_pyarrow_batches(odd, chunk_size=50_000):
         texts = batch["_digits"].to_pylist()
-        numbers, troubles = zip(*[judge_phone(text, context.country) for text in texts], strict=True) if texts else ((), ())
+        numbers, troubles = (
+            zip(*[judge_phone(text, context.country) for text in texts], strict=True) if texts else ((), ())
+        )
         batches.append(pa.record_batch([texts, list(numbers), list(troubles)], schema=schema))
     return ibis.memtable(pa.Table.from_batches(batches, schema=schema))
 
@@ -123,7 +130,9 @@ def judge_phone(text: str, country: str) -> tuple[str | None, str | None]:
 
 
 def identities_of(vault: Vault, contacts: list[ir.Table]) -> ir.Table | None:
-    """Rows of the lake's `identities`: the keyed HMAC of each usable id, when it was first seen, and no id in clear."""
+    """Rows of the lake's `identities`: the keyed HMAC of each usable id, when it was first seen, and no id
+    in clear.
+    """
     usable = [
         rows.filter(rows.valid, rows.kind.isin(ID_KIND)).select("member_id", "kind", "value", "first_seen_at")
         for rows in contacts
@@ -136,6 +145,8 @@ def identities_of(vault: Vault, contacts: list[ir.Table]) -> ir.Table | None:
         part = vault.keyed(together.filter(together.kind == kind), {"id_value_hash": (kind, "value")})
         hashed = part if hashed is None else hashed.union(part)
     assert hashed is not None
-    once = hashed.group_by(id_kind=hashed.kind, id_value_hash=hashed.id_value_hash, member_id=hashed.member_id)
+    once = hashed.group_by(
+        id_kind=hashed.kind, id_value_hash=hashed.id_value_hash, member_id=hashed.member_id
+    )
     rows = once.agg(first_seen_at=hashed.first_seen_at.min())
     return rows.mutate(_effective_at=rows.first_seen_at)

@@ -1,4 +1,6 @@
-"""What a file is, judged by its bytes: CSV, gzip, Parquet, XLSX, or something that cannot be loaded and is named so."""
+"""What a file is, judged by its bytes: CSV, gzip, Parquet, XLSX, or something that cannot be loaded and is
+named so.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _FOREIGN = {
 
 
 def detect(path: Path, wanted: str = "auto") -> str:
-    """'csv', 'csv.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not the `wanted` format."""
+    """'csv', 'csv.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not the
+    `wanted` format.
+    """
     try:
         with path.open("rb") as handle:
             head = handle.read(8)
@@ -35,10 +39,13 @@ def detect(path: Path, wanted: str = "auto") -> str:
     expected = SUFFIXES.get(path.suffix.lower()) if wanted == "auto" else wanted
     if found.startswith("csv") and expected in ("parquet", "xlsx"):
         raise InputError(
-            f"{path.name} should be {expected} but does not begin like one; it is damaged or wrongly named: export it again"
+            f"{path.name} should be {expected} but does not begin like one; "
+            "it is damaged or wrongly named: export it again"
         )
     if wanted not in ("auto", found.split(".")[0]):
-        raise InputError(f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them")
+        raise InputError(
+            f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them"
+        )
     return found
 
 
@@ -59,13 +66,17 @@ def _check_workbook(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise InputError(f"{path.name} is a damaged or cut-off XLSX (its archive has no end); export it again") from None
+        raise InputError(
+            f"{path.name} is a damaged or cut-off XLSX (its archive has no end); export it again"
+        ) from None
     if not any(part.filename.startswith("xl/") for part in parts):
-        raise InputError(f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside")
+        raise InputError(
+            f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside"
+        )
     unpacked = sum(part.file_size for part in parts)
     packed = max(path.stat().st_size, 1)
     if unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * packed + 2**20:
         raise InputError(
-            f"{path.name} would unpack from {packed / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB, which looks like a trap; "
-            "save the sheet as CSV if it is really that large"
+            f"{path.name} would unpack from {packed / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB, "
+            "which looks like a trap; save the sheet as CSV if it is really that large"
         )

@@ -27,10 +27,17 @@ def accounts_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, 
     """(field, namespace) of every account that the feed's tables and contacts speak of."""
     found = {(contact.account, settings.accounts_of) for contact in feed.contacts}
     for call in (node for text in _texts(feed) for node in ast.walk(_tree(text))):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "account" and call.args:
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id == "account"
+            and call.args
+        ):
             if not isinstance(call.args[0], ast.Name):
                 raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")
-            space = call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
+            space = (
+                call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
+            )
             found.add((call.args[0].id, str(space) or settings.accounts_of))
     return found
 
@@ -83,14 +90,17 @@ def group_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Calla
 
 
 def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where: str) -> ir.Table:
-    """One row per distinct `keys`, with `values`: expressions over reductions of `rows` and the keys themselves.
+    """One row per distinct `keys`, with `values`: expressions over reductions of `rows` and the keys
+    themselves.
 
-    Each reduction becomes a column of one aggregation, and the expressions are then rewritten over those columns.
-    InputError names a column that stands outside a reduction and is no key.
+    Each reduction becomes a column of one aggregation, and the expressions are then rewritten over those
+    columns. InputError names a column that stands outside a reduction and is no key.
     """
     reductions = {
         node: f"_part_{place}"
-        for place, node in enumerate(dict.fromkeys(node for value in values.values() for node in _reductions(value)))
+        for place, node in enumerate(
+            dict.fromkeys(node for value in values.values() for node in _reductions(value))
+        )
     }
     parts = rows.group_by(**keys).agg(
         **{name: node.to_expr() for node, name in reductions.items()}, _rows=rows.count()
@@ -102,8 +112,8 @@ def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where:
         for left in value.op().find(ops.Field, filter=ops.Value):
             if left.rel == rows.op():
                 raise InputError(
-                    f"{where}, {name}: '{left.name}' differs within a group; say which value is meant with total(), "
-                    "earliest(), latest(), first() or any_value(), or add it to `per`"
+                    f"{where}, {name}: '{left.name}' differs within a group; say which value is meant with "
+                    "total(), earliest(), latest(), first() or any_value(), or add it to `per`"
                 )
     return parts.select(*keys, **result)
 

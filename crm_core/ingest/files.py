@@ -1,4 +1,6 @@
-"""Which files a call names, and which feed each belongs to: by name pattern where a folder is given, else also by headings."""
+"""Which files a call names, and which feed each belongs to: by name pattern where a folder is given, else
+also by headings.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class Found:
 
 
 def find(settings: SourceSettings, paths: Sequence[Path]) -> tuple[list[Found], list[str]]:
-    """The files below `paths`, each once, sorted by name, and the names of those in folders that no feed takes.
+    """The files below `paths`, each once, sorted by name, and the names of those in folders that no feed
+    takes.
 
     InputError where a path does not exist, is neither file nor folder, or nothing is left to load.
     """
@@ -62,7 +65,9 @@ def _add(settings: SourceSettings, path: Path, found: dict[Path, Found], ignored
 
 
 def fitting(settings: SourceSettings, name: str) -> tuple[str, ...]:
-    """Feeds one of whose patterns fits the file name; where several do, those with the longest fitting pattern."""
+    """Feeds one of whose patterns fits the file name; where several do, those with the longest fitting
+    pattern.
+    """
     shown = unicodedata.normalize("NFC", name)
     lengths = {feed: _longest(shown, options) for feed, options in settings.feeds.items()}
     longest = max(lengths.values(), default=0)

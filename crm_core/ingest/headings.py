@@ -1,4 +1,7 @@
-"""Headings of a file matched to the fields of a feed: after NFKC and trimming, the preferred spelling first."""
+"""Headings of a file matched to the fields of a feed: after NFKC and trimming, the preferred spelling first.
+
+Spreadsheets and shop systems differ in blanks and full-width signs (several Tmall headings end in a blank).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from crm_core.errors import InputError
 
 @dataclass(frozen=True)
 class Headings:
-    """Where each field stands in the file (`positions`, from 0), which optional ones it lacks, what nobody asked for."""
+    """Where each field stands in the file (`positions`, from 0), which optional ones it lacks, what nobody
+    asked for.
+    """
 
     positions: dict[str, int]
     shown: dict[str, str]
@@ -23,12 +28,16 @@ class Headings:
 
 
 def plain(heading: str) -> str:
-    """A heading as it is compared: NFKC (full-width letters, brackets and digits are one with narrow ones), trimmed."""
+    """A heading as it is compared: NFKC (full-width letters, brackets and digits are one with narrow
+    ones), trimmed.
+    """
     return " ".join(unicodedata.normalize("NFKC", heading.replace("\ufeff", "")).split())
 
 
 def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
-    """The fields of `feed` among `headings`; `problems` says which required ones are missing or stand there twice."""
+    """The fields of `feed` among `headings`; `problems` says which required ones are missing or stand
+    there twice.
+    """
     places: dict[str, list[int]] = {}
     for position, heading in enumerate(headings):
         places.setdefault(plain(heading), []).append(position)
@@ -44,11 +53,15 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
                 problems.append(_missing(field.headings, places))
         elif len(places[known]) > 1:
             columns = " and ".join(str(place + 1) for place in places[known])
-            problems.append(f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one")
+            problems.append(
+                f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one"
+            )
         else:
             positions[name] = places[known][0]
     used = set(positions.values())
-    unknown = tuple(heading.strip() for place, heading in enumerate(headings) if place not in used and heading.strip())
+    unknown = tuple(
+        heading.strip() for place, heading in enumerate(headings) if place not in used and heading.strip()
+    )
     shown = {name: headings[place].strip() for name, place in positions.items()}
     return Headings(positions, shown, tuple(missing), unknown, tuple(dict.fromkeys(problems)))
 
@@ -60,8 +73,11 @@ def _missing(spellings: Sequence[str], places: dict[str, list[int]]) -> str:
     return f"heading '{spellings[0]}'{also} is missing{hint}"
 
 
-def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[str], file: str) -> tuple[str, Headings]:
-    """The feed of a file: the one of `feeds` (all, where that is empty) whose required headings are there, with most fields.
+def choose(
+    settings: SourceSettings, feeds: Sequence[str], headings: Sequence[str], file: str
+) -> tuple[str, Headings]:
+    """The feed of a file: the one of `feeds` (all, where that is empty) whose required headings are there,
+    with most fields.
 
     InputError names what is missing for the feed that comes nearest, and the headings found.
     """
@@ -72,10 +88,13 @@ def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[st
         listed = ", ".join(heading.strip() for heading in headings[:40]) or "none"
         trouble = "; ".join(best.problems) or f"none of its headings belongs to feed '{name}'"
         raise InputError(
-            f"{file} does not fit feed '{name}' of source '{settings.source}': {trouble}. Headings found: {listed}. "
-            f"Mend the file, or add the spelling as an alias in conf/sources/{settings.source}.yml"
+            f"{file} does not fit feed '{name}' of source '{settings.source}': {trouble}. "
+            f"Headings found: {listed}. Mend the file, or add the spelling as an alias in "
+            f"conf/sources/{settings.source}.yml"
         )
-    rivals = [other for other, fit in ranked[1:] if not fit.problems and len(fit.positions) == len(best.positions)]
+    rivals = [
+        other for other, fit in ranked[1:] if not fit.problems and len(fit.positions) == len(best.positions)
+    ]
     if rivals:
         raise InputError(
             f"{file} fits several feeds of source '{settings.source}': {', '.join(sorted([name, *rivals]))}; "

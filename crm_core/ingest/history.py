@@ -44,10 +44,11 @@ def load(ledger: Ledger, load_id: str) -> Load:
 
 
 def undo(lake: Lake, vault: Vault, load_id: str, *, actor: str = "crm") -> UndoReport:
-    """Takes a load back: its versions go, its keys are worked out anew from the other live loads, its contacts go.
+    """Takes a load back: its versions go, its keys are worked out anew from the other live loads, its
+    contacts go.
 
-    The tables then are what they would be had it never been loaded; its files can be loaded again. UnknownName when there
-    is no such load, InputError when it was taken back before.
+    The tables then are what they would be had it never been loaded; its files can be loaded again.
+    UnknownName when there is no such load, InputError when it was taken back before.
     """
     _live(lake.ledger, load_id)
     with lake.write(f"undo {load_id}", actor) as writer:
@@ -73,7 +74,9 @@ def rejects(lake: Lake, load_id: str) -> ir.Table:
 def _live(ledger: Ledger, load_id: str) -> Load:
     found = load(ledger, load_id)
     if found.state != "live":
-        raise InputError(f"load {load_id} was taken back on {found.undone_at:%Y-%m-%d %H:%M} UTC; nothing is left to undo")
+        raise InputError(
+            f"load {load_id} was taken back on {found.undone_at:%Y-%m-%d %H:%M} UTC; nothing is left to undo"
+        )
     return found
 
 

@@ -1,8 +1,9 @@
-"""Accepted rows of a file made into rows of the canonical tables, and checked there against the schema's rules.
+"""Accepted rows of a file made into rows of the canonical tables, and checked there against the schema's
+rules.
 
-A group (`per`) is a group of one file: the same lines exported twice make the same rows, which the store then recognises,
-instead of adding up. A row that breaks a rule of its table takes all file rows that it came from with it, out of every
-other table too, so that a file row is either wholly accepted or wholly rejected.
+A group (`per`) is a group of one file: the same lines exported twice make the same rows, which the store then
+recognises, instead of adding up. A row that breaks a rule of its table takes all file rows that it came from
+with it, out of every other table too, so that a file row is either wholly accepted or wholly rejected.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ Members = dict[tuple[str, str], ir.Table]
 
 @dataclass(frozen=True)
 class Mapped:
-    """Rows of one entry of `tables`, in Parquet: the table's columns, `_effective_at`, and the file rows they came from."""
+    """Rows of one entry of `tables`, in Parquet: the table's columns, `_effective_at`, and the file rows
+    they came from.
+    """
 
     entry: str
     table: str
@@ -51,16 +54,22 @@ class Mapped:
 
 
 def map_batch(context: Context, vault: Vault, staged: Staged) -> tuple[Staged, list[Mapped], Members]:
-    """Every table of a batch, the batch with the rejects that the tables' rules added, and its accounts' member ids."""
+    """Every table of a batch, the batch with the rejects that the tables' rules added, and its accounts'
+    member ids.
+    """
     members = _members(context, vault, staged)
     for _ in range(ROUNDS):
         mapped = [_entry(context, staged, members, entry) for entry in staged.feed.tables]
-        broken = [rejects for item in mapped if (rejects := _broken(context, staged, members, item)) is not None]
+        broken = [
+            rejects for item in mapped if (rejects := _broken(context, staged, members, item)) is not None
+        ]
         if not broken:
             return staged, mapped, members
         for rejects in broken:
             staged = staged.refuse(rejects)
-    raise RunFailed(f"{staged.batch.label}: its rows break ever new rules as others are refused; look at the rejects")
+    raise RunFailed(
+        f"{staged.batch.label}: its rows break ever new rules as others are refused; look at the rejects"
+    )
 
 
 def _members(context: Context, vault: Vault, staged: Staged) -> Members:
@@ -68,7 +77,9 @@ def _members(context: Context, vault: Vault, staged: Staged) -> Members:
     members: Members = {}
     accepted = staged.accepted()
     for place, (field, namespace) in enumerate(sorted(accounts_of(context.settings, staged.feed))):
-        ids = accepted.select(account_id=accepted[field].cast("string")).filter(lambda t: t.account_id.notnull())
+        ids = accepted.select(account_id=accepted[field].cast("string")).filter(
+            lambda t: t.account_id.notnull()
+        )
         keyed = vault.keyed(ids.distinct(), {"member_id": (namespace, "account_id")}, ID_LENGTH)
         if context.settings.ids == "plain":
             keyed = ids.distinct().mutate(member_id=ibis._.account_id)
@@ -100,16 +111,21 @@ def _entry(context: Context, staged: Staged, members: Members, entry: str) -> Ma
 
 
 def build(context: Context, rows: ir.Table, settings: TableSettings, entry: str, where: str) -> ir.Table:
-    """The expression of one entry: content columns of its table, `_effective_at`, `_problem`, and `_row` or the group's keys."""
+    """The expression of one entry: content columns of its table, `_effective_at`, `_problem`, and `_row`
+    or the group's keys.
+    """
     schema = TABLES[settings.table or entry]
     if settings.when:
-        rows = rows.filter(condition(settings.when, rows, where=f"{where}.when", functions=_functions(context, rows, ())))
+        rows = rows.filter(
+            condition(settings.when, rows, where=f"{where}.when", functions=_functions(context, rows, ()))
+        )
     functions = _functions(context, rows, settings.per)
     texts = {name: str(text) for name, text in settings.columns.items()}
     if settings.effective_at:
         texts["_effective_at"] = settings.effective_at
     values: dict[str, Any] = {
-        name: compile_expression(text, rows, where=f"{where}.{name}", functions=functions) for name, text in texts.items()
+        name: compile_expression(text, rows, where=f"{where}.{name}", functions=functions)
+        for name, text in texts.items()
     }
     if settings.per:
         keys = _keys(rows, settings, f"{where}.per")
@@ -162,7 +178,9 @@ def _cast(context: Context, value: Any, kind: str) -> Any:
     if value.type() == ibis.dtype(kind):
         return value
     # a number too large for its column becomes empty, and so a reject, instead of stopping the load
-    return value.try_cast(kind) if value.type().is_numeric() and kind.startswith("decimal") else value.cast(kind)
+    return (
+        value.try_cast(kind) if value.type().is_numeric() and kind.startswith("decimal") else value.cast(kind)
+    )
 
 
 def _broken(context: Context, staged: Staged, members: Members, item: Mapped) -> ir.Table | None:
@@ -227,8 +245,8 @@ def _check_entry(table: TableSettings, entry: str, private: set[str], where: str
             raise unknown("column", column, [name for name in schema.names if name not in of_load], where)
         if carried := revealed(str(text), private):
             raise InputError(
-                f"{where}.{column}: the private field '{min(carried)}' would stand in the lake; account ids go in as "
-                "account(field), contact data under `contacts`"
+                f"{where}.{column}: the private field '{min(carried)}' would stand in the lake; "
+                "account ids go in as account(field), contact data under `contacts`"
             )
     if missing := [name for name in schema.key if name not in table.columns]:
         raise InputError(f"{where}: no column gives the key of {target}: {', '.join(missing)}")

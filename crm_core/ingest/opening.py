@@ -1,4 +1,6 @@
-"""One file opened: what it is, which feed it belongs to, and a clean copy in the spill folder that the engine can read."""
+"""One file opened: what it is, which feed it belongs to, and a clean copy in the spill folder that the
+engine can read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from crm_core.ingest.headings import Headings, choose
 
 @dataclass(frozen=True)
 class Opened:
-    """A file ready for the engine. `copy` has its rows without headings; `rows_above` stood above the first of them."""
+    """A file ready for the engine. `copy` has its rows without headings; `rows_above` stood above the
+    first of them.
+    """
 
     name: str
     feed: str
@@ -42,7 +46,8 @@ class Opened:
 def open_file(settings: SourceSettings, item: Found, digest: str, copy: Path) -> Opened:
     """Opens a file for the feed that its name or headings fit, with its clean copy at `copy`.
 
-    InputError where it is damaged, foreign, not decodable, or lacks what the feed requires; RunFailed on a full disk.
+    InputError where it is damaged, foreign, not decodable, or lacks what the feed requires; RunFailed on a
+    full disk.
     """
     options = settings.feeds[item.feeds[0] if item.feeds else next(iter(settings.feeds))].reader
     kind = detect(item.path, options.format)
@@ -97,7 +102,9 @@ def _parquet(settings: SourceSettings, item: Found, copy: Path, digest: str) -> 
 
 def _xlsx(settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings) -> Opened:
     spool.copy(item.path, copy.with_suffix(".xlsx"))
-    shown, above = workbook.convert(copy.with_suffix(".xlsx"), copy, item.path.name, options.sheet, options.skip_lines)
+    shown, above = workbook.convert(
+        copy.with_suffix(".xlsx"), copy, item.path.name, options.sheet, options.skip_lines
+    )
     feed, headings = choose(settings, item.feeds, shown, item.path.name)
     size = item.path.stat().st_size
     return Opened(item.path.name, feed, digest, size, "xlsx", "", copy, "", above + 1, headings, tuple(shown))

@@ -1,9 +1,9 @@
 """Files of one layout as one table of raw text: `_row` and a column for each field; malformed lines apart.
 
-`_row` says file and row in one number (`file_of`, `number_of`): the row as a spreadsheet counts it, headings included.
-CSV goes once through the engine's reader into Parquet, in file order and in parallel, because only there a row's position
-is cheap: position, rows above and malformed lines before it make `_row`. Lines with too many or too few cells or broken
-quotes are set aside by the engine with their place.
+`_row` says file and row in one number (`file_of`, `number_of`): the row as a spreadsheet counts it, headings
+included. CSV goes once through the engine's reader into Parquet, in file order and in parallel, because only
+there a row's position is cheap: position, rows above and malformed lines before it make `_row`. Lines with
+too many or too few cells or broken quotes are set aside by the engine with their place.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Batch:
     def label(self) -> str:
         """The files' names, for messages about all of them."""
         names = [file.name for file in self.files]
-        return names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        return (
+            names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        )
 
 
 def file_of(row: Any) -> Any:
@@ -66,15 +68,21 @@ def engine_errors(name: str) -> Iterator[None]:
         yield
     except (duckdb.Error, ArrowException) as error:
         text = str(error).lower()
-        if isinstance(error, duckdb.OutOfMemoryException) or "no space left" in text or "max_temp_directory" in text:
+        if (
+            isinstance(error, duckdb.OutOfMemoryException)
+            or "no space left" in text
+            or "max_temp_directory" in text
+        ):
             raise RunFailed(
-                f"{name} could not be loaded: memory or disk is full; nothing was changed (engine.memory_limit and "
-                "engine.spill_limit in conf/project.yml say how much may be used)"
+                f"{name} could not be loaded: memory or disk is full; nothing was changed "
+                "(engine.memory_limit and engine.spill_limit in conf/project.yml say how much may be used)"
             ) from None
         if "permission denied" in text:
             raise RunFailed(f"{name} could not be loaded: no permission to write the spill folder") from None
         kind = type(error).__name__
-        raise InputError(f"{name} cannot be read through to its end ({kind}); it is damaged: export it again") from None
+        raise InputError(
+            f"{name} cannot be read through to its end ({kind}); it is damaged: export it again"
+        ) from None
 
 
 def read_batch(engine: Any, name: str, files: Sequence[Opened], work: Path) -> Batch:
@@ -107,10 +115,20 @@ def _as_text(value: Any) -> Any:
 def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[ir.Table, ir.Table | None]:
     rejects, scans = f"malformed_{name}", f"scans_{name}"
     lines = engine.read_csv(
-        [str(file.copy) for file in files], auto_detect=False, header=False, delim=files[0].delimiter, quote='"',
-        escape='"', columns={f"c{place}": "VARCHAR" for place in range(len(files[0].all_headings))}, filename=True,
-        store_rejects=True, rejects_table=rejects, rejects_scan=scans, rejects_limit=0, max_line_size=LINE_LIMIT,
-    )  # fmt: skip
+        [str(file.copy) for file in files],
+        auto_detect=False,
+        header=False,
+        delim=files[0].delimiter,
+        quote='"',
+        escape='"',
+        columns={f"c{place}": "VARCHAR" for place in range(len(files[0].all_headings))},
+        filename=True,
+        store_rejects=True,
+        rejects_table=rejects,
+        rejects_scan=scans,
+        rejects_limit=0,
+        max_line_size=LINE_LIMIT,
+    )
     wanted = {field: f"c{column}" for field, column in files[0].headings.positions.items()}
     path = work / f"raw_{name}.parquet"
     engine.to_parquet(lines.select(_copy="filename", **wanted), path, compression="snappy")
@@ -125,7 +143,9 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
 def _numbered(
     engine: Any, table: ir.Table, files: Sequence[Opened], errors: ir.Table
 ) -> tuple[ir.Table, ir.Table | None]:
-    """`table` with `_row`, and the malformed lines with theirs: each stretch of the file has a constant distance."""
+    """`table` with `_row`, and the malformed lines with theirs: each stretch of the file has a constant
+    distance.
+    """
     counted = table.group_by("_copy").agg(rows=table.count()).to_pyarrow().to_pylist()
     rows = {row["_copy"]: row["rows"] for row in counted}
     start, known = 0, []
@@ -141,11 +161,14 @@ def _numbered(
         placed = errors.mutate(_before=before).join(starts, "_copy")
         malformed = placed.select(_row=placed._base + placed.line, reason=placed.reason)
         gaps = placed.select(
-            _after=placed._start + placed.line - 1 - placed._before, _distance=placed._distance + placed._before + 1
+            _after=placed._start + placed.line - 1 - placed._before,
+            _distance=placed._distance + placed._before + 1,
         )
         stretches = stretches.union(gaps)
     if len(known) == 1 and malformed is None:
-        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop("file_row_number", "_copy"), None
+        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop(
+            "file_row_number", "_copy"
+        ), None
     steps = stretches.group_by("_after").agg(_distance=stretches._distance.max())
     joined = table.asof_join(steps, table.file_row_number >= steps._after)
     numbered = joined.mutate(_row=joined.file_row_number + joined._distance)
@@ -153,7 +176,9 @@ def _numbered(
 
 
 def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Table:
-    """The malformed lines: _copy, line (from 1, blank lines were dropped before), reason; in Parquet at `path`."""
+    """The malformed lines: _copy, line (from 1, blank lines were dropped before), reason; in Parquet at
+    `path`.
+    """
     text = errors.csv_line.strip()
     lines = text.length() - text.replace("\n", "").length() + 1
     found = errors.error_message.re_extract(r"Found: (\d+)", 1).try_cast("int64")
@@ -161,18 +186,28 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
     reason = ibis.cases(
         (
             errors.error_type.cast("string") == "UNQUOTED VALUE",
-            ibis.literal("a quotation mark is opened and never closed (it takes in ") + lines.cast("string") + " lines)",
+            ibis.literal("a quotation mark is opened and never closed (it takes in ")
+            + lines.cast("string")
+            + " lines)",
         ),
         (errors.error_type.cast("string") == "LINE SIZE OVER MAXIMUM", "the row is longer than 2 MB"),
-        (found.notnull(), ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted),
+        (
+            found.notnull(),
+            ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted,
+        ),
         else_=errors.error_type.cast("string").lower(),
     )
-    # a line is reported once for each cell it lacks or has too many; the last one too many and the first lacking count right
-    order = ibis.ifelse(errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx)
+    # a line is reported once for each cell it lacks or has too many; the last one too many and the first
+    # lacking count right
+    order = ibis.ifelse(
+        errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx
+    )
     kind = errors.error_type.cast("string")
     rank = ibis.row_number().over(group_by=[errors.file_id, errors.line], order_by=[kind.desc(), order])
     ranked = errors.select("scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, rank=rank)
     names = scans.select("scan_id", "file_id", _copy="file_path").distinct()
-    once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
+    once = (
+        ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
+    )
     engine.to_parquet(once, path)
     return engine.read_parquet(path)

@@ -1,4 +1,6 @@
-"""What a load says about itself: every row accounted for by file, every table's changes, every sum that had to agree."""
+"""What a load says about itself: every row accounted for by file, every table's changes, every sum that
+had to agree.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from decimal import Decimal
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file. `read` = accepted + duplicate + rejected; `known_load` names the load that already holds these bytes."""
+    """One file. `read` = accepted + duplicate + rejected; `known_load` names the load that already holds
+    these bytes.
+    """
 
     name: str
     feed: str
@@ -33,8 +37,10 @@ class FileReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """One table of the lake. Rows are those of the table, not of the file; `conflicts` are keys that the files name twice
-    for the same moment with different content (the row with the greatest hash is taken), three of them in `examples`."""
+    """One table of the lake. Rows are those of the table, not of the file; `conflicts` are keys that the
+    files name twice for the same moment with different content (the row with the greatest hash is
+    taken), three of them in `examples`.
+    """
 
     table: str
     rows: int
@@ -47,7 +53,9 @@ class TableReport:
 
 @dataclass(frozen=True)
 class BalanceReport:
-    """A sum over the accepted rows of a feed and the sum of what became of them; a load where they differ is refused."""
+    """A sum over the accepted rows of a feed and the sum of what became of them; a load where they differ
+    is refused.
+    """
 
     feed: str
     name: str
@@ -77,7 +85,9 @@ class ContactReport:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """One `crm ingest`: one load, many files, one published snapshot. `load_id` is empty where nothing was written."""
+    """One `crm ingest`: one load, many files, one published snapshot. `load_id` is empty where nothing was
+    written.
+    """
 
     source: str
     load_id: str

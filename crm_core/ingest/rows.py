@@ -1,7 +1,9 @@
-"""Rows of text judged one by one: typed, checked by cell and by the feed's row rules, exact repetitions marked.
+"""Rows of text judged one by one: typed, checked by cell and by the feed's row rules, exact repetitions
+marked.
 
-The outcome is two small sets of row numbers (rejects with their reasons, duplicates) beside the typed rows; whatever is
-in neither is accepted. Everything is one pass of the engine over the raw text and lies in Parquet in the spill folder.
+The outcome is two small sets of row numbers (rejects with their reasons, duplicates) beside the typed rows;
+whatever is in neither is accepted. Everything is one pass of the engine over the raw text and lies in Parquet
+in the spill folder.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Context:
 
 @dataclass(frozen=True)
 class Staged:
-    """One batch's typed rows. `rejected` holds _row, field, reason; `repeated` holds _row of duplicates (None: none)."""
+    """One batch's typed rows. `rejected` holds _row, field, reason; `repeated` holds _row of duplicates
+    (None: none).
+    """
 
     batch: Batch
     feed: FeedSettings
@@ -73,7 +77,9 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     ]
     fields = [name for name in typed.columns if not name.startswith(("_raw_", "_local_"))]
     reason = casts.joined([sentence for _, sentence in problems])
-    field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
+    field = ibis.coalesce(
+        *[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string")
+    )
     with engine_errors(batch.label):
         judged = typed.mutate(_reason=reason, _field=field).select(*fields, "_reason", "_field")
         context.engine.to_parquet(judged, work / f"typed_{batch.name}.parquet", compression="snappy")
@@ -110,7 +116,9 @@ def _typed(context: Context, batch: Batch, feed: FeedSettings) -> tuple[ir.Table
             problems.append((name, casts.problem(text, table[name], field, heading, name in hidden, now)))
         if name in plain:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
-            problems.append((name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None)))
+            problems.append(
+                (name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None))
+            )
     return table, problems
 
 
@@ -119,44 +127,47 @@ def _plain_accounts(settings: SourceSettings, feed: FeedSettings) -> set[str]:
 
 
 def _repeated(context: Context, staged: Staged) -> ir.Table | None:
-    """Rows that say the same as an earlier one of the file: candidates by hash first, then compared in full."""
+    """Rows that say the same as an earlier one of their file: candidates by hash first, then in full."""
     rows = staged.accepted()
     names = list(staged.batch.shown)
     rows = rows.mutate(_file=file_of(rows._row))
     hashed = rows.select("_row", _hash=ibis.struct({name: rows[name] for name in ("_file", *names)}).hash())
     several = hashed.group_by("_hash").having(hashed.count() > 1).agg(_first=hashed._row.min())
     candidates = hashed.semi_join(several, "_hash").select("_row")
-    context.engine.to_parquet(candidates, staged.work / f"candidates_{staged.batch.name}.parquet")
-    candidates = context.engine.read_parquet(staged.work / f"candidates_{staged.batch.name}.parquet")
+    candidates = _kept(context, staged, candidates, "candidates")
     if not candidates.count().to_pyarrow().as_py():
         return None
     alike = rows.semi_join(candidates, "_row")
     place = ibis.row_number().over(group_by=["_file", *names], order_by="_row")
-    context.engine.to_parquet(
-        alike.select("_row", _place=place).filter(lambda t: t._place > 0).select("_row"), staged.work / f"repeated_{staged.batch.name}.parquet"
-    )
-    return context.engine.read_parquet(staged.work / f"repeated_{staged.batch.name}.parquet")
+    later = alike.select("_row", _place=place).filter(lambda t: t._place > 0).select("_row")
+    return _kept(context, staged, later, "repeated")
+
+
+def _kept(context: Context, staged: Staged, table: ir.Table, name: str) -> ir.Table:
+    """`table` worked out once, into a file of this batch."""
+    path = staged.work / f"{name}_{staged.batch.name}.parquet"
+    context.engine.to_parquet(table, path)
+    return context.engine.read_parquet(path)
 
 
 def rejects(context: Context, staged: Staged) -> ir.Table:
     """Every rejected row: _row, field, reason, row (its cells as JSON by heading, private ones masked)."""
     batch = staged.batch
     hidden = private_fields(context.settings, staged.feed)
-    raw = batch.raw
+    found = [table.select("_row", "field", "reason") for table in staged.rejected]
+    together = found[0] if len(found) == 1 else ibis.union(*found)
+    # picked out first: the engine would write JSON for every row of the file before it joins
+    raw = _kept(context, staged, batch.raw.semi_join(together, "_row"), "refused")
     cells = {name: casts.cell(raw[name], ()) for name in batch.shown}
     shown = {
         batch.shown[name]: casts.masked(text) if name in hidden else casts.shortened(text)
         for name, text in cells.items()
     }
-    found = [table.select("_row", "field", "reason") for table in staged.rejected]
-    together = found[0] if len(found) == 1 else ibis.union(*found)
     first = ibis.row_number().over(group_by=together._row, order_by=[together.field, together.reason])
     once = together.mutate(_place=first).filter(lambda t: t._place == 0).drop("_place")
-    texts = raw.select("_row", row=ibis.struct(shown).cast("json").cast("string"))
-    rows = once.join(texts, "_row").select("_row", "field", "reason", "row")
+    rows = once.join(raw.select("_row", row=ibis.struct(shown).cast("json").cast("string")), "_row")
+    rows = rows.select("_row", "field", "reason", "row")
     if batch.malformed is None:
         return rows
     lines = batch.malformed.mutate(field=ibis.literal(""), row=ibis.null("string"))
     return rows.union(lines.select(*rows.columns))
-
-

@@ -1,7 +1,8 @@
-"""A text file as clean UTF-8 in the spill folder: decoded strictly in a stream, line ends alike, headings taken off.
+"""A text file as clean UTF-8 in the spill folder: decoded strictly in a stream, line ends alike, headings
+taken off.
 
-The engine reads the copy, never the original: it can live anywhere, may be compressed or in GB18030, and cannot change
-while it is read. Memory is bounded by the chunk, whatever the file's size.
+The engine reads the copy, never the original: it can live anywhere, may be compressed or in GB18030, and
+cannot change while it is read. Memory is bounded by the chunk, whatever the file's size.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ DELIMITERS = (",", "\t", ";", "|")
 
 @dataclass(frozen=True)
 class Text:
-    """A decoded file: `path` holds the rows below the headings; `heading_lines` is how many rows stood above them."""
+    """A decoded file: `path` holds the rows below the headings; `heading_lines` is how many rows stood
+    above them.
+    """
 
     path: Path
     encoding: str
@@ -57,8 +60,8 @@ def copy(path: Path, target: Path) -> None:
 def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool) -> Text:
     """Writes the rows of `path` to `target` as UTF-8 and returns the headings' text.
 
-    InputError where bytes cannot be decoded (names encoding and place), where there are NUL bytes, no headings or no
-    end to them, or where a gzip file is cut off. RunFailed when the disk is full.
+    InputError where bytes cannot be decoded (names encoding and place), where there are NUL bytes, no
+    headings or no end to them, or where a gzip file is cut off. RunFailed when the disk is full.
     """
     with _open(path, compressed) as handle:
         start = handle.read(4)
@@ -94,7 +97,9 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or isinstance(error, gzip.BadGzipFile):
             raise
-        raise RunFailed(f"{folder} cannot be written: {os.strerror(error.errno)}; nothing was loaded") from None
+        raise RunFailed(
+            f"{folder} cannot be written: {os.strerror(error.errno)}; nothing was loaded"
+        ) from None
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""An XLSX sheet as a Parquet file of text, made in a child process with a memory limit (this file, run as a script).
+"""An XLSX sheet as a Parquet file of text, made in a child process with a memory limit (this file, run as a
+script).
 
-Calamine opens the whole sheet in memory, and a hostile 0.9 MB workbook can fill half a gigabyte: the child may die, the
-load must not.
+Calamine opens the whole sheet in memory, and a hostile 0.9 MB workbook can fill half a gigabyte: the child
+may die, the load must not.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ BATCH = 20_000
 
 
 def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int) -> tuple[list[str], int]:
-    """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the rows above.
+    """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the
+    rows above.
 
-    InputError where the workbook is damaged, has no such sheet, no headings, or needs more memory than allowed.
+    InputError where the workbook is damaged, has no such sheet, no headings, or needs more memory than
+    allowed.
     """
     command = [sys.executable, "-P", __file__, str(path), str(target), sheet, str(skip_lines)]
     try:
@@ -36,8 +39,8 @@ def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int) ->
         answer = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         raise InputError(
-            f"{name} cannot be opened (the reader stopped with {done.returncode}, perhaps for want of memory); "
-            "save the sheet as CSV"
+            f"{name} cannot be opened (the reader stopped with {done.returncode}, perhaps for want of "
+            "memory); save the sheet as CSV"
         ) from None
     if "error" in answer:
         raise InputError(f"{name}: {answer['error']}")

@@ -204,7 +204,7 @@ def grid(
     rows["below"] = frame[below] if below else ""
     rows["hover"] = frame[hover] if hover else rows["y"] + " × " + rows["x"] + ": " + rows["text"]
     greatest = float(rows["size"].max() or 1)
-    rows["ink"] = ["#ffffff" if size > 0.5 * greatest else INK for size in rows["size"]]
+    rows["ink"] = ["#ffffff" if size > 0.62 * greatest else INK for size in rows["size"]]
     across, down = list(dict.fromkeys(rows["x"])), list(dict.fromkeys(rows["y"]))
 
     def build(size: Size) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -38,6 +39,7 @@ class ReportKernelManager(AsyncKernelManager):  # type: ignore[misc]
 
     provisioner_name = provisioner.NAME
     environment: dict[str, str]
+    folder: str
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -50,9 +52,9 @@ class ReportKernelManager(AsyncKernelManager):  # type: ignore[misc]
         )
 
     async def start_kernel(self, **options: Any) -> None:
-        """Start with our environment; no IPython history is written."""
+        """Start with our environment in the notebook's folder; no IPython history is written."""
         options["extra_arguments"] = [*options.get("extra_arguments", []), "--HistoryManager.enabled=False"]
-        await super().start_kernel(**{**options, "env": self.environment})
+        await super().start_kernel(**{**options, "env": self.environment, "cwd": self.folder})
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
@@ -108,14 +110,18 @@ def execute(
     kernel manager."""
     _register_provisioner()
     manager = ReportKernelManager()
-    manager.environment = environment
+    # papermill's own `cwd` changes the folder of this whole process, under the feet of other threads
+    manager.environment, manager.folder = environment, str(path.resolve().parent)
     if not forked:
         manager.provisioner_name = "local-provisioner"
     managers.append(manager)
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it logs each cell; our caller logs each notebook
     try:
+        # from a copy in the scratch folder: papermill takes braces in a path for placeholders
+        source = target.with_name("source.ipynb")
+        shutil.copyfile(path, source)
         papermill.execute_notebook(
-            str(path),
+            str(source),
             str(target),
             parameters=values,
             engine_name=ENGINE,
@@ -124,7 +130,6 @@ def execute(
             progress_bar=False,
             request_save_on_cell_execute=False,
             autosave_cell_every=0,
-            cwd=str(path.resolve().parent),
             manager=manager,
             clock=clock,
             timeout=cell_timeout,

@@ -44,7 +44,7 @@ SYMBOLS = {
     "BRL": "R$",
 }
 SUFFIX = {
-    "zh": {"people": " 人", "days": " 天", "hours": " 小时", "points": " 个百分点", "ratio": " 倍"},
+    "zh": {"people": " 人", "days": " 天", "hours": " 小时", "points": " 百分点", "ratio": " 倍"},
     "en": {"people": "", "days": " days", "hours": " hours", "points": " pp", "ratio": "×"},
 }
 

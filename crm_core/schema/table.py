@@ -1,8 +1,11 @@
 """What a table is: columns with type, unit and meaning, grain, key, vocabularies and cross-column rules, as plain data.
 
-Validation, empty tables, the as-of views and the README's tables are all made from these objects. pandera's ibis
-integration was looked at first (0.27): its failure cases come back as a client-side frame of the failing values without
-the key, so the keys of many failing rows cannot be had at engine speed; our `violations` is one engine query instead.
+Validation, empty tables, the as-of views and the README's tables are all made from these objects. pandera's
+ibis integration was measured first (0.35; 10 M orders, one vocabulary and two rules, six bad rows). Its lazy validation
+runs in the engine too: 1.2 s of processor time, our one query 0.5 s. But a failing column check returns the value and a
+row number, not the key; only table-level checks bring the row; failures come back as Python objects (60,000 of 2 M rows:
+2.2 s, ours 0.2 s); and `drop_invalid_rows` with a table-level check kept exactly the rows that break it. A row here must
+be named by its key with all its reasons and be split off inside the engine, so `violations` is one expression of ours.
 """
 
 from __future__ import annotations

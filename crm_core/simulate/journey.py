@@ -51,7 +51,7 @@ def _own_sessions(
     logs_in = rng.random(len(row)) < 0.45
     _session_events(book, "visit", people, row[~logs_in], at[~logs_in], place[~logs_in])
     _session_events(book, "login", people, row[logs_in], at[logs_in], place[logs_in])
-    views, rank = spread(rng.poisson(0.9, len(row)))
+    views, rank = spread(rng.poisson(0.7, len(row)))
     _looks(book, "browse", rng, people, row[views], at[views] + 20 + rank * 70, place[views], products)
     for event, share, delay in (
         ("search", 0.2, 30),
@@ -102,7 +102,7 @@ def _before_orders(
     """What members did in the hour before an order placed online: most looked first, some did more."""
     first_line = found.lines.product[found.lines.line_no == 1]
     chosen = np.flatnonzero(
-        (found.row != NONE) & (found.channel != STORE) & (rng.random(len(found)) < 0.5 * scale)
+        (found.row != NONE) & (found.channel != STORE) & (rng.random(len(found)) < 0.4 * scale)
     )
     row, placed, product = found.row[chosen], found.placed[chosen], first_line[chosen]
     place = np.where(rng.random(len(chosen)) < 0.6, found.channel[chosen], PLACES[0])

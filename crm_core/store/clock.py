@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import ibis
@@ -38,7 +39,7 @@ def utc_time(value: ir.TimestampValue, zone: ZoneInfo) -> ir.TimestampValue:
     is moved past the gap, as Python's fold=0 does."""
     changes = _offsets(zone.key)
     steps = [(changes[0][0], -changes[0][1])]
-    for (_, before), (start, after) in zip(changes, changes[1:], strict=False):
+    for (_, before), (start, after) in pairwise(changes):
         # with fold=0 the old offset holds until the later of both wall clocks at the change
         steps.append((start + max(before, after), -after))
     return _shift(value, steps)
@@ -50,7 +51,7 @@ def _shift(value: ir.TimestampValue, steps: list[tuple[datetime, timedelta]]) ->
         return value + ibis.interval(seconds=seconds[0][1])
     branches = [
         (value < ibis.literal(after[0]), value + ibis.interval(seconds=before[1]))
-        for before, after in zip(seconds, seconds[1:], strict=False)
+        for before, after in pairwise(seconds)
     ]
     return ibis.cases(*branches, else_=value + ibis.interval(seconds=seconds[-1][1]))
 

@@ -306,7 +306,7 @@ class Writer:
             )
         except CrmError:
             raise
-        except Exception as error:  # noqa: BLE001  the engine's error arrives through the Arrow stream in many classes
+        except Exception as error:  # the engine's error arrives through the Arrow stream in many classes
             raise RunFailed(f"table {name} could not be written: {delta.reason(error)}; nothing was published") from error
 
 

@@ -92,7 +92,8 @@ def test_a_known_effect_is_recovered_and_read_as_raised() -> None:
     buys = rng.random(count) < np.where(arm == "message", 0.3, 0.2)
     amounts = rng.gamma(2, 50, count)
     audience = _listed("c", [
-        {"member_id": f"m{at}", "arm": str(arm[at])} | ({"status": "held_out"} if arm[at] == "control" else {})
+        {"member_id": f"m{at}", "arm": str(arm[at])}
+        | ({"status": "held_out"} if arm[at] == "control" else {})
         for at in range(count)
     ])  # fmt: skip
     orders = [

@@ -56,6 +56,7 @@ def test_shares_are_the_written_ones_exactly() -> None:
         ("【商城】{tier}", "=HYPERLINK{tier}", r"line 10: setting 'template': starts with = \+ - @"),
         ("{offer: 30元券}", '{offer: "a\\tb"}', r"setting 'parameters'.*holds a tab or line break"),
         ("会员专享{offer}", "会员专享{offer", r"a brace without its partner"),
+        ("。拒收请回复R", "。", r"the text of arm 'message' does not say how to refuse"),
         ("window_days: 14", "window_days: 0", r"line 9: setting 'window_days'"),
         ("control: 0.10", "send_at: 25h", r"setting 'send_at'"),
     ],

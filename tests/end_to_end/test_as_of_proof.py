@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crm_core.campaigns.audience import computed
 from crm_core.schema import TABLES
 from crm_core.workspace import Workspace
 from tests.end_to_end.sample_shop import as_of, elsewhere, loaded, rows
@@ -56,6 +57,18 @@ def test_features_segments_and_tags_are_the_same(both: tuple[Workspace, Workspac
         found, expected = rows(whole[name]), rows(alone[name])
         assert found == expected, name
         assert found, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("campaign", ["second_order", "winback_at_risk"])
+def test_the_lists_that_would_be_frozen_are_the_same(both: tuple[Workspace, Workspace], campaign: str) -> None:
+    lists = []
+    for workspace in both:
+        tables, until = workspace.tables, workspace.tables.instant
+        with computed(tables, workspace.config, workspace.lake, workspace.vault, campaign, 1, until) as found:
+            lists.append(rows(found.rows))
+    assert lists[0] == lists[1]
+    assert {"selected", "held_out"} <= {value for row in lists[0] for value in row}
 
 
 @pytest.mark.slow

@@ -66,7 +66,8 @@ COLUMNS = {
                 "status"],
     "orders": [
         "order_id", "account_id", "channel", "ordered_at", "paid_at", "approved_at", "shipped_at",
-        "delivered_at", "confirmed_at", "reviewed_at", "closed_at", "review_score", "gross_amount", "discount_amount",
+        "delivered_at", "confirmed_at", "reviewed_at", "closed_at", "review_score",
+        "gross_amount", "discount_amount",
         "shipping_amount", "net_amount",
     ],
     "order_lines": ["order_id", "line_no", "product_id", "quantity", "line_amount"],

@@ -1,4 +1,6 @@
-"""A small shop to load files into: the example of config/sources.py's docstring, with helpers that write its files."""
+"""A small shop to load files into: the example of config/sources.py's docstring, with helpers that write
+its files.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +59,23 @@ def open_shop(root: Path, texts: Mapping[str, str] | None = None) -> Shop:
     config = Config({"project.yml": PROJECT, "sources/corner_shop.yml": EXAMPLE, **(texts or {})})
     ledger = Ledger.in_folder(root / "ledger")
     engine = connect(EngineSettings(memory_limit="1GB", threads=2), root / "spill")
-    return Shop(root, config, Lake(root / "lake", ledger, engine), Vault(root / "vault", ledger, engine), ledger)
+    return Shop(
+        root, config, Lake(root / "lake", ledger, engine), Vault(root / "vault", ledger, engine), ledger
+    )
 
 
 def order(number: int, **changes: str) -> list[str]:
     """The cells of one order, good unless changed; keys are those of the settings' fields."""
     cells = {
-        "order_id": f"A{number}", "member_no": f"M{number % 7}", "mobile": f"1380013{number % 10_000:04d}",
-        "ordered_at": f"2026-10-{number % 28 + 1:02d} 08:26:00", "paid_at": f"2026-10-{number % 28 + 1:02d} 08:27:00",
-        "amount": f"{number % 90 + 10}.50", "refunded": "", "channel": "天猫",
-    }  # fmt: skip
+        "order_id": f"A{number}",
+        "member_no": f"M{number % 7}",
+        "mobile": f"1380013{number % 10_000:04d}",
+        "ordered_at": f"2026-10-{number % 28 + 1:02d} 08:26:00",
+        "paid_at": f"2026-10-{number % 28 + 1:02d} 08:27:00",
+        "amount": f"{number % 90 + 10}.50",
+        "refunded": "",
+        "channel": "天猫",
+    }
     return list({**cells, **changes}.values())
 
 

@@ -41,21 +41,43 @@ def workbook(path: Path) -> bytes:
 CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "empty": ("订单.csv", lambda _: b"", r"订单\.csv is empty \(0 bytes\)"),
     "binary": ("订单.csv", lambda _: bytes(range(256)) * 50, "NUL bytes|cannot be decoded"),
-    "wrong encoding": ("订单.csv", lambda _: GOOD.encode("shift_jis", "replace") + b"\xff\xff", "cannot be decoded as utf-8 or gb18030"),
-    "truncated gz": ("订单.csv.gz", lambda _: gzip.compress(GOOD.encode())[:-40], r"订单\.csv\.gz is a damaged or cut-off gzip"),
+    "wrong encoding": (
+        "订单.csv",
+        lambda _: GOOD.encode("cp949", "replace") + b"\xff\xff",
+        "cannot be decoded as utf-8 or gb18030",
+    ),
+    "truncated gz": (
+        "订单.csv.gz",
+        lambda _: gzip.compress(GOOD.encode())[:-40],
+        r"订单\.csv\.gz is a damaged or cut-off gzip",
+    ),
     "truncated parquet": ("订单.parquet", lambda path: parquet(path)[:-500], "damaged or cut-off Parquet"),
-    "garbage in parquet": ("订单.parquet", lambda path: garbage_inside(parquet(path)), r"订单\.parquet (cannot be read through|is a damaged)"),
+    "garbage in parquet": (
+        "订单.parquet",
+        lambda path: garbage_inside(parquet(path)),
+        r"订单\.parquet (cannot be read through|is a damaged)",
+    ),
     "truncated xlsx": ("订单.xlsx", lambda path: workbook(path)[:-500], "damaged or cut-off XLSX"),
     "garbage in xlsx": ("订单.xlsx", lambda path: garbage_inside(workbook(path)), r"订单\.xlsx.* damaged"),
     "no xlsx": ("订单.xlsx", lambda _: GOOD.encode(), "should be xlsx but does not begin like one"),
-    "missing heading": ("订单.csv", lambda _: GOOD.replace("总金额", "金额", 1).encode(), "heading '总金额' is missing"),
-    "heading twice": ("订单.csv", lambda _: GOOD.replace("会员号", "总金额", 1).encode(), "heading '总金额' stands there 2 times"),
+    "missing heading": (
+        "订单.csv",
+        lambda _: GOOD.replace("总金额", "金额", 1).encode(),
+        "heading '总金额' is missing",
+    ),
+    "heading twice": (
+        "订单.csv",
+        lambda _: GOOD.replace("会员号", "总金额", 1).encode(),
+        "heading '总金额' stands there 2 times",
+    ),
     "headings only of others": ("别的.csv", lambda _: b"a,b\n1,2\n", "Headings found: a, b"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_that_cannot_be_loaded_is_named_and_leaves_no_trace(shop: Shop, files: Path, name: str) -> None:
+def test_a_file_that_cannot_be_loaded_is_named_and_leaves_no_trace(
+    shop: Shop, files: Path, name: str
+) -> None:
     file, content, message = CASES[name]
     path = files / file
     path.write_bytes(content(path))
@@ -95,7 +117,7 @@ def test_an_open_quotation_mark_does_not_swallow_the_file(shop: Shop, files: Pat
 
 
 def test_an_unknown_source_offers_the_nearest(shop: Shop, files: Path) -> None:
-    with pytest.raises(InputError, match="source 'corner_shpo' is not known.*did you mean 'corner_shop'"):
+    with pytest.raises(InputError, match=r"source 'corner_shpo' is not known.*did you mean 'corner_shop'"):
         shop.load(orders_file(files, 1), source="corner_shpo")
 
 

@@ -22,7 +22,9 @@ ENGINE = ibis.duckdb.connect()
 NOW = datetime(2026, 11, 1)
 
 
-def read(texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False, **field: Any) -> list[tuple[Any, Any]]:
+def read(
+    texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False, **field: Any
+) -> list[tuple[Any, Any]]:
     """(value, problem) of each text."""
     setting = FieldSettings(heading="h", **field)
     table = ibis.memtable({"raw": texts}, schema={"raw": "string"})
@@ -64,9 +66,22 @@ def test_a_time_is_local_to_the_source_unless_it_has_an_offset(text: str, expect
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-13-45", "2026-02-30", "2026-10-31 24:00:00", "2026-10-31 08:60", "31.10.2026", "20261031", "昨天", "infinity",
-     "epoch", "2026-10/31", "0000-00-00 00:00:00", "2026-10-31 08:26:00 PM", "45961.5"],
-)  # fmt: skip
+    [
+        "2026-13-45",
+        "2026-02-30",
+        "2026-10-31 24:00:00",
+        "2026-10-31 08:60",
+        "31.10.2026",
+        "20261031",
+        "昨天",
+        "infinity",
+        "epoch",
+        "2026-10/31",
+        "0000-00-00 00:00:00",
+        "2026-10-31 08:26:00 PM",
+        "45961.5",
+    ],
+)
 def test_what_is_no_time_is_refused_with_the_text(text: str) -> None:
     assert read([text], type="time") == [(None, f"h: '{text}' is not a time, such as 2026-10-31 08:26:00")]
 
@@ -78,7 +93,9 @@ def test_a_zone_with_summer_time_is_followed() -> None:
 
 
 def test_formats_replace_the_usual_ones() -> None:
-    assert value("31.10.2026 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) == datetime(2026, 10, 31, 0, 26)
+    assert value("31.10.2026 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) == datetime(
+        2026, 10, 31, 0, 26
+    )
     assert value("2026-10-31 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) is None
 
 
@@ -89,20 +106,43 @@ def test_a_fact_of_the_future_is_refused_and_a_plan_is_not() -> None:
 
 
 def test_a_date_stays_the_day_that_is_written() -> None:
-    days = [item[0] for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")]
+    days = [
+        item[0]
+        for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")
+    ]
     assert days == [date(1990, 5, 1)] * 3 + [None]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1,234.50", "1234.50"), ("¥12", "12.00"), ("￥-3.1", "-3.10"), ("12元", "12.00"), ("12.340", "12.34"), ("0", "0.00")],
+    [
+        ("1,234.50", "1234.50"),
+        ("¥12", "12.00"),
+        ("￥-3.1", "-3.10"),
+        ("12元", "12.00"),
+        ("12.340", "12.34"),
+        ("0", "0.00"),
+    ],
 )
 def test_money_may_have_a_sign_of_currency_and_thousands(text: str, expected: str) -> None:
     assert value(text, type="money") == Decimal(expected)
 
 
 @pytest.mark.parametrize(
-    "text", ["1.38E+10", "12.345", "12,34", "499.00（系统计算中，该值仅供参考）", "９", "1.2.3", "--1", "", "12 345", "0x10", "nan"]
+    "text",
+    [
+        "1.38E+10",
+        "12.345",
+        "12,34",
+        "499.00（系统计算中，该值仅供参考）",
+        "９",
+        "1.2.3",
+        "--1",
+        "",
+        "12 345",
+        "0x10",
+        "nan",
+    ],
 )
 def test_money_is_never_guessed(text: str) -> None:
     assert value(text, type="money") is None
@@ -110,19 +150,29 @@ def test_money_is_never_guessed(text: str) -> None:
 
 def test_money_in_fen_is_moved_by_two_places_exactly() -> None:
     found = read(["1234567890123457", "-1", "12.0", "12.5"], type="money", fen=True)
-    assert [item[0] for item in found] == [Decimal("12345678901234.57"), Decimal("-0.01"), Decimal("0.12"), None]
+    assert [item[0] for item in found] == [
+        Decimal("12345678901234.57"),
+        Decimal("-0.01"),
+        Decimal("0.12"),
+        None,
+    ]
     assert read(["12345"], type="price", fen=True)[0][0] == Decimal("123.45")
 
 
 def test_a_word_that_is_not_known_is_refused_with_the_known_ones() -> None:
     words = {"天猫": "tmall", "门店": "store", "-": None}
     assert read(["天猫", "-", "拼多多", None], values=words) == [
-        ("tmall", None), (None, None), (None, "h: '拼多多' is not known; known: 天猫, 门店, -"), (None, None),
-    ]  # fmt: skip
+        ("tmall", None),
+        (None, None),
+        (None, "h: '拼多多' is not known; known: 天猫, 门店, -"),
+        (None, None),
+    ]
 
 
 def test_values_that_look_like_contacts_are_masked_wherever_they_stand() -> None:
-    assert problem("13800138000", type="time") == "h: '138****8000' is not a time, such as 2026-10-31 08:26:00"
+    assert (
+        problem("13800138000", type="time") == "h: '138****8000' is not a time, such as 2026-10-31 08:26:00"
+    )
     assert problem("zhang@example.com", type="money") == "h: '***@***' is not an amount, such as 1,234.50"
     assert "张三丰" not in problem("张三丰", type="integer", private=True)
     assert "10112345678" not in problem("10112345678x", type="integer", private=True)
@@ -135,7 +185,10 @@ def test_every_amount_that_is_written_is_read_back(amount: Decimal) -> None:
     assert read([str(amount), f"{amount:,}"], type="money") == [(amount, None)] * 2
 
 
-@given(st.datetimes(min_value=datetime(1991, 6, 1), max_value=datetime(2026, 10, 1)), st.sampled_from(["Asia/Shanghai", "Europe/London", "America/New_York"]))
+@given(
+    st.datetimes(min_value=datetime(1991, 6, 1), max_value=datetime(2026, 10, 1)),
+    st.sampled_from(["Asia/Shanghai", "Europe/London", "America/New_York"]),
+)
 @settings(max_examples=60, deadline=None)
 def test_every_local_time_is_what_python_says(moment: datetime, zone: str) -> None:
     moment = moment.replace(microsecond=0)
@@ -149,7 +202,11 @@ def test_any_text_is_read_or_refused_and_never_stops_the_engine(text: str, kind:
     text = text.replace("\0", "")
     found, trouble = read([text], type=kind, future=True)[0]
     assert (found is None) or trouble is None
-    assert not text.strip(casts.BLANKS) or text.strip(casts.BLANKS) == "NULL" or (found is None) == (trouble is not None)
+    assert (
+        not text.strip(casts.BLANKS)
+        or text.strip(casts.BLANKS) == "NULL"
+        or (found is None) == (trouble is not None)
+    )
 
 
 def test_the_machine_s_own_zone_plays_no_part() -> None:

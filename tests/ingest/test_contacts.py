@@ -1,4 +1,6 @@
-"""Contact data on its way to the vault: numbers normalised or refused with the reason, ids only as keyed hashes."""
+"""Contact data on its way to the vault: numbers normalised or refused with the reason, ids only as keyed
+hashes.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ from tests.ingest.corner_shop import Shop, open_shop, order, text_of, write
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("13800138000", "+8613800138000"), ("+86 138-0013-8000", "+8613800138000"), ("008613800138000", "+8613800138000"),
-     ("'13800138000", "+8613800138000"), ("+14155552671", "+14155552671"), ("19912345678", "+8619912345678")],
-)  # fmt: skip
+    [
+        ("13800138000", "+8613800138000"),
+        ("+86 138-0013-8000", "+8613800138000"),
+        ("008613800138000", "+8613800138000"),
+        ("'13800138000", "+8613800138000"),
+        ("+14155552671", "+14155552671"),
+        ("19912345678", "+8619912345678"),
+    ],
+)
 def test_a_usable_number_becomes_e164(shop: Shop, files: Path, text: str, number: str) -> None:
     shop.load(write(files / "订单.csv", text_of([order(1, mobile=text)])))
     assert [row["value"] for row in shop.vault.contacts("phone").to_pyarrow().to_pylist()] == [number]
@@ -28,12 +36,21 @@ def test_a_usable_number_becomes_e164(shop: Shop, files: Path, text: str, number
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("138****8000", "masked"), ("13800138000.0", "turned into a number by a spreadsheet"),
-     ("1.38E+10", "turned into a number by a spreadsheet"), ("13800138000/13900139000", "more than one number"),
-     ("13800138000 #1234", "a privacy number with an extension"), ("1234567890123", "no number that is in use"),
-     ("01012345678", "no mobile number"), ("无", "no phone number"), ("12345678901", "no number that is in use")],
-)  # fmt: skip
-def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(shop: Shop, files: Path, text: str, problem: str) -> None:
+    [
+        ("138****8000", "masked"),
+        ("13800138000.0", "turned into a number by a spreadsheet"),
+        ("1.38E+10", "turned into a number by a spreadsheet"),
+        ("13800138000/13900139000", "more than one number"),
+        ("13800138000 #1234", "a privacy number with an extension"),
+        ("1234567890123", "no number that is in use"),
+        ("01012345678", "no mobile number"),
+        ("无", "no phone number"),
+        ("12345678901", "no number that is in use"),
+    ],
+)
+def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(
+    shop: Shop, files: Path, text: str, problem: str
+) -> None:
     report = shop.load(write(files / "订单.csv", text_of([order(1, mobile=text)])))
     assert report.accepted == 1
     assert [(item.kind, item.values, item.invalid) for item in report.contacts] == [("phone", 1, 1)]
@@ -44,7 +61,9 @@ def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(shop: Sho
 
 @given(st.lists(st.from_regex(r"(\+86)?1[3-9][0-9]{9}", fullmatch=True), min_size=1, max_size=40))
 @settings(max_examples=8, deadline=None)
-def test_the_engine_s_pattern_agrees_with_the_library(tmp_path_factory: pytest.TempPathFactory, numbers: list[str]) -> None:
+def test_the_engine_s_pattern_agrees_with_the_library(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("phones")
     shop = open_shop(folder / "shop")
     rows = [order(place, member_no=f"m{place}", mobile=number) for place, number in enumerate(numbers)]
@@ -55,7 +74,11 @@ def test_the_engine_s_pattern_agrees_with_the_library(tmp_path_factory: pytest.T
 
 def test_member_ids_are_the_hmac_that_python_computes(shop: Shop, files: Path) -> None:
     accounts = ["张三", "m'1", "a\x1fb", "zhang@example.com", "长" * 200, "😀"]
-    shop.load(write(files / "订单.csv", text_of([order(place, member_no=name) for place, name in enumerate(accounts)])))
+    shop.load(
+        write(
+            files / "订单.csv", text_of([order(place, member_no=name) for place, name in enumerate(accounts)])
+        )
+    )
     found = {row["account_id"]: row["member_id"] for row in shop.vault.accounts().to_pyarrow().to_pylist()}
     for name in accounts:
         message = f"corner_shop\x1f{name}".encode()

@@ -21,20 +21,24 @@ def test_a_folder_gives_the_files_that_fit_and_names_those_that_do_not(tmp_path:
         (tmp_path / name).touch()
     found, ignored = find(SETTINGS, [tmp_path, tmp_path / "订单1.csv"])
     assert {item.path.name: item.feeds for item in found} == {
-        "订单1.csv": ("orders",), "订单2.csv.gz": ("orders",), "订单明细1.csv": ("lines",),
-    }  # fmt: skip
+        "订单1.csv": ("orders",),
+        "订单2.csv.gz": ("orders",),
+        "订单明细1.csv": ("lines",),
+    }
     assert ignored == ["readme.txt"]
 
 
 @pytest.mark.parametrize("name", ["not there.csv", "empty"])
 def test_nothing_to_load_is_an_error_that_says_what_is_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="does not exist|is one of source 'corner_shop'"):
+    with pytest.raises(InputError, match=r"does not exist|is one of source 'corner_shop'"):
         find(SETTINGS, [tmp_path / name])
 
 
 def test_headings_are_matched_after_nfkc_and_trimming() -> None:
-    found = match(SETTINGS.feeds["orders"], [f"\ufeff{HEADINGS[0]} ", *(f" {name}　" for name in HEADINGS[1:])])
+    found = match(
+        SETTINGS.feeds["orders"], [f"\ufeff{HEADINGS[0]} ", *(f" {name}　" for name in HEADINGS[1:])]
+    )
     assert not found.problems
     assert found.positions == dict(zip(SETTINGS.feeds["orders"].fields, range(8), strict=True))
 
@@ -65,5 +69,7 @@ def test_a_file_of_any_name_goes_to_the_feed_that_its_headings_fit() -> None:
 
 
 def test_headings_of_nothing_known_name_source_and_headings_found() -> None:
-    with pytest.raises(InputError, match="does not fit feed .* of source 'corner_shop'.*Headings found: a, b"):
+    with pytest.raises(
+        InputError, match=r"does not fit feed .* of source 'corner_shop'.*Headings found: a, b"
+    ):
         choose(SETTINGS, [], ["a", "b"], "export.csv")

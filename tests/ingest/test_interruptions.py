@@ -1,8 +1,9 @@
-"""Loads that are killed, or run out of disk or permission: the lake is as before or as after, never between."""
+"""Loads that are killed, or run out of disk or permission: the lake is as before or as after."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,13 +28,18 @@ print("done", flush=True)
 
 def start(root: Path, *paths: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(root), *map(str, paths)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2]
+    )
 
 
 @pytest.mark.slow
 def test_a_load_that_is_killed_at_any_moment_is_wholly_there_or_not_at_all(tmp_path: Path) -> None:
     first = orders_file(tmp_path, *range(50))
-    second = write(tmp_path / "订单2.csv", text_of(order(number, amount="70.00", refunded="1.00") for number in range(30, 3000)))
+    second = write(
+        tmp_path / "订单2.csv",
+        text_of(order(number, amount="70.00", refunded="1.00") for number in range(30, 3000)),
+    )
     sample = open_shop(tmp_path / "sample")
     sample.load(first)
     before = sample.content()
@@ -43,7 +49,7 @@ def test_a_load_that_is_killed_at_any_moment_is_wholly_there_or_not_at_all(tmp_p
     shop = open_shop(tmp_path / "shop")
     shop.load(first)
     outcomes = set()
-    for moment in ("checking 订单2.csv", "writing to the lake", 0.15, 0.3, 0.45, 0.7):
+    for moment in ("checking 订单2.csv", "writing to the lake", 0.2, 0.4, 0.7):
         child = start(shop.root, second)
         assert child.stdout is not None
         waited = moment if isinstance(moment, str) else "writing to the lake"
@@ -64,7 +70,7 @@ def test_a_load_that_is_killed_at_any_moment_is_wholly_there_or_not_at_all(tmp_p
     assert open_shop(shop.root).load(second).accepted in (0, 2970)
     assert shop.content() == after
     assert not list((shop.root / "spill").glob("ingest_*"))
-    assert {path.stem for path in (shop.root / "vault" / "accounts").iterdir()} <= {load for load in live(shop)}
+    assert {path.stem for path in (shop.root / "vault" / "accounts").iterdir()} <= live(shop)
 
 
 def live(shop: Shop) -> set[str]:
@@ -75,7 +81,9 @@ def live(shop: Shop) -> set[str]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a small disk, or changes it: disk('size=8m'), disk('remount,ro'). Skips where that is not permitted."""
+    """Mounts a small disk, or changes it: disk('size=8m'), disk('remount,ro'). Skips where that is not
+    permitted.
+    """
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -90,28 +98,37 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", ["800k", "2200k", "3200k", "4m"])
 def test_a_full_disk_is_one_clear_error_and_leaves_the_lake_as_it_was(
-    disk: Callable[[str], Path], tmp_path: Path, room: str
+    disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
     shop = open_shop(disk("size=64m") / "shop")
     shop.load(orders_file(tmp_path, 1, 2, 3))
     before, snapshot = shop.content(), shop.lake.snapshot().id
-    used = sum(path.stat().st_size for path in shop.root.rglob("*") if path.is_file())
     big = write(tmp_path / "订单2.csv", text_of(order(number) for number in range(20_000)))
-    disk(f"remount,size={used // 1024 + int(room.removesuffix('k').removesuffix('m')) * (1024 if room.endswith('m') else 1)}k")
-    with pytest.raises(RunFailed, match="No space left|no space left|disk is full|could not be written"):
-        shop.load(big)
-    disk("remount,size=256m")
-    again = open_shop(shop.root)
-    assert (again.content(), again.lake.snapshot().id) == (before, snapshot)
-    assert again.load(big).accepted == 20_000
+    failures = 0
+    for room in range(300, 9000, 600):  # from no room for the copy of the file to room for everything
+        used = sum(path.stat().st_blocks * 512 for path in shop.root.rglob("*") if path.is_file())
+        disk(f"remount,size={used // 1024 + room}k")
+        try:
+            shop.load(big)
+        except RunFailed as error:
+            failures += 1
+            assert re.search("[Nn]o space left|disk is full|could not be written", str(error)), error
+            disk("remount,size=64m")
+            assert (shop.content(), shop.lake.snapshot().id) == (before, snapshot)
+        else:
+            break
+    assert failures >= 3
+    assert len(shop.rows("orders")) == 20_000
 
 
-def test_a_disk_that_may_not_be_written_is_one_clear_error(disk: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_disk_that_may_not_be_written_is_one_clear_error(
+    disk: Callable[[str], Path], tmp_path: Path
+) -> None:
     shop = open_shop(disk("size=64m") / "shop")
     shop.load(orders_file(tmp_path, 1))
     before = shop.content()
+    shop.ledger.engine.dispose()  # a disk with files open for writing cannot become read-only
     disk("remount,ro")
     with pytest.raises(CrmError, match=r"cannot be written|Read-only|readonly|permission"):
         shop.load(orders_file(tmp_path, 2, name="订单2.csv"))

@@ -21,7 +21,9 @@ def reasons(shop: Shop) -> list[tuple[str, int, str]]:
 
 
 def test_good_orders_arrive_with_every_column_typed(shop: Shop, files: Path) -> None:
-    report = shop.load(write(files / "订单.csv", text_of([order(1, refunded="3.00"), order(2, member_no="", paid_at="")])))
+    report = shop.load(
+        write(files / "订单.csv", text_of([order(1, refunded="3.00"), order(2, member_no="", paid_at="")]))
+    )
     assert (report.read, report.accepted, report.duplicate, report.rejected) == (2, 2, 0, 0)
     first, second = shop.rows("orders")
     assert first["member_id"] == shop.vault.member_id("corner_shop", "M1")
@@ -41,18 +43,27 @@ def test_no_account_and_no_contact_stands_in_the_lake(shop: Shop, files: Path) -
             assert b"13800130" not in path.read_bytes(), path
     assert shop.rows("rejects")[0]["row"].count("****") == 1
     assert {row["member_id"] for row in shop.rows("orders")} == {
-        row["member_id"] for row in shop.vault.accounts().to_pyarrow().to_pylist() if row["account_id"] != "M5"
+        row["member_id"]
+        for row in shop.vault.accounts().to_pyarrow().to_pylist()
+        if row["account_id"] != "M5"
     }
     assert shop.vault.contacts("phone").count().to_pyarrow().as_py() == 3
     hashes = {row["id_value_hash"] for row in shop.rows("identities")}
     assert hashes == {shop.vault.hmac_one("phone", f"+861380013000{number}") for number in (1, 2, 3)}
 
 
-def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(shop: Shop, files: Path) -> None:
+def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(
+    shop: Shop, files: Path
+) -> None:
     rows = [
-        order(1), order(2, ordered_at="2026-13-45"), order(3, channel="拼多多"), order(4, amount="-1.00"), order(5, order_id=""),
-        order(6, amount="1.38E+10", paid_at="2027-01-01"), order(7),
-    ]  # fmt: skip
+        order(1),
+        order(2, ordered_at="2026-13-45"),
+        order(3, channel="拼多多"),
+        order(4, amount="-1.00"),
+        order(5, order_id=""),
+        order(6, amount="1.38E+10", paid_at="2027-01-01"),
+        order(7),
+    ]
     report = shop.load(write(files / "订单.csv", text_of(rows)))
     assert (report.read, report.accepted, report.rejected, report.adds_up) == (7, 2, 5, True)
     assert reasons(shop) == [
@@ -60,40 +71,73 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
         ("订单.csv", 4, "渠道: '拼多多' is not known; known: 天猫, 门店"),
         ("订单.csv", 5, "the amount of an order is negative"),
         ("订单.csv", 6, "订单编号: is empty"),
-        ("订单.csv", 7, "付款时间: '2027-01-01' lies in the future; 总金额: '1.38E+10' is not an amount, such as 1,234.50"),
+        (
+            "订单.csv",
+            7,
+            "付款时间: '2027-01-01' lies in the future; "
+            "总金额: '1.38E+10' is not an amount, such as 1,234.50",
+        ),
     ]
     assert json.loads(rejects(shop.lake, report.load_id).to_pyarrow().to_pylist()[0]["row"]) == {
-        "订单编号": "A2", "会员号": "M***", "联系手机": "138****0002", "下单时间": "2026-13-45", "付款时间": "2026-10-03 08:27:00",
-        "总金额": "12.50", "退款金额": None, "渠道": "天猫",
-    }  # fmt: skip
+        "订单编号": "A2",
+        "会员号": "M***",
+        "联系手机": "138****0002",
+        "下单时间": "2026-13-45",
+        "付款时间": "2026-10-03 08:27:00",
+        "总金额": "12.50",
+        "退款金额": None,
+        "渠道": "天猫",
+    }
     assert [(item.field, item.rows, item.row_numbers) for item in report.rejects] == [
-        ("", 1, (5,)), ("channel", 1, (4,)), ("order_id", 1, (6,)), ("ordered_at", 1, (3,)), ("paid_at", 1, (7,)),
-    ]  # fmt: skip
+        ("", 1, (5,)),
+        ("channel", 1, (4,)),
+        ("order_id", 1, (6,)),
+        ("ordered_at", 1, (3,)),
+        ("paid_at", 1, (7,)),
+    ]
 
 
 def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Shop, files: Path) -> None:
-    lines = text_of([order(1)]) + "A2,M2\n\n" + '"A3\nx",M3,,2026-13-45,,1,,天猫\n' + ",".join([*order(4), "5", "6"]) + "\n"
+    lines = (
+        text_of([order(1)])
+        + "A2,M2\n\n"
+        + '"A3\nx",M3,,2026-13-45,,1,,天猫\n'
+        + ",".join([*order(4), "5", "6"])
+        + "\n"
+    )
     lines += 'A5,"M5"x,,,,,,\n' + "A6,M6,,昨天,,1,,天猫\n" + ",".join(order(7)) + "\n"
     report = shop.load(write(files / "订单.csv", lines))
     assert (report.read, report.accepted, report.rejected) == (7, 2, 5)
     assert [(number, reason.split(":")[0]) for _, number, reason in reasons(shop)] == [
-        (3, "the row has 2 cells, the headings are 8"), (4, "下单时间"), (5, "the row has 10 cells, the headings are 8"),
-        (6, "a quotation mark is opened and never closed (it takes in 1 lines)"), (7, "下单时间"),
-    ]  # fmt: skip
+        (3, "the row has 2 cells, the headings are 8"),
+        (4, "下单时间"),
+        (5, "the row has 10 cells, the headings are 8"),
+        (6, "a quotation mark is opened and never closed (it takes in 1 lines)"),
+        (7, "下单时间"),
+    ]
     assert [row["order_id"] for row in shop.rows("orders")] == ["A1", "A7"]
 
 
 def test_row_numbers_hold_across_many_files_read_together(shop: Shop, files: Path) -> None:
     for place in range(3):
-        rows = "".join(",".join(cells) + "\n" for cells in (order(place * 10), order(place * 10 + 1, amount="x")))
-        write(files / f"订单{place}.csv", ",".join(HEADINGS) + "\n" + "bad\n" * place + rows + "bad\n" * (place == 1))
+        rows = "".join(
+            ",".join(cells) + "\n" for cells in (order(place * 10), order(place * 10 + 1, amount="x"))
+        )
+        write(
+            files / f"订单{place}.csv",
+            ",".join(HEADINGS) + "\n" + "bad\n" * place + rows + "bad\n" * (place == 1),
+        )
     report = shop.load(files)
     assert [(file.name, file.read, file.accepted, file.rejected) for file in report.files] == [
-        ("订单0.csv", 2, 1, 1), ("订单1.csv", 4, 1, 3), ("订单2.csv", 4, 1, 3),
-    ]  # fmt: skip
+        ("订单0.csv", 2, 1, 1),
+        ("订单1.csv", 4, 1, 3),
+        ("订单2.csv", 4, 1, 3),
+    ]
     assert [(name, number) for name, number, reason in reasons(shop) if "amount" in reason] == [
-        ("订单0.csv", 3), ("订单1.csv", 4), ("订单2.csv", 5),
-    ]  # fmt: skip
+        ("订单0.csv", 3),
+        ("订单1.csv", 4),
+        ("订单2.csv", 5),
+    ]
 
 
 def test_identical_rows_are_duplicates_or_lines_as_the_feed_says(shop: Shop, files: Path) -> None:
@@ -101,10 +145,14 @@ def test_identical_rows_are_duplicates_or_lines_as_the_feed_says(shop: Shop, fil
     write(files / "订单.csv", text_of([order(1), order(2), order(1), order(1)]))
     write(files / "订单明细.csv", text_of([line, line], LINES))
     report = shop.load(files)
-    assert [(file.feed, file.accepted, file.duplicate) for file in report.files] == [("orders", 2, 2), ("lines", 2, 0)]
+    assert [(file.feed, file.accepted, file.duplicate) for file in report.files] == [
+        ("orders", 2, 2),
+        ("lines", 2, 0),
+    ]
     assert [(row["line_no"], row["line_amount"]) for row in shop.rows("order_lines")] == [
-        (1, Decimal("0.67")), (2, Decimal("0.67")),
-    ]  # fmt: skip
+        (1, Decimal("0.67")),
+        (2, Decimal("0.67")),
+    ]
 
 
 def test_the_same_file_again_changes_nothing_and_says_so(shop: Shop, files: Path) -> None:
@@ -131,7 +179,11 @@ def test_files_in_any_order_split_or_overlapping_give_the_same_tables(tmp_path: 
     late = text_of([order(1), order(2), order(4)])
     paths = [write(tmp_path / "files" / "订单1.csv", early), write(tmp_path / "files" / "订单2.csv", late)]
     contents = []
-    for name, calls in {"both": [paths], "forward": [[paths[0]], [paths[1]]], "backward": [[paths[1]], [paths[0]]]}.items():
+    for name, calls in {
+        "both": [paths],
+        "forward": [[paths[0]], [paths[1]]],
+        "backward": [[paths[1]], [paths[0]]],
+    }.items():
         shop = open_shop(tmp_path / name)
         for call in calls:
             shop.load(*call)
@@ -161,13 +213,16 @@ def test_a_dry_run_does_everything_but_writing(shop: Shop, files: Path) -> None:
 def test_undo_restores_exactly_what_was_there(shop: Shop, files: Path) -> None:
     shop.load(orders_file(files, 1, 2, 3))
     before, covered = shop.content(), shop.lake.snapshot().covers_until
-    path = write(files / "订单2.csv", text_of([order(1, amount="77.00", paid_at="2026-10-30 10:00:00"), order(9), order(8, amount="x")]))
+    path = write(
+        files / "订单2.csv",
+        text_of([order(1, amount="77.00", paid_at="2026-10-30 10:00:00"), order(9), order(8, amount="x")]),
+    )
     second = shop.load(path)
     assert shop.content() != before
     report = undo(shop.lake, shop.vault, second.load_id)
     assert report.tables["orders"] == 2
     assert (shop.content(), shop.lake.snapshot().covers_until) == (before, covered)
-    assert [(load.load_id, load.state) for load, _ in loads(shop.ledger)][0] == (second.load_id, "undone")
+    assert next((load.load_id, load.state) for load, _ in loads(shop.ledger)) == (second.load_id, "undone")
     with pytest.raises(InputError, match="was taken back on"):
         undo(shop.lake, shop.vault, second.load_id)
     assert shop.load(path).accepted == 2
@@ -213,20 +268,24 @@ def test_every_format_gives_the_same_orders(shop: Shop, files: Path, name: str) 
         path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert shop.load(path).accepted == 3
     assert [(row["order_id"], row["net_amount"], row["ordered_at"]) for row in shop.rows("orders")] == [
-        (f"A{number}", Decimal(f"{number + 10}.50"), datetime(2026, 10, number + 1, 0, 26)) for number in (1, 2, 3)
+        (f"A{number}", Decimal(f"{number + 10}.50"), datetime(2026, 10, number + 1, 0, 26))
+        for number in (1, 2, 3)
     ]
 
 
 def test_other_delimiters_are_found(shop: Shop, files: Path) -> None:
     paths = [
-        write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark)) for place, mark in enumerate(",;\t|")
+        write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark))
+        for place, mark in enumerate(",;\t|")
     ]
     assert shop.load(*paths).accepted == 4
 
 
 def test_a_balance_that_does_not_agree_stops_the_load(tmp_path: Path, files: Path) -> None:
     shop = open_shop(tmp_path / "shop")
-    text = shop.config.texts()["sources/corner_shop.yml"].replace("written: {orders: net_amount}", "written: {shop_refunds: amount}")
+    text = shop.config.texts()["sources/corner_shop.yml"].replace(
+        "written: {orders: net_amount}", "written: {shop_refunds: amount}"
+    )
     shop = open_shop(tmp_path / "shop", {"sources/corner_shop.yml": text})
     with pytest.raises(InputError, match=r"net amount is 11\.50 in the accepted rows but 0 in shop_refunds"):
         shop.load(orders_file(files, 1))
@@ -270,26 +329,43 @@ feeds:
 """
     shop = open_shop(tmp_path / "shop", {"sources/tills.yml": source})
     rows = [
-        ["r1", "7", "2026-10-01 10:00", "5"], ["", "7", "2026-10-01 10:01", "2"], ["r1", "7", "2026-10-01 10:02", "5"],
-        ["", "", "2026-10-01 10:03", "9"], ["r2", "", "2026-10-01 10:04", "-3"], ["r3", "bob", "2026-10-01 10:05", "1"],
-    ]  # fmt: skip
-    report = shop.load(write(files / "a.csv", text_of(rows, ["receipt", "customer", "at", "amount"])), source="tills")
+        ["r1", "7", "2026-10-01 10:00", "5"],
+        ["", "7", "2026-10-01 10:01", "2"],
+        ["r1", "7", "2026-10-01 10:02", "5"],
+        ["", "", "2026-10-01 10:03", "9"],
+        ["r2", "", "2026-10-01 10:04", "-3"],
+        ["r3", "bob", "2026-10-01 10:05", "1"],
+    ]
+    report = shop.load(
+        write(files / "a.csv", text_of(rows, ["receipt", "customer", "at", "amount"])), source="tills"
+    )
     assert (report.read, report.accepted, report.rejected) == (6, 3, 3)
     assert [(number, reason) for _, number, reason in reasons(shop)] == [
-        (3, "orders.order_id: is empty"), (5, "orders.order_id: is empty"),
+        (3, "orders.order_id: is empty"),
+        (5, "orders.order_id: is empty"),
         (7, "customer: not a bare number, which `ids: plain` asks for"),
-    ]  # fmt: skip
-    assert [(row["order_id"], row["member_id"], row["net_amount"], row["paid_at"]) for row in shop.rows("orders")] == [
-        ("r1", "7", Decimal("10.00"), datetime(2026, 10, 1, 2, 2)), ("r2", None, Decimal("-3.00"), None),
-    ]  # fmt: skip
+    ]
+    assert [
+        (row["order_id"], row["member_id"], row["net_amount"], row["paid_at"]) for row in shop.rows("orders")
+    ] == [
+        ("r1", "7", Decimal("10.00"), datetime(2026, 10, 1, 2, 2)),
+        ("r2", None, Decimal("-3.00"), None),
+    ]
 
 
 def test_a_load_is_in_the_ledger_with_its_files_and_in_the_audit_trail(shop: Shop, files: Path) -> None:
     report = shop.load(orders_file(files, 1, 2), actor="ann")
     ((load, (file,)),) = loads(shop.ledger)
-    assert (load.load_id, load.source, load.rows_read, load.snapshot_id) == (report.load_id, "corner_shop", 2, report.snapshot)
+    assert (load.load_id, load.source, load.rows_read, load.snapshot_id) == (
+        report.load_id,
+        "corner_shop",
+        2,
+        report.snapshot,
+    )
     assert (file.name, file.sha256, file.rows_accepted) == ("订单1.csv", report.files[0].sha256, 2)
-    assert load.detail["balances"] == [{"feed": "orders", "name": "net amount", "rows": "24.00", "written": "24.00"}]
+    assert load.detail["balances"] == [
+        {"feed": "orders", "name": "net amount", "rows": "24.00", "written": "24.00"}
+    ]
     assert shop.ledger.verify_audit() == 1
 
 

@@ -1,4 +1,6 @@
-"""Whatever a file holds, its rows add up: read = accepted + duplicate + rejected, and money in = money in the lake."""
+"""Whatever a file holds, its rows add up: read = accepted + duplicate + rejected, and money in = money in
+the lake.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,30 @@ from hypothesis import strategies as st
 from tests.ingest.corner_shop import HEADINGS, open_shop, order, text_of
 
 CELL = st.one_of(
-    st.sampled_from(["", "NULL", "天猫", "2026-10-31", "2027-01-01", "12.50", "1,000", "-3", "1.38E+10", '"', "a,b", "a\nb", "'186"]),
+    st.sampled_from(
+        [
+            "",
+            "NULL",
+            "天猫",
+            "2026-10-31",
+            "2027-01-01",
+            "12.50",
+            "1,000",
+            "-3",
+            "1.38E+10",
+            '"',
+            "a,b",
+            "a\nb",
+            "'186",
+        ]
+    ),
     st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=6),
-)  # fmt: skip
+)
 ROW = st.one_of(
     st.integers(0, 6).map(order),
-    st.tuples(st.integers(0, 6), st.integers(0, 7), CELL).map(lambda it: [*order(it[0])[: it[1]], it[2], *order(it[0])[it[1] + 1 :]]),
+    st.tuples(st.integers(0, 6), st.integers(0, 7), CELL).map(
+        lambda it: [*order(it[0])[: it[1]], it[2], *order(it[0])[it[1] + 1 :]]
+    ),
     st.lists(CELL, min_size=8, max_size=8),
 )
 RAW = st.sampled_from(["bad", "1,2,3", ",".join("x" * 12), '"open', 'a,"b"c,d,e,f,g,h,i', ""])
@@ -25,11 +45,13 @@ RAW = st.sampled_from(["bad", "1,2,3", ",".join("x" * 12), '"open', 'a,"b"c,d,e,
 
 @st.composite
 def csv_text(draw: st.DrawFn) -> tuple[str, bool]:
-    """A file of well-formed rows with, sometimes, malformed lines among them; and whether it has such lines."""
+    """A file of well-formed rows, sometimes with malformed lines among them; and whether it has such."""
     rows = draw(st.lists(ROW, max_size=12))
     text = text_of(rows)
     raw = draw(st.lists(RAW, max_size=3))
-    return text + "".join(line + "\n" for line in raw) + text_of(draw(st.lists(ROW, max_size=4))).split("\n", 1)[1], bool(raw)
+    return text + "".join(line + "\n" for line in raw) + text_of(draw(st.lists(ROW, max_size=4))).split(
+        "\n", 1
+    )[1], bool(raw)
 
 
 @given(st.lists(csv_text(), min_size=1, max_size=2))

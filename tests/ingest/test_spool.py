@@ -19,7 +19,9 @@ ROWS = "张三,北京\n李四,𠮷野家\n"
 
 
 def decode(path: Path, **options: object) -> tuple[spool.Text, str]:
-    found = spool.decode(path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz")  # type: ignore[arg-type]
+    found = spool.decode(
+        path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz"
+    )  # type: ignore[arg-type]
     return found, found.path.read_text(encoding="utf-8")
 
 
@@ -58,7 +60,10 @@ def test_a_heading_may_hold_a_line_end_in_quotes(tmp_path: Path) -> None:
     assert (spool.split_headings(text, ","), rows) == (["na\nme", "city"], "x,y\n")
 
 
-@given(st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40), st.integers(1, 7))
+@given(
+    st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40),
+    st.integers(1, 7),
+)
 @settings(max_examples=100, deadline=None)
 def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list[str], size: int) -> None:
     text = "".join(line + "\n" for line in lines)
@@ -105,7 +110,9 @@ def test_an_encoding_that_was_set_is_the_only_one_tried(tmp_path: Path) -> None:
         (b"name,city\n", "a.xlsx", "should be xlsx but does not begin like one"),
     ],
 )
-def test_foreign_files_are_named_for_what_they_are(tmp_path: Path, content: bytes, name: str, message: str) -> None:
+def test_foreign_files_are_named_for_what_they_are(
+    tmp_path: Path, content: bytes, name: str, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         detect(tmp_path / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import date, datetime
@@ -15,7 +16,16 @@ from zoneinfo import ZoneInfo
 from crm_core.store import Ledger, Tables, delta, table_hash, writer
 from tests.store.lakes import load, open_lake, order, rows_of
 
-VIEWS = ("members", "orders", "paid_orders", "order_lines", "refunds", "products", "interactions", "opportunities")
+VIEWS = (
+    "members",
+    "orders",
+    "paid_orders",
+    "order_lines",
+    "refunds",
+    "products",
+    "interactions",
+    "opportunities",
+)
 
 
 def die() -> None:
@@ -57,7 +67,11 @@ def crash(folder: Path, point: str) -> None:
         DEATHS[point]()
         second = [order("a", "2026-03-05", "2026-06-02"), order("c", "2026-01-05", "2026-06-02")]
         opened.upsert("orders", rows_of("orders", second), load_id="l2")
-        opened.upsert("members", rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]), load_id="l2")
+        opened.upsert(
+            "members",
+            rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]),
+            load_id="l2",
+        )
         opened.audit("load", "l2", {})
 
 
@@ -74,7 +88,9 @@ def hold(folder: Path, seconds: str) -> None:
     """Holds the lease for a while and publishes one load."""
     lake = open_lake(folder)
     with lake.write("holding") as opened:
-        opened.upsert("orders", rows_of("orders", [order(str(os.getpid()), "2026-01-05", "2026-06-01")]), load_id="h")
+        opened.upsert(
+            "orders", rows_of("orders", [order(str(os.getpid()), "2026-01-05", "2026-06-01")]), load_id="h"
+        )
         sys.stdout.write("held\n")
         sys.stdout.flush()
         time.sleep(float(seconds))
@@ -103,12 +119,18 @@ def as_nobody(folder: Path, action: str) -> None:
     """Tries to write a lake that belongs to someone else; prints the error."""
     from crm_core.errors import RunFailed
 
+    with (
+        tempfile.TemporaryDirectory() as warm
+    ):  # loads every module while the interpreter's own files may be read
+        load(open_lake(Path(warm)), "l1", "orders", [])
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
     try:
         if action == "ledger":
-            Ledger.in_folder(folder / "ledger")
+            Ledger.in_folder(folder / "ledger").newest_snapshot()  # reading is allowed
+        if action == "new ledger":
+            Ledger.in_folder(folder / "lake" / "ledger")
         else:
             load(open_lake(folder), "l2", "orders", [order("b", "2026-01-05", "2026-06-02")])
     except RunFailed as error:
@@ -125,4 +147,6 @@ def views(folder: Path, day: str) -> None:
 
 if __name__ == "__main__":
     action, folder = sys.argv[1], Path(sys.argv[2])
-    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](folder, sys.argv[3])
+    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](
+        folder, sys.argv[3]
+    )

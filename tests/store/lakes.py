@@ -22,23 +22,32 @@ SMALL = EngineSettings(memory_limit="512MB", threads=1)
 
 def open_lake(folder: Path, engine: Any = None) -> Lake:
     """The lake in `folder` with its SQLite ledger."""
-    return Lake(folder / "lake", Ledger.in_folder(folder / "ledger"), engine or connect(SMALL, folder / "spill"))
+    return Lake(
+        folder / "lake", Ledger.in_folder(folder / "ledger"), engine or connect(SMALL, folder / "spill")
+    )
 
 
 def rows_of(name: str, rows: Iterable[dict[str, Any]]) -> ir.Table:
     """Rows (dicts with `_effective_at`; missing columns null) as `Writer.upsert` takes them."""
     listed = list(rows)
-    fields = ibis.schema({column: TABLES[name].types()[column] for column in content_columns(TABLES[name])}).to_pyarrow()
+    fields = ibis.schema(
+        {column: TABLES[name].types()[column] for column in content_columns(TABLES[name])}
+    ).to_pyarrow()
     columns = {field.name: pa.array([row.get(field.name) for row in listed], field.type) for field in fields}
     moments = pa.array([row["_effective_at"] for row in listed], pa.timestamp("us"))
     return ibis.memtable(pa.table({**columns, "_effective_at": moments}))
 
 
-def order(order_id: str, ordered_at: str, effective_at: str, net: str = "10.00", **more: Any) -> dict[str, Any]:
+def order(
+    order_id: str, ordered_at: str, effective_at: str, net: str = "10.00", **more: Any
+) -> dict[str, Any]:
     """One order."""
     amounts = {"gross_amount": Decimal(net), "net_amount": Decimal(net)}
     nought = {"discount_amount": Decimal(0), "shipping_amount": Decimal(0)}
-    times = {"ordered_at": datetime.fromisoformat(ordered_at), "_effective_at": datetime.fromisoformat(effective_at)}
+    times = {
+        "ordered_at": datetime.fromisoformat(ordered_at),
+        "_effective_at": datetime.fromisoformat(effective_at),
+    }
     return {"order_id": order_id, **times, **amounts, **nought, **more}
 
 

@@ -14,12 +14,22 @@ from hypothesis import strategies as st
 
 from crm_core.store import day_end, local_date, local_time, utc_time
 
-ZONES = ("Asia/Shanghai", "America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia", "UTC")
+ZONES = (
+    "Asia/Shanghai",
+    "America/New_York",
+    "Europe/London",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "UTC",
+)
 MOMENTS = st.lists(st.datetimes(datetime(1990, 1, 2), datetime(2044, 12, 30)), min_size=20, max_size=60)
 
 
 def column(moments: list[datetime]) -> Any:
-    return ibis.memtable(pa.table({"n": list(range(len(moments))), "at": pa.array(moments, pa.timestamp("us"))}))
+    return ibis.memtable(
+        pa.table({"n": list(range(len(moments))), "at": pa.array(moments, pa.timestamp("us"))})
+    )
 
 
 def results(engine: Any, table: Any, value: Any) -> list[Any]:
@@ -53,7 +63,11 @@ def test_the_hours_around_each_change_of_the_clock_are_right_to_the_second(engin
 
     zone = ZoneInfo(name)
     near = [start for start, _ in _offsets(name)[60:80]]
-    moments = [start + timedelta(seconds=step) for start in near for step in (-7200, -3601, -3600, -1800, -1, 0, 1, 1799, 3599, 3600, 7200)]
+    moments = [
+        start + timedelta(seconds=step)
+        for start in near
+        for step in (-7200, -3601, -3600, -1800, -1, 0, 1, 1799, 3599, 3600, 7200)
+    ]
     table = column(moments)
     local = [moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None, fold=0) for moment in moments]
     assert results(engine, table, local_time(table.at, zone)) == local

@@ -28,14 +28,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def child(action: str, folder: Path, argument: str = "", **more: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.store.child", action, str(folder), argument]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
 
 
 @pytest.mark.parametrize("point", list(DEATHS))
 def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
     lake: Lake, tmp_path: Path, point: str
 ) -> None:
-    load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01"), order("b", "2026-02-05", "2026-06-01")])
+    load(
+        lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01"), order("b", "2026-02-05", "2026-06-01")]
+    )
     before = content_hash(lake, "orders"), lake.snapshot().id
     dying = child("crash", tmp_path, point)
     assert dying.wait(120) == -signal.SIGKILL, dying.stderr.read() if dying.stderr else ""
@@ -46,15 +50,21 @@ def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
     started = time.monotonic()
     load(lake, "l3", "orders", [order("d", "2026-01-05", "2026-06-03")])
     assert time.monotonic() - started < 60, "a dead holder's lease is taken over at once"
-    expected = [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")] if published else [("a", "l1"), ("b", "l1"), ("d", "l3")]
+    expected = (
+        [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")]
+        if published
+        else [("a", "l1"), ("b", "l1"), ("d", "l3")]
+    )
     assert listed(lake.table("orders"), "order_id", "load_id") == expected
     assert (tmp_path / "lake" / "members").exists() == published
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_lose_nothing_that_was_published_and_double_nothing(lake: Lake, tmp_path: Path) -> None:
+def test_kills_at_random_moments_lose_nothing_that_was_published_and_double_nothing(
+    lake: Lake, tmp_path: Path
+) -> None:
     random.seed(7)
-    for _ in range(3):
+    for _ in range(2):
         running = child("endless", tmp_path)
         assert running.stdout is not None
         said = running.stdout.readline()
@@ -80,7 +90,9 @@ def test_a_log_entry_that_a_power_cut_left_torn_is_taken_back(lake: Lake) -> Non
     assert listed(lake.table("orders"), "order_id") == [("a",), ("b",)]
 
 
-def test_two_processes_that_write_at_once_both_succeed_one_after_the_other(lake: Lake, tmp_path: Path) -> None:
+def test_two_processes_that_write_at_once_both_succeed_one_after_the_other(
+    lake: Lake, tmp_path: Path
+) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     both = [child("hold", tmp_path, "0.5") for _ in range(2)]
     for process in both:
@@ -112,10 +124,15 @@ def test_a_holder_on_another_machine_keeps_the_lease_until_it_expires(lake: Lake
     assert lease.acquire(lake.ledger, "second", wait_seconds=0) == fence + 1
 
 
-def test_a_writer_that_lost_its_lease_publishes_nothing_and_leaves_the_new_ones_work_alone(lake: Lake) -> None:
+def test_a_writer_that_lost_its_lease_publishes_nothing_and_leaves_the_new_ones_work_alone(
+    lake: Lake,
+) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     taken: dict[str, bytes] = {}
-    with pytest.raises(RunFailed, match="another process took over writing the lake"), lake.write("late") as writer:
+    with (
+        pytest.raises(RunFailed, match="another process took over writing the lake"),
+        lake.write("late") as writer,
+    ):
         writer.upsert("orders", rows_of("orders", [order("b", "2026-01-05", "2026-06-01")]), load_id="l2")
         with lake.ledger.transaction() as session:
             session.get(Lease, lease.NAME).fence += 1
@@ -130,8 +147,17 @@ def test_a_lease_that_could_not_be_given_back_is_free_again_for_the_same_process
     assert lease.acquire(lake.ledger, "second", wait_seconds=0) == fence + 1
 
 
-@pytest.mark.parametrize("action", ["lake", "ledger"])
-def test_without_write_permission_there_is_one_clear_error_and_no_change(engine: Any, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("lake", "could not be written: permission denied"),
+        ("ledger", "the ledger could not be written: attempt to write a readonly database"),
+        ("new ledger", "lake/ledger cannot be made: Permission denied"),
+    ],
+)
+def test_without_write_permission_there_is_one_clear_error_and_no_change(
+    engine: Any, action: str, message: str
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     import tempfile
@@ -152,7 +178,7 @@ def test_without_write_permission_there_is_one_clear_error_and_no_change(engine:
         done = child("as_nobody", folder, action)
         said, complaints = done.communicate(timeout=120)
         assert done.returncode == 0, complaints
-        assert ("could not be written: permission denied" if action == "lake" else "the ledger cannot be opened") in said
+        assert message in said
         assert on_disk(lake) == before
 
 
@@ -178,7 +204,10 @@ def test_a_full_disk_is_one_clear_error_and_the_lake_stays_as_it_was(
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     before = on_disk(lake)
     rng = random.Random(1)
-    many = [order(f"o{rng.getrandbits(400):x}", "2026-01-05", "2026-06-02", city=f"{rng.getrandbits(800):x}") for _ in range(40_000)]
+    many = [
+        order(f"o{rng.getrandbits(400):x}", "2026-01-05", "2026-06-02", city=f"{rng.getrandbits(800):x}")
+        for _ in range(40_000)
+    ]
     with pytest.raises(RunFailed, match=r"could not be written: (no space left|.*disk is full)"):
         load(lake, "l2", "orders", many)
     assert on_disk(lake) == before

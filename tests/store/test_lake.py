@@ -31,7 +31,9 @@ def features(*members: str) -> Any:
 
 def some_load(load_id: str) -> Load:
     counts = dict.fromkeys(("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected"), 1)
-    return Load(load_id=load_id, source="s", state="live", started_at=now(), finished_at=now(), detail={}, **counts)
+    return Load(
+        load_id=load_id, source="s", state="live", started_at=now(), finished_at=now(), detail={}, **counts
+    )
 
 
 def test_an_exception_publishes_nothing_and_leaves_the_disk_as_it_was(lake: Lake) -> None:
@@ -77,7 +79,12 @@ def test_a_reader_of_a_snapshot_sees_it_unchanged_while_others_follow(lake: Lake
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     first = lake.snapshot()
     reading = lake.table("orders", first)
-    load(lake, "l2", "orders", [order("b", "2026-01-05", "2026-06-01"), order("a", "2026-01-05", "2026-06-02", "9.00")])
+    load(
+        lake,
+        "l2",
+        "orders",
+        [order("b", "2026-01-05", "2026-06-01"), order("a", "2026-01-05", "2026-06-02", "9.00")],
+    )
     assert listed(reading, "order_id") == [("a",)]
     assert listed(lake.table("orders", lake.snapshot(first.id)), "order_id", "load_id") == [("a", "l1")]
     with pytest.raises(InputError, match="snapshot 99 is not known"):
@@ -104,7 +111,11 @@ def test_any_folder_name_will_do(tmp_path: Path, engine: Any, name: str) -> None
 def test_all_that_was_published_was_synced_first(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[str] = set()
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(os.readlink(f"/proc/self/fd/{handle}")), real(handle))[1])
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda handle: (synced.add(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))[1],
+    )
     for load_id, month in (("l1", 1), ("l2", 2)):
         synced.clear()
         earlier = on_disk(lake) if lake.root.exists() else {}
@@ -112,7 +123,11 @@ def test_all_that_was_published_was_synced_first(lake: Lake, monkeypatch: pytest
         with lake.write("results") as writer:
             writer.replace_date("member_features", date(2026, 1, month), features("m"))
         new = {lake.root / name for name in on_disk(lake) if name not in earlier and "/" in name}
-        folders = {path.parent for path in new} | {lake.root / name for name in lake.snapshot().versions} | {lake.root}
+        folders = (
+            {path.parent for path in new}
+            | {lake.root / name for name in lake.snapshot().versions}
+            | {lake.root}
+        )
         assert len(new) >= 6
         assert {str(path) for path in new | folders} <= synced
 
@@ -139,16 +154,30 @@ def test_dated_results_are_replaced_by_date_and_removed_by_date(lake: Lake) -> N
 
 def test_a_dated_result_may_gain_columns_from_one_date_to_the_next(lake: Lake) -> None:
     with lake.write("results") as writer:
-        writer.replace_date("member_tags", date(2026, 10, 30), features("m").drop("score").mutate(old=ibis.literal(True)))
+        writer.replace_date(
+            "member_tags", date(2026, 10, 30), features("m").drop("score").mutate(old=ibis.literal(True))
+        )
     with lake.write("results") as writer:
         writer.replace_date("member_tags", DAY, features("m").drop("score").mutate(new=ibis.literal("x")))
-    assert listed(lake.table("member_tags"), "as_of", "old", "new") == [(date(2026, 10, 30), True, None), (DAY, None, "x")]
+    assert listed(lake.table("member_tags"), "as_of", "old", "new") == [
+        (date(2026, 10, 30), True, None),
+        (DAY, None, "x"),
+    ]
 
 
 def test_the_rows_of_one_load_leave_an_append_only_table(lake: Lake) -> None:
     def reject(load_id: str, row: int) -> Any:
         return ibis.memtable(
-            pa.table({"load_id": [load_id], "file": ["f"], "row_number": [row], "field": [""], "reason": ["r"], "row": [""]})
+            pa.table(
+                {
+                    "load_id": [load_id],
+                    "file": ["f"],
+                    "row_number": [row],
+                    "field": [""],
+                    "reason": ["r"],
+                    "row": [""],
+                }
+            )
         )
 
     with lake.write("rejects") as writer:
@@ -165,14 +194,22 @@ def test_compaction_joins_files_and_changes_no_content(lake: Lake) -> None:
     before = content_hash(lake, "orders"), listed(lake.table("orders_versions"), "order_id", "load_id")
     many = len(delta.files(lake.root / "orders_versions", lake.snapshot().versions["orders_versions"]))
     lake.compact()
-    assert (content_hash(lake, "orders"), listed(lake.table("orders_versions"), "order_id", "load_id")) == before
+    assert (
+        content_hash(lake, "orders"),
+        listed(lake.table("orders_versions"), "order_id", "load_id"),
+    ) == before
     assert len(delta.files(lake.root / "orders_versions", lake.snapshot().versions["orders_versions"])) < many
 
 
 def test_vacuum_keeps_what_a_run_stands_on_and_frees_the_rest(lake: Lake) -> None:
     snapshots = []
     for number in range(5):
-        load(lake, f"l{number}", "orders", [order("a", "2026-01-05", f"2026-06-0{number + 1}", f"{number + 1}.00")])
+        load(
+            lake,
+            f"l{number}",
+            "orders",
+            [order("a", "2026-01-05", f"2026-06-0{number + 1}", f"{number + 1}.00")],
+        )
         snapshots.append(lake.snapshot())
     lake.compact()
     with lake.ledger.transaction() as session:
@@ -185,7 +222,7 @@ def test_vacuum_keeps_what_a_run_stands_on_and_frees_the_rest(lake: Lake) -> Non
     assert content_hash(lake, "orders") == current
     assert listed(lake.table("orders", snapshots[1]), "load_id") == [("l1",)]
     assert len(listed(lake.table("orders_versions", snapshots[1]))) == 2
-    with pytest.raises(Exception, match="No files found|No such file"):
+    with pytest.raises(Exception, match=r"No files found|No such file"):
         listed(open_lake(lake.root.parent, lake.engine).table("orders", snapshots[3]))
     assert lake.vacuum(keep_newest=1) == 0
     load(lake, "l9", "orders", [order("b", "2026-01-05", "2026-06-09")])

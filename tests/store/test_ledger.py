@@ -24,7 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def write_lines(ledger: Ledger, count: int = 3) -> None:
     for number in range(count):
         with ledger.transaction() as session:
-            ledger.audit(session, "test", f"s{number}", {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2}, "ann")
+            ledger.audit(
+                session,
+                "test",
+                f"s{number}",
+                {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2},
+                "ann",
+            )
 
 
 def children(action: str, folder: Path, url: str) -> list[str]:
@@ -76,7 +82,9 @@ def test_a_missing_audit_line_is_noticed(ledger: Ledger) -> None:
         ledger.verify_audit()
 
 
-def test_four_processes_that_append_at_once_lose_nothing(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:
+def test_four_processes_that_append_at_once_lose_nothing(
+    ledger: Ledger, ledger_url: str, tmp_path: Path
+) -> None:
     children("audit", tmp_path, ledger_url)
     assert ledger.verify_audit() == 160
     with ledger.session() as session:
@@ -107,7 +115,9 @@ def test_an_exception_inside_a_transaction_leaves_no_row(ledger: Ledger) -> None
 def test_snapshots_come_back_as_they_were_and_the_newest_is_found(ledger: Ledger) -> None:
     for version in (1, 2):
         with ledger.transaction() as session:
-            session.add(Snapshot(created_at=now(), purpose="p", versions={"orders": version}, covers_until=None))
+            session.add(
+                Snapshot(created_at=now(), purpose="p", versions={"orders": version}, covers_until=None)
+            )
     newest = ledger.newest_snapshot()
     assert newest is not None and newest.versions == {"orders": 2}
     assert ledger.get(Snapshot, newest.id).versions == {"orders": 2}

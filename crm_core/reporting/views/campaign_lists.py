@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from crm_core.config.campaigns import CampaignSettings
 from crm_core.errors import unknown
-from crm_core.reporting import numbers
+from crm_core.reporting import blocks
 from crm_core.reporting.blocks import Block, Column
 from crm_core.reporting.views.base import View, frame
 from crm_core.store.ledger.models import Audience, Export
@@ -81,35 +81,53 @@ class CampaignLists(View):
         return super().table(frame, columns, **more)
 
     def funnel(self) -> Block:
-        """Selected = exported or ready + held out + rejected by reason, as a table that adds up."""
+        """Selected = handed over + held out + excluded, a line a list; then why some were excluded."""
         if self.waves.empty:
             return self.absent()
-        rows = pd.DataFrame([row for key in self.keys for row in self._funnel_rows(*key)])
+        rows = pd.DataFrame([self._funnel_row(*key) for key in self.keys])
         columns = self.columns(
-            campaign="campaign", what="became", members="members people", share="share percent bar"
-        )
-        listed = self.masked(rows, "members", ["share"])
-        return self.table(
-            listed, columns, note=self.text("funnel_adds_up"), more=self.text("all_lines", count=len(rows))
-        )
+            campaign="campaign", chosen="in_segment people", handed="handed_over people",
+            held="held_out people @held_out", refused="excluded people", agrees="sum_agrees",
+        )  # fmt: skip
+        for name in ("chosen", "handed", "held", "refused"):
+            rows = self.masked(rows, name)
+        parts = [self.table(rows, columns, note=self.text("funnel_adds_up"))]
+        reasons = self._reasons()
+        return blocks.group(*parts, reasons) if reasons else parts[0]
 
-    def _funnel_rows(self, name: str, wave: int) -> list[dict[str, Any]]:
+    def _funnel_row(self, name: str, wave: int) -> dict[str, Any]:
         ours = self.waves[(self.waves["campaign_id"] == name) & (self.waves["wave"] == wave)]
-        by_status = ours.groupby("status")["members"].sum()
-        handed = "exported" if self._exported(name, wave) else "ready"
-        lines = [
-            (self.text("in_segment"), int(ours["members"].sum())),
-            (self.text(handed), int(by_status.get("selected", 0))),
-            (self.text("held_out"), int(by_status.get("held_out", 0))),
-        ]
-        for row in ours[ours["status"] == "rejected"].itertuples():
-            reason = self.labels.name("reasons", str(row.reason))
-            lines.append((self.text("rejected_because", reason=reason), int(row.members)))
-        title, whole = self.title(name, wave), lines[0][1]
-        return [
-            {"campaign": title, "what": what, "members": n, "share": numbers.share(n, whole)}
-            for what, n in lines
-        ]
+        members = ours.groupby("status")["members"].sum()
+        handed, held, refused = (
+            int(members.get(status, 0)) for status in ("selected", "held_out", "rejected")
+        )
+        chosen = int(ours["members"].sum())
+        title = self.title(name, wave)
+        if self.settings(name) and not self._exported(name, wave):
+            title += self.text("not_exported")
+        agrees = self.text("yes" if chosen == handed + held + refused else "no")
+        return {
+            "campaign": title,
+            "chosen": chosen,
+            "handed": handed,
+            "held": held,
+            "refused": refused,
+            "agrees": agrees,
+        }
+
+    def _reasons(self) -> Block | None:
+        refused = self.waves[self.waves["status"] == "rejected"]
+        if refused.empty:
+            return None
+        rows = pd.DataFrame(
+            {
+                "campaign": [self.title(str(row.campaign_id), int(row.wave)) for row in refused.itertuples()],
+                "reason": [self.labels.name("reasons", str(reason)) for reason in refused["reason"]],
+                "members": refused["members"].to_list(),
+            }
+        )
+        columns = self.columns(campaign="campaign", reason="excluded_because", members="members people")
+        return self.table(self.masked(rows, "members"), columns, more=self.text("all_lines", count=len(rows)))
 
     def _exported(self, name: str, wave: int) -> bool:
         query = select(Export.export_id).join(Audience, Audience.audience_id == Export.audience_id)

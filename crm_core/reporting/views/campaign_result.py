@@ -156,7 +156,7 @@ class CampaignResult(CampaignLists):
         # one plot per metric: intervals in different units do not stand on one axis
         parts = [
             self._forest(metric, [row for row in drawn if row["metric"] == metric])
-            for metric in dict.fromkeys(row["metric"] for row in drawn)
+            for metric in dict.fromkeys(str(row["metric"]) for row in drawn)
         ]
         table = self._lift_table()
         parts += [table] if table is not None else [self.not_yet()]
@@ -191,7 +191,6 @@ class CampaignResult(CampaignLists):
             treated="treated_mean",
             control="control_mean",
             lift="lift @lift",
-            relative="relative_lift",
             interval="interval @interval",
             reading="reading",
         )
@@ -208,8 +207,7 @@ class CampaignResult(CampaignLists):
         return {
             "metric": f"{metric} · {self.arm(result.arm)}" + ("  ★" if result.primary else ""),
             "treated": self.show(lift.treatment_mean, unit), "control": self.show(lift.control_mean, unit),
-            "lift": self._bound(lift.lift, unit),
-            "relative": self.show(lift.relative, "percent", sign=True),
+            "lift": f"{self._bound(lift.lift, unit)} ({self.show(lift.relative, 'percent', sign=True)})",
             "interval": self._span(lift, unit),
             "reading": self.text(f"reading_{result.reading}"),
         }  # fmt: skip
@@ -280,22 +278,16 @@ class CampaignResult(CampaignLists):
             )
         items = []
         for (name, wave), found in self.evaluations.items():
-            result = found.result()
+            reading = found.result().reading
             command = (
-                f"crm campaign freeze {name}"
-                if result.reading == "raised"
-                else f"crm campaign evaluate {name}"
+                f"crm campaign {'freeze' if reading == 'raised' else 'plan'} {name}"
+                if self.settings(name)
+                else ""
             )
-            items.append((self.text(f"do_{result.reading}", campaign=self.title(name, wave)), command))
+            items.append((self.text(f"do_{reading}", campaign=self.title(name, wave)), command))
             if found.window.preliminary:
-                items.append(
-                    (
-                        self.text(
-                            "do_wait", campaign=self.title(name, wave), date=found.window.ends_at.date()
-                        ),
-                        "",
-                    )
-                )
+                until = found.window.ends_at.date()
+                items.append((self.text("do_wait", campaign=self.title(name, wave), date=until), ""))
         items += [
             (self.text("do_unjudged", campaign=self.title(*key)), f"crm campaign evaluate {key[0]}")
             for key in self.unjudged

@@ -93,15 +93,15 @@ class DataHealth(View):
         }
 
     @cached_property
-    def columns(self) -> pd.DataFrame:
+    def fields(self) -> pd.DataFrame:
         """Per column of the supplied tables: share of rows that have a value, share of values that are
         possible."""
         rows: list[dict[str, Any]] = []
         for name in self.supplied:
-            rows += self._columns(TABLES[name])
+            rows += self._fields(TABLES[name])
         return pd.DataFrame(rows, columns=["table", "column", "title", "filled", "valid", "empty"])
 
-    def _columns(self, schema: TableSchema) -> list[dict[str, Any]]:
+    def _fields(self, schema: TableSchema) -> list[dict[str, Any]]:
         table = getattr(self.workspace.tables, schema.name)
         listed = [
             c
@@ -135,7 +135,7 @@ class DataHealth(View):
         read, rejected = int(total(self.loads["read"])), int(total(self.loads["rejected"]))
         accounted = int(total(self.loads["accepted"]) + total(self.loads["duplicate"]) + rejected)
         behind = self.sizes["days_behind"].dropna() if len(self.sizes) else pd.Series(dtype=float)
-        used = self.columns[self.columns["filled"] > 0]
+        used = self.fields[self.fields["filled"] > 0]
         filled = float(used["filled"].mean()) if len(used) else None
         sentence = self.text(
             "health_sentence" if read == accounted else "health_sentence_off",
@@ -230,9 +230,9 @@ class DataHealth(View):
 
     def completeness(self) -> Block:
         """The least complete columns as a chart; every column's completeness and validity in the table."""
-        if self.columns.empty:
+        if self.fields.empty:
             return self.missing(self.text("tables_of_lake"), self.text("no_loads_cost"))
-        rows = self.columns[~self.columns["column"].isin(OPTIONAL_IDS)].sort_values(["filled", "title"])
+        rows = self.fields[~self.fields["column"].isin(OPTIONAL_IDS)].sort_values(["filled", "title"])
         never, rows = rows[rows["filled"] == 0], rows[rows["filled"] > 0]
         gaps = rows[rows["filled"] < 0.995].head(12)
         columns = self.columns(

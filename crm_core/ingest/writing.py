@@ -1,0 +1,193 @@
+"""What was prepared, written under one lease: tables, rejects, vault and ledger rows, one snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+from sqlalchemy import select
+
+from crm_core.config import Config
+from crm_core.errors import InputError
+from crm_core.ingest.balance import count
+from crm_core.ingest.contacts import KEPT, identities_of
+from crm_core.ingest.mapping import Mapped
+from crm_core.ingest.reader import engine_errors
+from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, RejectReport, TableReport
+from crm_core.ingest.rows import Context
+from crm_core.schema import LOAD, TABLES
+from crm_core.store import Lake, Ledger, Vault, Writer, local_date, now
+from crm_core.store.ledger import Load, LoadFile
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Files of one layout, ready to be written; `rejects` has the columns of the lake's table but for
+    load_id.
+    """
+
+    reports: list[FileReport]
+    tables: list[Mapped]
+    rejects: ir.Table
+    accounts: list[ir.Table]
+    contacts: list[ir.Table]
+    balances: list[BalanceReport]
+    summary: list[RejectReport]
+
+
+def known_files(ledger: Ledger, source: str) -> dict[str, str]:
+    """SHA-256 → load id of every file that a live load of `source` holds."""
+    query = select(LoadFile.sha256, Load.load_id).join(Load, Load.load_id == LoadFile.load_id)
+    with ledger.session() as session:
+        return {
+            row[0]: row[1]
+            for row in session.execute(query.where(Load.state == "live", Load.source == source))
+        }
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+# --------------
+
+
+def write(
+    context: Context,
+    config: Config,
+    lake: Lake,
+    vault: Vault,
+    prepared: list[Prepared],
+    report: LoadReport,
+    started: datetime,
+    actor: str,
+) -> LoadReport:
+    with lake.write(f"ingest {context.settings.source}", actor) as writer:
+        # another process may have loaded the same bytes while these were being read
+        known = known_files(lake.ledger, context.settings.source)
+        if rivals := [file.name for file in report.files if not file.known_load and file.sha256 in known]:
+            raise InputError(f"{rivals[0]} was just loaded by another process; run the same command again")
+        vault.sweep()
+        tables, latest = _write_tables(context, writer, vault, prepared, report.load_id)
+        _write_rejects(writer, prepared, report.load_id)
+        _write_vault(vault, prepared, report.load_id)
+        writer.cover(latest)
+        report = replace(report, tables=tuple(tables))
+        _record(writer, report, started, latest, config.hash())
+    return replace(report, snapshot=writer.published.id if writer.published else None)
+
+
+def _write_tables(
+    context: Context, writer: Writer, vault: Vault, prepared: list[Prepared], load_id: str
+) -> tuple[list[TableReport], date | None]:
+    reports: list[TableReport] = []
+    latest: list[date] = []
+    for name, schema in TABLES.items():
+        parts = [mapped.rows for item in prepared for mapped in item.tables if mapped.table == name]
+        if name == "identities":
+            hashed = identities_of(vault, [rows for item in prepared for rows in item.contacts])
+            parts += [hashed.mutate(**_absent(schema, hashed))] if hashed is not None else []
+        if not parts:
+            continue
+        names = [column.name for column in schema.columns if column not in LOAD]
+        rows = _union([part.select(*names, "_effective_at") for part in parts])
+        if context.settings.backdate and schema.as_of == "versions":
+            rows = _backdated(rows, schema.key)
+        with engine_errors(name):
+            newest = local_date(rows._effective_at.max(), context.project_zone).to_pyarrow().as_py()
+            counts = writer.upsert(name, rows, load_id=load_id)
+        latest += [newest] if newest is not None else []
+        reports.append(
+            TableReport(
+                name,
+                sum(count(part) for part in parts),
+                counts.inserted,
+                counts.updated,
+                counts.unchanged,
+                counts.conflicts,
+                counts.conflict_keys,
+            )
+        )
+    return reports, max(latest, default=None)
+
+
+def _absent(schema: Any, table: ir.Table) -> dict[str, Any]:
+    return {
+        column.name: ibis.null(column.type) for column in schema.columns if column.name not in table.columns
+    }
+
+
+def _backdated(rows: ir.Table, key: tuple[str, ...]) -> ir.Table:
+    """The rows, and for each key its earliest state once more, holding since 1970."""
+    place = ibis.row_number().over(group_by=list(key), order_by=rows._effective_at)
+    first = rows.mutate(_place=place).filter(lambda t: t._place == 0).drop("_place")
+    return rows.union(first.mutate(_effective_at=ibis.literal(datetime(1970, 1, 1)).cast("timestamp(6)")))
+
+
+def _union(tables: list[ir.Table]) -> ir.Table:
+    return tables[0] if len(tables) == 1 else ibis.union(*tables)
+
+
+def _write_rejects(writer: Writer, prepared: list[Prepared], load_id: str) -> None:
+    parts = [item.rejects for item in prepared if any(report.rejected for report in item.reports)]
+    if parts:
+        rows = _union([part.drop("_row") for part in parts]).mutate(load_id=ibis.literal(load_id))
+        ordered = rows.select("load_id", "file", "row_number", "field", "reason", "row").order_by(
+            "file", "row_number"
+        )
+        writer.append("rejects", ordered)
+
+
+def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
+    accounts = [rows for item in prepared for rows in item.accounts]
+    if accounts:
+        whole = _union([rows.select("member_id", "namespace", "account_id") for rows in accounts]).distinct()
+        vault.put("accounts", load_id, whole.mutate(load_id=ibis.literal(load_id)))
+    contacts = [rows.filter(rows.kind.isin(KEPT)) for item in prepared for rows in item.contacts]
+    if contacts:
+        rows = _union(
+            [table.select("member_id", "kind", "value", "valid", "problem", "seen_at") for table in contacts]
+        )
+        newest = rows.group_by("member_id", "kind", "value").agg(
+            valid=rows.valid.max(), problem=rows.problem.max(), seen_at=rows.seen_at.max()
+        )
+        vault.put("contacts", load_id, newest.mutate(load_id=ibis.literal(load_id)))
+
+
+def _record(
+    writer: Writer, report: LoadReport, started: datetime, latest: date | None, config_hash: str
+) -> None:
+    detail = as_json(asdict(replace(report, files=())))
+    detail |= {"covers_until": latest.isoformat() if latest else None, "config_hash": config_hash}
+    totals = {"rows_read": report.read, "rows_accepted": report.accepted, "rows_duplicate": report.duplicate}
+    totals["rows_rejected"] = report.rejected
+    load = Load(
+        load_id=report.load_id,
+        source=report.source,
+        state="live",
+        started_at=started,
+        finished_at=now(),
+        detail=detail,
+        **totals,
+    )
+    files = [
+        LoadFile(
+            load_id=report.load_id, sha256=file.sha256, name=file.name, feed=file.feed, size_bytes=file.bytes,
+            rows_read=file.read, rows_accepted=file.accepted, rows_duplicate=file.duplicate,
+            rows_rejected=file.rejected,
+            detail=as_json({key: value for key, value in asdict(file).items() if key.endswith("headings")}),
+        )
+        for file in report.files
+        if not file.known_load
+    ]  # fmt: skip
+    writer.record(load, *files)
+    writer.audit("ingest", report.load_id, {"source": report.source, "files": len(files), **totals})
+
+
+def as_json(value: Any) -> Any:
+    """Plain JSON values; amounts as text, so that no digit is lost."""
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
