@@ -110,7 +110,7 @@ def run(
 # -- the flow ------------------------------------------------------------------------------------------------
 
 
-@flow(name="nightly", persist_result=True, result_serializer="json", validate_parameters=True)
+@flow(name="nightly", persist_result=True, result_serializer="json")
 def nightly(
     workspace: str,
     as_of: str = "",
@@ -157,8 +157,13 @@ def nightly(
 
 
 def _take_in(workspace: Workspace, source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Loads the inbox folder by folder; returns the loads and, by name, what went wrong."""
+    """Loads the inbox folder by folder; returns the loads and, by name, what went wrong.
+
+    Raises UnknownName for a source that is not known.
+    """
     loads: list[dict[str, Any]] = []
+    if source:
+        workspace.config.source(source)
     try:
         waiting = [item.source for item in runs.inbox(workspace) if source in ("", item.source)]
     except InputError as error:
@@ -334,8 +339,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
         lines.append(f"| {name} | {shown} | {seconds:.1f} |")
     for load in summary["loads"]:
         lines.append(
-            f"\nLoad {load['load_id'] or '(nothing new)'} of {load['source']}: read {load['read']:,} = accepted "
-            f"{load['accepted']:,} + duplicate {load['duplicate']:,} + rejected {load['rejected']:,}"
+            f"\nLoad {load['load_id'] or '(nothing new)'} of {load['source']}: read {load['read']:,} = "
+            f"accepted {load['accepted']:,} + duplicate {load['duplicate']:,} + rejected {load['rejected']:,}"
         )
     return "\n".join([*lines, *(f"\n**{error}**" for error in summary["errors"].values())])
 

@@ -51,7 +51,7 @@ from flows.local_server import Server
 DEFAULT_CRON = "30 2 * * *"
 POLL_SECONDS = 5
 WATCH_SECONDS = 2.0
-CHILDREN_SECONDS = 10.0
+CHILDREN_SECONDS = 5.0
 OPEN_STATES = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 log = logging.getLogger("crm")
 
@@ -93,9 +93,8 @@ def schedule_of(workspace: Workspace, cron: str) -> CronSchedule:
     try:
         return CronSchedule(cron=text, timezone=zone)
     except ValidationError:
-        raise InputError(
-            f"schedule '{text}' is no cron expression; write minute, hour, day, month, weekday, like '{DEFAULT_CRON}'"
-        ) from None
+        advice = f"write minute, hour, day, month and weekday, like '{DEFAULT_CRON}'"
+        raise InputError(f"schedule '{text}' is no cron expression; {advice}") from None
 
 
 class _Service:
@@ -157,14 +156,14 @@ class _Service:
                 await asyncio.to_thread(self._server.restart)
 
     async def _end(self, runner: Runner, work: asyncio.Task[None]) -> None:
+        # the run first: the runner would give it half a minute, and only then say how it ended
+        server = None if self._server.process is None else self._server.process.pid
+        await asyncio.to_thread(end_children, server)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(runner.astop(), CHILDREN_SECONDS)
         work.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await work
-        await asyncio.to_thread(
-            end_children, None if self._server.process is None else self._server.process.pid
-        )
+        await asyncio.wait({work}, timeout=CHILDREN_SECONDS)
+        await asyncio.to_thread(end_children, server)  # one that was due in between
 
 
 def deployment_name(workspace: Workspace) -> str:

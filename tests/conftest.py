@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.require import SHARED
+
+# the machine may be busy, so no example has a deadline; `make soak` draws many more
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("soak", parent=settings.get_profile("here"), max_examples=1000)
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

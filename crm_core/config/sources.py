@@ -69,6 +69,8 @@ any_value(x) count()`. One example:
           sku:        {heading: 商家编码, filled: true}
           quantity:   {heading: 数量, type: integer, filled: true}
           unit_price: {heading: 单价, type: price, filled: true}
+        reject_when:
+          - {rule: quantity < 0, reason: a negative quantity that is no refund}
         tables:
           order_lines:
             columns:

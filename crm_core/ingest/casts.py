@@ -124,7 +124,8 @@ def _amount(text: Any, decimals: int, fen: bool) -> Any:
 def _time(text: Any, local: Any, formats: tuple[str, ...], zone: ZoneInfo) -> Any:
     if formats:
         return utc_time(local, zone)
-    stamped = text.re_replace(r" ([-+Z])", r"\1")
+    # the engine reads an offset only after seconds and without a blank
+    stamped = text.re_replace(r" ([-+Z])", r"\1").re_replace(r"([ T]\d{1,2}:\d{2})([-+Z])", r"\1:00\2")
     fixed = _when(text, rf"^{_DAY}[ T]{_CLOCK} ?{_OFFSET}$", stamped.try_cast(dt.Timestamp(timezone="UTC")))
     return ibis.coalesce(utc_time(local, zone), _wall_clock("UTC", fixed)).cast("timestamp(6)")
 

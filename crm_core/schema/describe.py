@@ -1,4 +1,4 @@
-"""Tables described for people: the README's tables of columns are generated from the schemas by `markdown`."""
+"""Tables described for people: the README's tables of columns are made from the schemas by `markdown`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from crm_core.schema.table import Column, TableSchema
 
 
 def markdown(schema: TableSchema) -> str:
-    """One table as Markdown: heading, grain, key and rules, then one row per column with type, unit and meaning."""
+    """One table as Markdown: heading, grain, key, rules, then a row per column: type, unit, meaning."""
     lines = [
         f"### {schema.name}",
         "",

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
@@ -136,8 +137,9 @@ def write_workbook(path: Path, columns: dict[str, pa.Array]) -> None:
         raise InputError(
             "writing 商品.xlsx needs xlsxwriter; install the extra: pip install 'crm-core[excel]'"
         ) from None
-    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(path, options) as book:
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    content = BytesIO()
+    with xlsxwriter.Workbook(content, options) as book:
         book.set_properties({"created": datetime(2020, 1, 1)})
         sheet = book.add_worksheet("商品")
         sheet.write_row(0, 0, list(columns))
@@ -146,3 +148,4 @@ def write_workbook(path: Path, columns: dict[str, pa.Array]) -> None:
             for column, value in enumerate(row):
                 if value is not None:
                     sheet.write_string(place, column, value)
+    path.write_bytes(content.getvalue())

@@ -8,13 +8,14 @@ Python's lock), so two cores are busy and never more than two blocks are in memo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from crm_core.errors import InputError
+from crm_core.errors import InputError, RunFailed
 from crm_core.simulate import raw_small
 from crm_core.simulate.answers import Receipts, read_phones
 from crm_core.simulate.arrays import HOUR
@@ -29,6 +30,7 @@ from crm_core.simulate.truth import Truth
 from crm_core.simulate.world import World
 
 Progress = Callable[[int, int], None]
+Files = tuple[RawFiles, Truth, list[Receipts]]
 
 
 @dataclass(frozen=True)
@@ -76,31 +78,46 @@ def simulate(
     sent = _sent(world, answered or [], sent_at)
     _take(folder)
     goods = catalogue(world)
-    raw = RawFiles(folder, world.periods)
-    truth = Truth(folder / "truth", world)
-    receipts = [
-        Receipts(folder / "短信回执", path, one) for path, one in zip(answered or [], sent, strict=True)
-    ]
-    raw.write(raw_small.product_sheet(world, goods))
-    raw.write(raw_small.campaign_sheet(world))
+    with _disk(folder):
+        raw, truth = RawFiles(folder, world.periods), Truth(folder / "truth", world)
+        pairs = zip(answered or [], sent, strict=True)
+        receipts = [Receipts(folder / "短信回执", path, one) for path, one in pairs]
+        raw.write(raw_small.product_sheet(world, goods))
+        raw.write(raw_small.campaign_sheet(world))
+        _draw_and_write(world, goods, sent, (raw, truth, receipts), progress)
+        raw.close()
+        truth.close(_summary(world, raw))
+        paths = tuple(each.close() for each in receipts)
+    rows = dict(sorted(raw.rows.items()))
+    return SimulationSummary(folder, members, rows, paths, time.perf_counter() - began)
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunFailed(
+            f"writing to {folder} stopped: {reason}; what is there is not whole, delete it"
+        ) from None
+
+
+def _draw_and_write(
+    world: World, goods: Catalogue, sent: list[Sent], files: Files, progress: Progress | None
+) -> None:
+    """Every block in turn: one is drawn while the one before is written."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         waiting: Future[None] | None = None
         for number in range(world.blocks):
             block = draw(world, goods, number, sent)
             if waiting is not None:
                 waiting.result()
-            waiting = writer.submit(_write, world, block, goods, raw, truth, receipts)
+            waiting = writer.submit(_write, world, block, goods, *files)
             if progress is not None:
                 progress(number + 1, world.blocks)
         if waiting is not None:
             waiting.result()
-    raw.close()
-    summary = _summary(world, raw)
-    truth.close(summary)
-    paths = tuple(each.close() for each in receipts)
-    return SimulationSummary(
-        folder, members, dict(sorted(raw.rows.items())), paths, time.perf_counter() - began
-    )
 
 
 def _sent(world: World, answered: list[Path], sent_at: datetime | None) -> list[Sent]:

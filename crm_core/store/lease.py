@@ -40,10 +40,10 @@ def acquire(ledger: Ledger, purpose: str, wait_seconds: float = WAIT_SECONDS) ->
             if free:
                 lease.owner, lease.purpose, lease.expires_at = _me(), purpose, now() + LENGTH
                 lease.fence += 1
+                _HELD.add(_key(ledger, lease.fence))  # before others can read it, or a thread would think it was lost
             fence = lease.fence
             holder = "" if free else f"{lease.purpose} (process {lease.owner.split(':')[1]})"
         if free:
-            _HELD.add(_key(ledger, fence))
             return fence
         if time.monotonic() > deadline:
             raise RunFailed(f"the lake is being written by {holder}; try again when that has ended")

@@ -50,17 +50,50 @@ def test_an_empty_file_is_all_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("title: a\ntitel: b\n", "conf/book.yml line 2: setting 'titel' is not known; did you mean 'title'? known: named, one, rules, title"),
-        ("title: a\nzzz: b\n", "conf/book.yml line 2: setting 'zzz' is not known; known: named, one, rules, title"),
-        ("rules:\n- name: a\n- name: b\n  shair: 1\n", "conf/book.yml line 4: setting 'shair' is not known; did you mean 'share'? known: kind, name, share"),
-        ("named:\n  x:\n    name: a\n    knd: rule\n", "conf/book.yml line 4: setting 'knd' is not known; did you mean 'kind'? known: kind, name, share"),
-        ("title: a\nrules:\n- share: 0.1\n", "conf/book.yml line 3: setting 'rules.0.name' is missing; add it"),
-        ("rules:\n- name: a\n  share: 1.5\n", "conf/book.yml line 3: setting 'rules.0.share': Input should be less than or equal to 1, found 1.5"),
-        ("rules:\n- name: a\n  kind: rul\n", "conf/book.yml line 3: setting 'rules.0.kind': Input should be 'rule' or 'cluster', found 'rul'"),
+        (
+            "title: a\ntitel: b\n",
+            "conf/book.yml line 2: setting 'titel' is not known; did you mean 'title'? "
+            "known: named, one, rules, title",
+        ),
+        (
+            "title: a\nzzz: b\n",
+            "conf/book.yml line 2: setting 'zzz' is not known; known: named, one, rules, title",
+        ),
+        (
+            "rules:\n- name: a\n- name: b\n  shair: 1\n",
+            "conf/book.yml line 4: setting 'shair' is not known; did you mean 'share'? "
+            "known: kind, name, share",
+        ),
+        (
+            "named:\n  x:\n    name: a\n    knd: rule\n",
+            "conf/book.yml line 4: setting 'knd' is not known; did you mean 'kind'? known: "
+            "kind, name, share",
+        ),
+        (
+            "title: a\nrules:\n- share: 0.1\n",
+            "conf/book.yml line 3: setting 'rules.0.name' is missing; add it",
+        ),
+        (
+            "rules:\n- name: a\n  share: 1.5\n",
+            "conf/book.yml line 3: setting 'rules.0.share': Input should be less than or "
+            "equal to 1, found 1.5",
+        ),
+        (
+            "rules:\n- name: a\n  kind: rul\n",
+            "conf/book.yml line 3: setting 'rules.0.kind': Input should be 'rule' or "
+            "'cluster', found 'rul'",
+        ),
         ("title: [a]\n", "conf/book.yml line 1: setting 'title': Input should be a valid string"),
-        ("one:\n  name: a\n  share: lots\n", "conf/book.yml line 3: setting 'one.share': Input should be a valid number, unable to parse string as a number, found 'lots'"),
+        (
+            "one:\n  name: a\n  share: lots\n",
+            "conf/book.yml line 3: setting 'one.share': Input should be a valid number, "
+            "unable to parse string as a number, found 'lots'",
+        ),
         ("- a\n- b\n", "conf/book.yml line 1: settings like 'name: value' are expected, found a list"),
-        ("just text\n", "conf/book.yml line 1: settings like 'name: value' are expected, found a single value"),
+        (
+            "just text\n",
+            "conf/book.yml line 1: settings like 'name: value' are expected, found a single value",
+        ),
         ("title: 'a\n", "conf/book.yml line 2: "),
         ("title: a\ntitle: b\n", "conf/book.yml line 2: found duplicate key"),
         ("title: a\n\trules: b\n", "conf/book.yml line 2: "),

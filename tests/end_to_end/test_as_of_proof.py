@@ -61,7 +61,7 @@ def test_features_segments_and_tags_are_the_same(both: tuple[Workspace, Workspac
 
 @pytest.mark.slow
 @pytest.mark.parametrize("campaign", ["second_order", "winback_at_risk"])
-def test_the_lists_that_would_be_frozen_are_the_same(both: tuple[Workspace, Workspace], campaign: str) -> None:
+def test_the_lists_to_be_frozen_are_the_same(both: tuple[Workspace, Workspace], campaign: str) -> None:
     lists = []
     for workspace in both:
         tables, until = workspace.tables, workspace.tables.instant

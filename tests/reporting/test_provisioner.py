@@ -41,7 +41,8 @@ def test_kernels_talk_over_ipc_in_a_private_folder_that_is_gone_afterwards(
     code = (
         "import json, os, pathlib\nfrom ipykernel import get_connection_file\n"
         "file = pathlib.Path(get_connection_file())\ninfo = json.loads(file.read_text())\n"
-        f"open('{note}', 'w').write(f\"{{info['transport']}} {{file.parent}} {{file.parent.stat().st_mode & 0o777:o}}\")"
+        "mode = f'{file.parent.stat().st_mode & 0o777:o}'\n"
+        f"open('{note}', 'w').write(' '.join([info['transport'], str(file.parent), mode]))"
     )
     assert run_notebook(make_notebook("ipc", code), out_dir=tmp_path / "out").ok
     transport, folder, mode = note.read_text().split()
@@ -64,7 +65,8 @@ def test_a_script_without_a_main_guard_runs_once(make_notebook: Make, tmp_path: 
     path, mark = make_notebook("toy", "1"), tmp_path / "mark"
     script = tmp_path / "script.py"
     script.write_text(
-        f"open({str(mark)!r}, 'a').write('x')\nfrom pathlib import Path\nfrom crm_core.reporting import run_notebook\n"
+        "from pathlib import Path\nfrom crm_core.reporting import run_notebook\n"
+        f"open({str(mark)!r}, 'a').write('x')\n"
         f"assert run_notebook(Path({str(path)!r}), out_dir=Path({str(tmp_path / 'out')!r})).ok\n"
     )
     root = str(Path(provisioner.__file__).resolve().parents[2])

@@ -13,8 +13,8 @@ from crm_core.schema.expressions import names_in
 from crm_core.store import vault
 
 CONTRACT = [
-    "members", "orders", "order_lines", "refunds", "products", "interactions", "campaigns", "consents", "identities",
-    "opportunities", "contract_payments", "audiences",
+    "members", "orders", "order_lines", "refunds", "products", "interactions", "campaigns", "consents",
+    "identities", "opportunities", "contract_payments", "audiences",
 ]  # fmt: skip
 
 

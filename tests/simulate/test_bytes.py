@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -90,3 +92,16 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 def test_one_member_is_world_enough(tmp_path: Path) -> None:
     summary = simulate(tmp_path / "one", members=1, days=60)
     assert summary.rows["会员资料.csv"] >= 1
+
+
+def test_a_disk_that_takes_no_more_is_named(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk; it holds for a process, so it gets its own."""
+    code = (
+        "import pathlib, resource; from crm_core.errors import RunFailed\n"
+        "from crm_core.simulate import simulate\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
+        f"try: simulate(pathlib.Path({str(tmp_path / 'shop')!r}), members=300, days=200)\n"
+        "except RunFailed as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "stopped: File too large; what is there is not whole" in done.stdout, done.stderr

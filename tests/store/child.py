@@ -1,4 +1,4 @@
-"""A process of its own for the store's crash tests: `python -m tests.store.child ACTION FOLDER [ARGUMENT]`."""
+"""A process of its own for the store's tests: `python -m tests.store.child ACTION FOLDER ARGUMENT`."""
 
 from __future__ import annotations
 

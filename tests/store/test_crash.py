@@ -1,4 +1,4 @@
-"""kill -9, two writers at once, a full disk, no permission: the lake is as before or as after, never between."""
+"""kill -9, two writers at once, a full disk, no permission: as before or as after, never between."""
 
 from __future__ import annotations
 
@@ -139,6 +139,27 @@ def test_a_writer_that_lost_its_lease_publishes_nothing_and_leaves_the_new_ones_
         taken = on_disk(lake)
     assert on_disk(lake) == taken, "what is on disk now is the new holder's business"
     assert listed(lake.table("orders"), "order_id") == [("a",)]
+
+
+def test_threads_of_one_process_hold_the_lease_one_after_the_other(lake: Lake) -> None:
+    holding, worst, fences = [0], [0], []
+
+    def work() -> None:
+        for _ in range(5):
+            fence = lease.acquire(lake.ledger, "thread", wait_seconds=60)
+            holding[0] += 1
+            worst[0] = max(worst[0], holding[0])
+            time.sleep(0.005)
+            fences.append(fence)
+            holding[0] -= 1
+            lease.release(lake.ledger, fence)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert worst == [1] and sorted(fences) == list(range(1, 21))
 
 
 def test_a_lease_that_could_not_be_given_back_is_free_again_for_the_same_process(lake: Lake) -> None:

@@ -214,9 +214,17 @@ def test_vacuum_keeps_what_a_run_stands_on_and_frees_the_rest(lake: Lake) -> Non
     lake.compact()
     with lake.ledger.transaction() as session:
         session.add(
-            Run(run_id="r", state="done", as_of=DAY, snapshot_id=snapshots[1].id, config_hash="h", started_at=now(),
-                results={}, detail={})
-        )  # fmt: skip
+            Run(
+                run_id="r",
+                state="done",
+                as_of=DAY,
+                snapshot_id=snapshots[1].id,
+                config_hash="h",
+                started_at=now(),
+                results={},
+                detail={},
+            )
+        )
     current = content_hash(lake, "orders")
     assert lake.vacuum(keep_newest=1) > 0
     assert content_hash(lake, "orders") == current

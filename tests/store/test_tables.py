@@ -20,10 +20,17 @@ from tests.store.lakes import listed, load, order
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 ROOT = Path(__file__).resolve().parents[2]
 TIMELINE = {
-    "paid_at": datetime(2026, 3, 2), "approved_at": datetime(2026, 3, 3), "shipped_at": datetime(2026, 3, 4),
-    "delivered_at": datetime(2026, 3, 5), "confirmed_at": datetime(2026, 3, 6), "reviewed_at": datetime(2026, 3, 7),
-    "confirmed_by": "member", "review_score": 5.0, "payment_method": "alipay", "status": "reviewed",
-}  # fmt: skip
+    "paid_at": datetime(2026, 3, 2),
+    "approved_at": datetime(2026, 3, 3),
+    "shipped_at": datetime(2026, 3, 4),
+    "delivered_at": datetime(2026, 3, 5),
+    "confirmed_at": datetime(2026, 3, 6),
+    "reviewed_at": datetime(2026, 3, 7),
+    "confirmed_by": "member",
+    "review_score": 5.0,
+    "payment_method": "alipay",
+    "status": "reviewed",
+}
 
 
 def at(lake: Lake, day: str, zone: ZoneInfo = SHANGHAI) -> Tables:
@@ -159,15 +166,30 @@ def test_an_opportunity_stands_in_the_stage_it_had_reached(lake: Lake) -> None:
 def test_a_backdated_version_still_shows_nothing_that_is_later(lake: Lake) -> None:
     early = datetime(2000, 1, 1)
     load(
-        lake, "l1", "opportunities",
-        [{"opportunity_id": "o", "created_at": datetime(2026, 3, 1), "closed_at": datetime(2026, 3, 5), "outcome": "won",
-          "contract_id": "c", "stage": "won", "_effective_at": early}],
-    )  # fmt: skip
+        lake,
+        "l1",
+        "opportunities",
+        [
+            {
+                "opportunity_id": "o",
+                "created_at": datetime(2026, 3, 1),
+                "closed_at": datetime(2026, 3, 5),
+                "outcome": "won",
+                "contract_id": "c",
+                "stage": "won",
+                "_effective_at": early,
+            }
+        ],
+    )
     load(
-        lake, "l1", "members",
-        [{"member_id": "m", "registered_at": datetime(2026, 3, 1), "_effective_at": early},
-         {"member_id": "unknown", "_effective_at": early}],
-    )  # fmt: skip
+        lake,
+        "l1",
+        "members",
+        [
+            {"member_id": "m", "registered_at": datetime(2026, 3, 1), "_effective_at": early},
+            {"member_id": "unknown", "_effective_at": early},
+        ],
+    )
     assert listed(at(lake, "2026-02-20").opportunities) == []
     assert listed(at(lake, "2026-03-02").opportunities, "closed_at", "outcome", "contract_id") == [
         (None, None, None)
@@ -185,10 +207,21 @@ def test_plans_may_lie_in_the_future(lake: Lake) -> None:
         [{"campaign_id": "c", "starts_at": start, "ends_at": end, "_effective_at": start}],
     )
     load(
-        lake, "l1", "contract_payments",
-        [{"contract_id": "k", "payment_no": 1, "signed_at": start, "due_at": end, "paid_at": end, "amount": Decimal(1),
-          "_effective_at": end}],
-    )  # fmt: skip
+        lake,
+        "l1",
+        "contract_payments",
+        [
+            {
+                "contract_id": "k",
+                "payment_no": 1,
+                "signed_at": start,
+                "due_at": end,
+                "paid_at": end,
+                "amount": Decimal(1),
+                "_effective_at": end,
+            }
+        ],
+    )
     assert listed(at(lake, "2026-03-02").campaigns, "ends_at") == [(end,)]
     assert listed(at(lake, "2026-03-02").contract_payments, "due_at", "paid_at") == [(end, None)]
 

@@ -1,4 +1,4 @@
-"""Current tables and versions: any order, split or repetition of the same rows gives the same tables, and undo is exact."""
+"""Current tables and versions: any order, split or repetition gives the same tables, and undo is exact."""
 
 from __future__ import annotations
 

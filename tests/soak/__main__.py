@@ -1,0 +1,43 @@
+"""`make soak`: the long runs, one after the other; ends with 1 when any of them fails.
+
+    python -m tests.soak [--seed N] [--campaigns 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Runs every soak and returns how many failed (0: all held)."""
+    parser = argparse.ArgumentParser(prog="make soak")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--campaigns", type=int, default=1000)
+    asked = parser.parse_args()
+    python = sys.executable
+    runs = {
+        "coverage of the interval, false alarms": [
+            python, "tests/soak/coverage.py", "--campaigns", str(asked.campaigns), "--seed", str(asked.seed),
+        ],
+        "properties, a thousand examples each": [
+            python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak", "--timeout=7200", "tests",
+        ],
+        "kills in the middle of loads": [python, "-m", "pytest", "-q", "tests/ingest/test_interruptions.py"],
+    }  # fmt: skip
+    failed = []
+    for name, command in runs.items():
+        print(f"== {name}", flush=True)
+        if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
+            failed.append(name)
+    print("all held" if not failed else f"FAILED: {', '.join(failed)}")
+    return len(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
