@@ -6,9 +6,8 @@ what each notebook shows.
 """
 
 from crm_core.reporting.parameters import assign, declared
-from crm_core.reporting.provisioner import warm
 from crm_core.reporting.publish import RunFacts, new_run_id, write_index, write_run
-from crm_core.reporting.runner import Job, NotebookResult, run_notebook, run_notebooks
+from crm_core.reporting.runner import Job, NotebookResult, run_notebook, run_notebooks, warm
 
 __all__ = [
     "Job",

@@ -8,6 +8,7 @@ What is published (the page and the executed notebook) appears by rename, comple
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -129,7 +130,7 @@ def run_notebooks(
     for job in jobs:
         parameters.checked(job.path, job.parameters)
     if options.get("forked", True):
-        provisioner.warm()
+        warm()
 
     def one(job: Job) -> NotebookResult:
         result = run_notebook(job.path, job.parameters, **options)
@@ -143,6 +144,17 @@ def run_notebooks(
 
 # Analytics of the libraries are off; without a plotting backend named, ipykernel looks for matplotlib.
 _QUIET = {"DO_NOT_TRACK": "1", "JUPYTER_PLATFORM_DIRS": "1", "MPLBACKEND": "agg"}
+
+
+def warm() -> None:
+    """Start the fork server and this process's own heavy imports in the background, so that the first notebook does not
+    wait for them; safe to call more than once."""
+    provisioner.warm()
+    threading.Thread(target=_import_kernels, name="import-papermill", daemon=True).start()
+
+
+def _import_kernels() -> None:
+    importlib.import_module("crm_core.reporting.kernels")
 
 
 class _Execution:

@@ -1,9 +1,9 @@
 """Twelve small notebooks through our runner and through stock papermill one by one, on the same machine in
 the same run.
 
-Each notebook imports pandas, ibis and altair, makes a small frame and a chart. `ours` counts the start of the fork
-server and its imports, `ours, warm` finds it running, as every run but a process's first does. All write an executed
-notebook for each; ours makes and publishes the page besides.
+Each notebook imports pandas, ibis and altair, makes a small frame and a chart. `ours` counts the start of
+the fork server and its imports, `ours, warm` finds it running, as every run but a process's first does. All
+write an executed notebook for each; ours makes and publishes the page besides.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.campaign_lists import CampaignLists
 
+STAR = "  ★"
 UNIT = {"net_amount": "money", "orders": "number", "ordered": "percent"}
 TONES = {"raised": ("up", "good"), "lowered": ("down", "bad"), "no_evidence": ("flat", "neutral")}
 
@@ -185,6 +186,7 @@ class CampaignResult(CampaignLists):
                 rows.append({"campaign": self.title(name, wave), **self._figures(result)})
         if not rows:
             return None
+        rows.sort(key=lambda row: not row["metric"].endswith(STAR))
         columns = self.columns(
             campaign="campaign",
             metric="metric",
@@ -205,7 +207,7 @@ class CampaignResult(CampaignLists):
         lift, unit = result.chosen, UNIT[result.metric]
         metric = self.labels.name("campaign_metrics", result.metric)
         return {
-            "metric": f"{metric} · {self.arm(result.arm)}" + ("  ★" if result.primary else ""),
+            "metric": f"{metric} · {self.arm(result.arm)}" + (STAR if result.primary else ""),
             "treated": self.show(lift.treatment_mean, unit), "control": self.show(lift.control_mean, unit),
             "lift": f"{self._bound(lift.lift, unit)} ({self.show(lift.relative, 'percent', sign=True)})",
             "interval": self._span(lift, unit),

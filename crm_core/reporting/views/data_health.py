@@ -295,7 +295,7 @@ class DataHealth(View):
         workspace = self.workspace
         rejects = workspace.lake.table("rejects", workspace.snapshot)
         # what stood in the row is quoted in the reason; the same fault with other values is one reason
-        reason = rejects.reason.re_replace("'[^']*'", "'…'").re_replace("[0-9]{3,}", "…")
+        reason = rejects.reason.re_replace("'[^']*'", "'…'").re_replace("[0-9]{7,}", "…")
         live = [str(load) for load in self.loads["load_id"]]
         return rejects.mutate(reason=reason).filter(rejects.load_id.isin(live))
 
