@@ -22,6 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	$(BIN)/python -P flows/server_process.py --prepare
 	@touch $(READY)
 
 demo: $(READY)  ## sample data, the nightly flow, a campaign from plan to result; prints where the reports are

@@ -104,7 +104,7 @@ def demo(
     now = Workspace.open(workspace.root, UNTIL)
     done.run = runs.summary(now, run_id)
     if done.run["state"] != runs.DONE:
-        raise RunFailed("; ".join(f"{name}: {error}" for name, error in done.run["errors"].items()))
+        raise RunFailed("; ".join(f"{name}: {error}" for name, error in {**done.run["errors"], **done.run["problems"]}.items()))
     done.verdict = verdict(now)
     return done
 

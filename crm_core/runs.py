@@ -220,6 +220,7 @@ def summary(workspace: Workspace, run_id: str) -> dict[str, Any]:
         "reports": {row.notebook: str(workspace.reports_dir / row.path) for row in reports if row.state == "ok"},
         "failed": [row.notebook for row in reports if row.state != "ok"],
         "errors": {row.notebook: row.detail["error"] for row in reports if row.state != "ok"},
+        "problems": run.detail.get("problems", {}),
         "seconds": {row.notebook: row.detail["seconds"] for row in reports},
         "index": str(workspace.reports_dir / "index.html"),
     }
@@ -232,7 +233,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         f"cells {facts['seconds'][name]['cells']:.1f} s)"
         for name, path in facts["reports"].items()
     ]
-    failed = [f"  {name} FAILED: {error}" for name, error in facts["errors"].items()]
+    failed = [f"  {name} FAILED: {error}" for name, error in {**facts["errors"], **facts["problems"]}.items()]
     return [f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}", *made, *failed, f"index: {facts['index']}"]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -58,7 +59,8 @@ def run(
     facts = work.summary(workspace, run_id)
     say(facts, work.summary_lines(facts))
     if facts["state"] != work.DONE:
-        raise RunFailed(f"run {run_id} failed in {', '.join(facts['failed'])}; the last good reports stay, marked out of date")
+        failed = ", ".join([*facts["failed"], *facts["problems"]])
+        raise RunFailed(f"run {run_id} failed in {failed}; the last good reports stay, marked out of date")
 
 
 def rebuild(subject: str = typer.Argument(..., help="a run_id or an audience_id")) -> None:
@@ -95,17 +97,14 @@ def serve(
 
 
 def flow(name: str) -> Any:
-    """The module flows/NAME.py, loaded by path: the package never imports flows."""
+    """The module flows/NAME.py of the project folder; the package itself never imports flows."""
     from crm_core.workspace import REPOSITORY
 
-    path = REPOSITORY / "flows" / f"{name}.py"
-    if not path.is_file():
-        raise InputError(f"{path} is missing; the flows are part of the project folder, run crm from a checkout")
-    spec = importlib.util.spec_from_file_location(f"flows.{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    if not (REPOSITORY / "flows" / f"{name}.py").is_file():
+        raise InputError(f"flows/{name}.py is missing; the flows are part of the project folder, run crm from a checkout")
+    if str(REPOSITORY) not in sys.path:
+        sys.path.insert(0, str(REPOSITORY))
+    return importlib.import_module(f"flows.{name}")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

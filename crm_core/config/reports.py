@@ -11,6 +11,13 @@ from crm_core.config.loader import Settings
 Notebook = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 
 
+class ScheduleSettings(Settings):
+    """When `crm serve` runs the nightly flow."""
+
+    cron: str = Field("30 2 * * *", description="five fields: minute hour day month weekday")
+    time_zone: str = Field("", description="IANA zone of the cron; empty = the project's")
+
+
 class ReportSettings(Settings):
     """How reports are made."""
 
@@ -27,6 +34,7 @@ class ReportSettings(Settings):
     parameters: dict[Notebook, dict[str, Any]] = Field(
         default_factory=dict, description="values that replace the defaults of a notebook's parameters"
     )
+    schedule: ScheduleSettings = ScheduleSettings()
     listed_runs: int = Field(30, ge=1, description="runs that the index lists below the reports")
 
     @field_validator("nightly")

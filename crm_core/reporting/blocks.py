@@ -200,11 +200,6 @@ def _definitions(metrics: Sequence[str], labels: Labels) -> list[dict[str, str]]
     return [labels.metric(metric) for metric in dict.fromkeys(metrics) if metric]
 
 
-def definitions(labels: Labels, *metrics: str) -> Block:
-    """Definition pop-ups for metrics that no card or table heading carries."""
-    return Block("definitions", labels.language, {"definitions": _definitions(metrics, labels)})
-
-
 def steps(labels: Labels, *items: tuple[str, str]) -> Block:
     """What to do next: pairs of a sentence and the command that starts it ('' for none)."""
     return Block(

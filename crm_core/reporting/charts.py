@@ -1,4 +1,4 @@
-"""Charts of the reports: one theme, five forms, each drawn twice (for a wide page and for a phone).
+"""Charts of the reports: one theme, four forms, each drawn twice (for a wide page and for a phone).
 
 Scaling one drawing down to 390 pixels makes its text unreadable, so each chart carries two specifications
 and the page shows the one that fits. Colours are from the Okabe-Ito palette (told apart by colour-blind
@@ -9,7 +9,7 @@ them off an axis. Frames hold only what is drawn, some dozens of rows; the texts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from crm_core.reporting.svg import FONT
 
 ACCENT = "#0a66a8"
 PALE = "#c5d3e2"
+AGAINST = "#d98a4a"
 INK = "#1c2430"
 MUTED = "#5b6675"
 LINE = "#dfe4ea"
@@ -105,17 +106,14 @@ def bars(
     title: str,
     subtitle: str = "",
     currency: str = "CNY",
-    text: str = "",
-    strong: Sequence[str] = (),
     signed: bool = False,
 ) -> Block:
-    """Horizontal bars in the frame's order, the value at each bar's end (or the frame's column `text`).
+    """Horizontal bars in the frame's order, the value at each bar's end.
 
-    `strong`: categories drawn in the accent colour, the rest pale; empty = all in accent. `signed`: values
-    with plus and minus, coloured by direction.
+    `signed`: values with plus and minus, coloured by direction.
     """
-    rows = _rows(frame, category, value, unit, labels, currency, text, signed)
-    rows["colour"] = _colours(rows, strong, signed)
+    rows = _rows(frame, category, value, unit, labels, currency, signed)
+    rows["colour"] = [ACCENT if size >= 0 else AGAINST for size in rows["size"]]
     height = max(1, len(rows)) * 32
 
     def build(size: Size) -> Any:
@@ -149,7 +147,7 @@ def paired_bars(
     → legend text."""
     parts = []
     for column, name in series.items():
-        part = _rows(frame, category, column, unit, labels, currency, "", False)
+        part = _rows(frame, category, column, unit, labels, currency, False)
         parts.append(part.assign(series=name))
     rows = pd.concat(parts, ignore_index=True)
     rows["hover"] = rows["name"] + " · " + rows["series"] + " " + rows["text"]
@@ -306,44 +304,6 @@ def forest(
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
 
 
-def lines(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    labels: Labels,
-    *,
-    title: str,
-    unit: str = "count",
-    subtitle: str = "",
-    series: str = "",
-    currency: str = "CNY",
-) -> Block:
-    """Lines over dates (ISO text or dates in column `x`), a point on the last value of each; at most six
-    `series`."""
-    rows = pd.DataFrame(
-        {"x": pd.to_datetime(frame[x]).dt.strftime("%Y-%m-%d"), "size": [float(v) for v in frame[y]]}
-    )
-    rows["name"] = frame[series].astype(str) if series else ""
-    rows["text"] = [numbers.show(v, unit, language=labels.language, currency=currency) for v in rows["size"]]
-    rows["hover"] = rows["x"] + " " + rows["name"] + " " + rows["text"]
-    names = list(dict.fromkeys(rows["name"]))
-    last = rows.groupby("name", sort=False).tail(1)
-
-    def build(size: Size) -> Any:
-        across = alt.X(
-            "x:T", title=None, axis=alt.Axis(format="%y-%m", tickCount=4 if size.narrow else 8, grid=False)
-        )
-        up = alt.Y("size:Q", title=None, axis=alt.Axis(format=_axis_format(unit), tickCount=4))
-        colour = alt.Color(
-            "name:N", sort=names, scale=alt.Scale(range=list(SERIES)), legend=alt.Legend() if series else None
-        )
-        drawn = alt.Chart(rows).mark_line(strokeWidth=2.5).encode(x=across, y=up, color=colour)
-        ends = alt.Chart(last).encode(x=across, y=up, color=colour, description="hover:N")
-        return _fitted(drawn + ends.mark_point(filled=True, size=60), size, 220)
-
-    return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, last))
-
-
 def _rows(
     frame: pd.DataFrame,
     category: str,
@@ -351,7 +311,6 @@ def _rows(
     unit: str,
     labels: Labels,
     currency: str,
-    text: str,
     signed: bool,
 ) -> pd.DataFrame:
     sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
@@ -359,15 +318,9 @@ def _rows(
         numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]
     ]
     rows = pd.DataFrame({"name": frame[category].astype(str).to_list(), "size": sizes})
-    rows["text"] = frame[text].astype(str).to_list() if text else shown
+    rows["text"] = shown
     rows["hover"] = rows["name"] + ": " + rows["text"]
     return rows
-
-
-def _colours(rows: pd.DataFrame, strong: Sequence[str], signed: bool) -> list[str]:
-    if signed:
-        return [ACCENT if size >= 0 else "#d98a4a" for size in rows["size"]]
-    return [ACCENT if not strong or name in strong else PALE for name in rows["name"]]
 
 
 def _domain(sizes: Any, room: float) -> list[float]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Collection, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -133,11 +132,3 @@ def change(now: Any, before: Any) -> float | None:
     if is_null(now) or is_null(before) or not before:
         return None
     return float(now) / float(before) - 1
-
-
-def numeric(values: Collection[Any]) -> bool:
-    """True when every present value is a number (bool is none)."""
-    present = [value for value in values if not is_null(value)]
-    return bool(present) and all(
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in present
-    )

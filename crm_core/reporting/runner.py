@@ -147,8 +147,8 @@ _QUIET = {"DO_NOT_TRACK": "1", "JUPYTER_PLATFORM_DIRS": "1", "MPLBACKEND": "agg"
 
 
 def warm() -> None:
-    """Start the fork server and this process's own heavy imports in the background, so that the first notebook does not
-    wait for them; safe to call more than once."""
+    """Start the fork server and this process's own heavy imports in the background, so that the first
+    notebook does not wait for them; safe to call more than once."""
     provisioner.warm()
     threading.Thread(target=_import_kernels, name="import-papermill", daemon=True).start()
 

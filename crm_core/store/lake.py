@@ -31,7 +31,7 @@ REJECTS = TableSchema(
     (
         Column("load_id", "string", "load", nullable=False),
         Column("file", "string", "file name", nullable=False),
-        Column("row_number", "int64", "data row, from 1", nullable=False),
+        Column("row_number", "int64", "row as a spreadsheet shows it, headings included; Parquet from 1", nullable=False),
         Column("field", "string", "field at fault"),
         Column("reason", "string", "what was found and what is allowed", nullable=False),
         Column("row", "string", "the row as JSON text, contact fields masked"),
