@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crm_core import campaigns, ingest, runs
+from crm_core.campaigns.records import exports_of
 from crm_core.errors import InputError, RunFailed
 from crm_core.simulate import simulate
 from crm_core.workspace import Workspace
@@ -65,9 +66,7 @@ class Demo:
         ]
 
 
-def demo(
-    workspace: Workspace, *, members: int, seed: int, days: int, flow: Any, tell: Callable[[str], None]
-) -> Demo:
+def demo(workspace: Workspace, *, members: int, seed: int, days: int, flow: Any, tell: Callable[[str], None]) -> Demo:
     """Plays the whole walk in `workspace`. `flow` is the nightly flow's module, `tell` is told each step as it ends.
 
     Raises InputError when the workspace holds other data, RunFailed when a notebook fails.
@@ -88,15 +87,15 @@ def demo(
             then = Workspace.open(workspace.root, listed)
             then.refresh("demo")
         with _step(done, tell, f"campaign {CAMPAIGN}: list frozen with its control, exported"):
-            handed = _hand_over(then)
-            done.export, done.counts = str(handed.folder), handed.counts
+            export_id, folder, done.counts = _hand_over(then)
+            done.export = str(folder)
         with _step(done, tell, f"the shop's files a month later, with the answers to that list, as of {UNTIL}"):
             _fresh(answers)
-            summary = simulate(answers, answered=sorted((handed.folder / "payload").glob("*.csv")), **world)
+            summary = simulate(answers, answered=sorted((folder / "payload").glob("*.csv")), **world)
             receipts = _put_aside(summary.receipts, workspace.data_dir / "sample" / "receipts")
         with _step(done, tell, "receipts and replies taken in"):
             for path in receipts:
-                _take_receipts(then, path, handed.export_id)
+                _take_receipts(then, path, export_id)
         with _step(done, tell, "nightly flow: inbox, segments, tags, reports"):
             run_id = flow.run(str(workspace.root), as_of=UNTIL.isoformat(), server=server)
     finally:
@@ -104,7 +103,9 @@ def demo(
     now = Workspace.open(workspace.root, UNTIL)
     done.run = runs.summary(now, run_id)
     if done.run["state"] != runs.DONE:
-        raise RunFailed("; ".join(f"{name}: {error}" for name, error in {**done.run["errors"], **done.run["problems"]}.items()))
+        raise RunFailed(
+            "; ".join(f"{name}: {error}" for name, error in {**done.run["errors"], **done.run["problems"]}.items())
+        )
     done.verdict = verdict(now)
     return done
 
@@ -120,14 +121,26 @@ def verdict(workspace: Workspace) -> str:
     )
 
 
-def _hand_over(workspace: Workspace) -> Any:
+def _hand_over(workspace: Workspace) -> tuple[str, Path, dict[str, Any]]:
+    """(export_id, folder, counts) of the campaign's hand-off. One that was made stays: its receipts may hold refusals."""
     frozen = campaigns.freeze(
         workspace.tables, workspace.config, workspace.lake, workspace.ledger, workspace.vault, CAMPAIGN, actor="demo"
     )
-    return campaigns.export(
-        workspace.config, workspace.lake, workspace.ledger, workspace.vault, workspace.exports_dir, CAMPAIGN,
-        audience_id=frozen.audience_id, actor="demo", purpose="demo",
-    )  # fmt: skip
+    made = exports_of(workspace.ledger, frozen.audience_id)
+    if made:
+        return made[0].export_id, workspace.exports_dir / CAMPAIGN / made[0].export_id, made[0].counts
+    handed = campaigns.export(
+        workspace.config,
+        workspace.lake,
+        workspace.ledger,
+        workspace.vault,
+        workspace.exports_dir,
+        CAMPAIGN,
+        audience_id=frozen.audience_id,
+        actor="demo",
+        purpose="demo",
+    )
+    return handed.export_id, handed.folder, handed.counts
 
 
 def _take_receipts(workspace: Workspace, path: Path, export_id: str) -> None:
@@ -147,7 +160,8 @@ def _load(workspace: Workspace, folder: Path, tell: Callable[[str], None]) -> No
 
 def _only_for_demo(workspace: Workspace, world: dict[str, int]) -> None:
     """A demo shares its workspace with nothing else, and with no other simulated world."""
-    others = sorted({load.source for load, _ in ingest.loads(workspace.ledger) if load.state == "live"} - {SOURCE})
+    live = {load.source for load, _ in ingest.loads(workspace.ledger) if load.state == "live"}
+    others = sorted(source for source in live - {SOURCE} if not source.startswith("receipts:"))
     if others:
         raise InputError(
             f"this workspace holds data of {', '.join(others)}; play the demo in another: crm --workspace FOLDER demo"

@@ -143,7 +143,12 @@ def finish(workspace: Workspace, run_id: str, results: Sequence[NotebookResult])
         assert stored is not None
         stored.state, stored.finished_at = state, now()
         session.add_all(_report(run, result, workspace) for result in results)
-    write_index(workspace.reports_dir, language=run.detail["language"], project=workspace.config.project.name)
+    write_index(
+        workspace.reports_dir,
+        language=run.detail["language"],
+        project=workspace.config.project.name,
+        listed_runs=workspace.config.reports.listed_runs,
+    )
     return state
 
 
@@ -157,7 +162,9 @@ def rebuild(workspace: Workspace, run_id: str) -> dict[str, str]:
     for name, rows in past.compute().items():
         made = table_hash(rows)
         if made != run.results[name]:
-            raise RunFailed(f"{name} of run {run_id} comes out differently now: {made[:12]}, was {run.results[name][:12]}")
+            raise RunFailed(
+                f"{name} of run {run_id} comes out differently now: {made[:12]}, was {run.results[name][:12]}"
+            )
         if run.as_of in past.tables.result_dates(name):
             kept = table_hash(past.tables.result(name), _shared(past.tables.result(name), rows))
             if kept != made:
@@ -234,7 +241,12 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         for name, path in facts["reports"].items()
     ]
     failed = [f"  {name} FAILED: {error}" for name, error in {**facts["errors"], **facts["problems"]}.items()]
-    return [f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}", *made, *failed, f"index: {facts['index']}"]
+    return [
+        f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}",
+        *made,
+        *failed,
+        f"index: {facts['index']}",
+    ]
 
 
 def process_name() -> str:
@@ -263,7 +275,10 @@ def _jobs(workspace: Workspace, notebooks: Sequence[str], parameters: Mapping[st
     return [
         Job(
             path,
-            {**defaults.get(path.stem, {}), **{name: value for name, value in parameters.items() if name in names[path]}},
+            {
+                **defaults.get(path.stem, {}),
+                **{name: value for name, value in parameters.items() if name in names[path]},
+            },
         )
         for path in paths
     ]

@@ -54,8 +54,6 @@ class Workspace:
         day = as_of if isinstance(as_of, date) else parse_date(as_of) if as_of else None
         return cls(root, config or read_config(root), day, number)
 
-    # -- where things are ------------------------------------------------------------------------------------------------
-
     @property
     def data_dir(self) -> Path:
         """Lake, vault, ledger, inbox and exports."""
@@ -103,8 +101,6 @@ class Workspace:
         """Contacts and account ids."""
         return Vault(self.data_dir / "vault", self.ledger, self.engine)
 
-    # -- what is read ------------------------------------------------------------------------------------------------------
-
     @cached_property
     def snapshot(self) -> Snapshot | None:
         """The snapshot that this workspace reads; None while it is empty."""
@@ -116,7 +112,9 @@ class Workspace:
         if self._wanted_date is not None:
             return self._wanted_date
         if self.snapshot is None or self.snapshot.covers_until is None:
-            raise InputError("this workspace holds no data yet; load some with `crm ingest SOURCE PATH`, or try `crm demo`")
+            raise InputError(
+                "this workspace holds no data yet; load some with `crm ingest SOURCE PATH`, or try `crm demo`"
+            )
         covers: date = self.snapshot.covers_until
         return covers
 
@@ -144,8 +142,6 @@ class Workspace:
         """The newest date before `as_of` for which the dated result `name` is stored."""
         earlier = [day for day in self.tables.result_dates(name) if day < self.as_of]
         return earlier[-1] if earlier else None
-
-    # -- what is made ------------------------------------------------------------------------------------------------------
 
     def compute(self) -> dict[str, ir.Table]:
         """Features, segments and tags of `as_of`, worked out from the canonical tables alone."""

@@ -256,9 +256,7 @@ def _write_note(server: Server, process: subprocess.Popen[bytes]) -> Path:
         "password": server.password,
     }
     temporary = path.with_suffix(".new")
-    with os.fdopen(
-        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(note, file)
     temporary.replace(path)
     return path

@@ -63,9 +63,6 @@ class NotebookFailed(RunFailed):
         self.result = result
 
 
-# -- what is called from outside -----------------------------------------------------------------------------
-
-
 def start_server_early(workspace: str) -> Server:
     """The Prefect server for a workspace, coming up in the background while other work goes on; hand it to
     `run`, then `stop` it."""
@@ -93,9 +90,7 @@ def run(
     try:
         own.wait()
         with local_server.connected(own):
-            state = nightly(
-                workspace, as_of, notebooks, language, parameters, ingest_inbox, source, return_state=True
-            )
+            state = nightly(workspace, as_of, notebooks, language, parameters, ingest_inbox, source, return_state=True)
             outcome = state.result(raise_on_failure=False)
     finally:
         if server is None:
@@ -105,9 +100,6 @@ def run(
     if not isinstance(outcome, dict):
         raise RunFailed(f"the flow ended as {state.name.lower()}: {state.message or 'no reason given'}")
     return str(outcome["run_id"])
-
-
-# -- the flow ------------------------------------------------------------------------------------------------
 
 
 @flow(name="nightly", persist_result=True, result_serializer="json")
@@ -144,9 +136,7 @@ def nightly(
     results = _make_reports(opened, run_id, given)
     publish_index(workspace, run_id, results, problems)
     summary = summarise(opened, run_id, loads, problems, time.monotonic() - began)
-    create_markdown_artifact(
-        as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}"
-    )
+    create_markdown_artifact(as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}")
     tell(
         f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s",
         *summary["errors"].values(),
@@ -202,9 +192,6 @@ def _result_of(name: str, state: Any) -> NotebookResult:
         return outcome.result
     # the task itself broke: the notebook counts as failed, like any other
     return NotebookResult(name, "failed", 0.0, 0.0, 0.0, {}, error=str(outcome))
-
-
-# -- its tasks -----------------------------------------------------------------------------------------------
 
 
 def worth_trying_again(_task: Any, _run: Any, state: Any) -> bool:
@@ -264,18 +251,13 @@ def make_report(workspace: str, run_id: str, notebook: str, values: dict[str, An
 
 
 @task(name="index", **RETRYING, **PLAIN)
-def publish_index(
-    workspace: str, run_id: str, results: list[NotebookResult], problems: dict[str, str]
-) -> str:
+def publish_index(workspace: str, run_id: str, results: list[NotebookResult], problems: dict[str, str]) -> str:
     """Closes the run in the ledger and writes run.json and the index; returns the state, 'failed' also after
     `problems`."""
     with short_errors(workspace, "index"):
         opened = Workspace.open(workspace)
         state = runs.finish(opened, run_id, results)
         return note_problems(opened, run_id, problems) if problems else state
-
-
-# -- functions -----------------------------------------------------------------------------------------------
 
 
 def per_notebook(workspace: Workspace, names: list[str], parameters: dict[str, Any]) -> Parameters:
@@ -331,11 +313,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
     ]
     for name, state in summary["notebooks"].items():
         seconds = sum(summary["notebook_seconds"][name].values())
-        shown = (
-            f"`reports/{summary['run_id']}/{name}.html`"
-            if state == "ok"
-            else "failed; the last good report stays"
-        )
+        shown = f"`reports/{summary['run_id']}/{name}.html`" if state == "ok" else "failed; the last good report stays"
         lines.append(f"| {name} | {shown} | {seconds:.1f} |")
     for load in summary["loads"]:
         lines.append(

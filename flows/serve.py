@@ -87,9 +87,7 @@ def schedule_of(workspace: Workspace, cron: str) -> CronSchedule:
     text = cron or getattr(configured, "cron", "") or DEFAULT_CRON
     zone = getattr(configured, "time_zone", "") or workspace.config.project.time_zone
     if len(text.split()) != 5:
-        raise InputError(
-            f"schedule '{text}' has {len(text.split())} fields; cron takes five, like '{DEFAULT_CRON}'"
-        )
+        raise InputError(f"schedule '{text}' has {len(text.split())} fields; cron takes five, like '{DEFAULT_CRON}'")
     try:
         return CronSchedule(cron=text, timezone=zone)
     except ValidationError:
@@ -118,9 +116,7 @@ class _Service:
         work = asyncio.create_task(runner.start())
         watch = asyncio.create_task(self._keep_server())
         stop = asyncio.create_task(self._stop.wait())
-        await asyncio.sleep(
-            0
-        )  # the runner puts its own handlers in place in its first step; ours replace them
+        await asyncio.sleep(0)  # the runner puts its own handlers in place in its first step; ours replace them
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         log.info("waiting for the next run")
@@ -129,9 +125,7 @@ class _Service:
         watch.cancel()
         await self._end(runner, work)
         if not asked:
-            raise RunFailed(
-                "the Prefect runner ended by itself; see data/prefect/server.log, and start again"
-            )
+            raise RunFailed("the Prefect runner ended by itself; see data/prefect/server.log, and start again")
 
     async def _register(self, runner: Runner) -> UUID:
         deployment: UUID = await runner.aadd_flow(
@@ -140,9 +134,7 @@ class _Service:
             schedules=[self._schedule],
             parameters={"workspace": str(self._workspace.root), "language": self._language},
             # a run that is due while one is going on is left out: two would only wait for each other's lease
-            concurrency_limit=ConcurrencyLimitConfig(
-                limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-            ),
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         )
         return deployment
 
@@ -234,7 +226,5 @@ def _only_one(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunFailed(
-                "this workspace is already served by another process; stop that one first"
-            ) from None
+            raise RunFailed("this workspace is already served by another process; stop that one first") from None
         yield

@@ -75,9 +75,7 @@ def _copied(database: Path) -> None:
 def _migrated(database: Path) -> None:
     # in a process of its own: Prefect binds its settings to the first database it meets
     environment = {**os.environ, "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}"}
-    subprocess.run(
-        [sys.executable, "-P", __file__, "--migrate"], env=environment, stdin=subprocess.DEVNULL, check=True
-    )
+    subprocess.run([sys.executable, "-P", __file__, "--migrate"], env=environment, stdin=subprocess.DEVNULL, check=True)
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute(
             "PRAGMA wal_checkpoint(TRUNCATE)"

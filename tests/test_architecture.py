@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "crm_core").rglob("*.py"))
-SQL = re.compile(r"""["'](?:\s*)(select\s.+\sfrom|insert\s+into|create\s+(table|view)|delete\s+from|update\s.+\sset)\b""", re.I)
+SQL = re.compile(
+    r"""["'](?:\s*)(select\s.+\sfrom|insert\s+into|create\s+(table|view)|delete\s+from|update\s.+\sset)\b""", re.I
+)
 
 
 def test_each_room_imports_only_the_floors_below_it() -> None:
@@ -34,7 +36,12 @@ def code_lines(text: str) -> int:
     documented: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             documented.update(range(body[0].lineno, (body[0].end_lineno or 0) + 1))
     written: set[int] = set()
     silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
@@ -52,7 +59,8 @@ def test_a_file_stays_under_400_lines_and_writes_no_sql(path: Path) -> None:
 
 
 def test_crm_help_answers_in_under_a_second_because_it_imports_nothing_heavy() -> None:
-    code = "import sys, crm_core.cli; print([m for m in ('ibis','pandas','prefect','altair','duckdb','sqlalchemy') if m in sys.modules])"
+    heavy = ("ibis", "pandas", "prefect", "altair", "duckdb", "sqlalchemy")
+    code = f"import sys, crm_core.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

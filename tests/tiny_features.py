@@ -14,9 +14,7 @@ from crm_core.measures import empty_features
 def features_table(rows: list[dict[str, Any]]) -> Any:
     """`rows` (member_id and any features) as a features table with all columns."""
     schema = empty_features().schema().to_pyarrow()
-    return ibis.memtable(
-        pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema})
-    )
+    return ibis.memtable(pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}))
 
 
 def buyer(member_id: str, days: int, orders: int, amount: str, **more: Any) -> dict[str, Any]:

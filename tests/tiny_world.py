@@ -27,9 +27,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def order(
-    order_id: str, member_id: str | None, paid_at: str | None, net: str = "10.00", **more: Any
-) -> dict[str, Any]:
+def order(order_id: str, member_id: str | None, paid_at: str | None, net: str = "10.00", **more: Any) -> dict[str, Any]:
     """One order that was placed when it was paid."""
     when = moment(paid_at) if paid_at else None
     amounts = {"gross_amount": Decimal(net), "discount_amount": Decimal("0.00"), "net_amount": Decimal(net)}
@@ -40,14 +38,10 @@ def order(
 def arrow(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows of a canonical table with exactly its columns and types."""
     schema = ibis.schema(TABLES[name].types()).to_pyarrow()
-    return pa.table(
-        {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema}
-    )
+    return pa.table({field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema})
 
 
-def world(
-    as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None, **rows: list[dict[str, Any]]
-) -> Any:
+def world(as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None, **rows: list[dict[str, Any]]) -> Any:
     """The tables given, as of a day. `load(name, arrow table)` puts one into an engine (default: memory)."""
     day = date.fromisoformat(as_of)
     instant = day_end(day, zone)
@@ -57,9 +51,7 @@ def world(
         exists = TABLES[name].exists_at
         tables[name] = table.filter(table[exists] < instant) if exists else table
     tables["paid_orders"] = tables["orders"].filter(tables["orders"].paid_at < instant)
-    return SimpleNamespace(
-        as_of=day, instant=instant, zone=zone, supplied=lambda name: bool(rows.get(name)), **tables
-    )
+    return SimpleNamespace(as_of=day, instant=instant, zone=zone, supplied=lambda name: bool(rows.get(name)), **tables)
 
 
 def rows_of(table: Any, key: str = "member_id") -> dict[str, dict[str, Any]]:

@@ -45,17 +45,13 @@ def arm_totals(size: int, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Exact number of persons per arm for `size` persons; `shares` add up to 1."""
     exact = {arm: share * size for arm, share in shares.items()}
     totals = {arm: int(quota) for arm, quota in exact.items()}
-    by_remainder = sorted(
-        exact, key=lambda arm: totals[arm] - exact[arm]
-    )  # stable: control first among equals
+    by_remainder = sorted(exact, key=lambda arm: totals[arm] - exact[arm])  # stable: control first among equals
     for arm in by_remainder[: size - sum(totals.values())]:
         totals[arm] += 1
     return totals
 
 
-def arm_counts(
-    sizes: Mapping[str, int], shares: Mapping[str, Fraction], salt: str
-) -> dict[str, dict[str, int]]:
+def arm_counts(sizes: Mapping[str, int], shares: Mapping[str, Fraction], salt: str) -> dict[str, dict[str, int]]:
     """stratum -> arm -> persons, exact in both directions: rows add up to `sizes`, columns to `arm_totals`.
 
     Arms are filled one after the other from what the earlier ones left, each by largest remainder. Equal
@@ -122,9 +118,7 @@ def stratum_sizes(persons: ir.Table) -> dict[str, int]:
     """stratum -> persons. Raises InputError when there are so many strata that shares cannot be kept in
     them.
     """
-    found = (
-        persons.group_by("stratum").aggregate(size=lambda t: t.count()).limit(MOST_STRATA + 1).to_pyarrow()
-    )
+    found = persons.group_by("stratum").aggregate(size=lambda t: t.count()).limit(MOST_STRATA + 1).to_pyarrow()
     if found.num_rows > MOST_STRATA:
         raise InputError(
             f"the strata split the audience into more than {MOST_STRATA} groups; name features with few "
@@ -144,6 +138,4 @@ def _bounds(counts: Mapping[str, Mapping[str, int]]) -> pa.Table:
     columns = list(zip(*rows, strict=True))
     names = ("in_stratum", "arm", "first", "past")
     kinds = (pa.string(), pa.string(), pa.int64(), pa.int64())
-    return pa.table(
-        {name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)}
-    )
+    return pa.table({name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)})

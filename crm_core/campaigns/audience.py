@@ -130,9 +130,7 @@ def rules_of(
         rules.append(Rule("suppressed", "removes", suppressed(tables.identities, hashes, kind)))
     if chosen.live_campaigns:
         windows = {name: config.campaign(name).window_days for name in config.campaign_names()}
-        rules.append(
-            Rule("in_other_campaign", "removes", in_live_campaigns(tables.audiences, windows, instant, own))
-        )
+        rules.append(Rule("in_other_campaign", "removes", in_live_campaigns(tables.audiences, windows, instant, own)))
     if chosen.contact_cap:
         full = capped(tables.interactions, channel, instant, chosen.contact_cap_days, chosen.contact_cap)
         rules.append(Rule("contact_cap", "removes", full))
@@ -156,13 +154,9 @@ def audience_rows(
     """
     reasoned = with_reasons(members.mutate(stratum=stratum_of(members, settings.strata)), rules)
     eligible = reasoned.filter(reasoned.reason.isnull()).select("member_id", "person_id", "stratum")
-    drawn = allocate(eligible, settings.shares, salt_of(campaign, wave, settings)).select(
-        _drawn="member_id", arm="arm"
-    )
+    drawn = allocate(eligible, settings.shares, salt_of(campaign, wave, settings)).select(_drawn="member_id", arm="arm")
     joined = reasoned.left_join(drawn, reasoned.member_id == drawn._drawn)
-    status = ibis.cases(
-        (joined.reason.notnull(), "rejected"), (joined.arm == CONTROL, "held_out"), else_="selected"
-    )
+    status = ibis.cases((joined.reason.notnull(), "rejected"), (joined.arm == CONTROL, "held_out"), else_="selected")
     return joined.mutate(
         audience_id=ibis.literal(audience_id_of(campaign, wave, as_of)),
         campaign_id=ibis.literal(campaign),

@@ -41,8 +41,7 @@ def message_cost(
         return None
     whole = sum(sizes.values()) or 1
     messages = {
-        arm: float(unit or 0) * size * (_parts(settings, arm) if settings else 1)
-        for arm, size in sizes.items()
+        arm: float(unit or 0) * size * (_parts(settings, arm) if settings else 1) for arm, size in sizes.items()
     } | dict(handed or {})
     return {arm: float(budget or 0) * size / whole + messages[arm] for arm, size in sizes.items()}
 
@@ -52,9 +51,7 @@ def _parts(settings: CampaignSettings, arm: str) -> int:
     return sms_parts(settings.text_of(arm)).parts if settings.channel == "sms" else 1
 
 
-def money(
-    results: Sequence[ArmResult], spent: float | Mapping[str, float] | None, margin: float
-) -> dict[str, Money]:
+def money(results: Sequence[ArmResult], spent: float | Mapping[str, float] | None, margin: float) -> dict[str, Money]:
     """Money per arm from the results on net_amount and orders; a single sum is shared by the arms' sizes."""
     amounts = {each.arm: each for each in results if each.metric == "net_amount"}
     orders = {each.arm: each for each in results if each.metric == "orders"}
@@ -62,11 +59,7 @@ def money(
     found = {}
     for arm, amount in amounts.items():
         cost = (
-            spent.get(arm)
-            if isinstance(spent, Mapping)
-            else None
-            if spent is None
-            else spent * amount.persons / whole
+            spent.get(arm) if isinstance(spent, Mapping) else None if spent is None else spent * amount.persons / whole
         )
         more = orders[arm].incremental if arm in orders else 0.0
         found[arm] = Money(

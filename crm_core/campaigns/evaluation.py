@@ -45,9 +45,7 @@ def evaluate(
     metric: Metric = settings.metric if settings else _metric(known)
     columns = [*METRICS, *(BEFORE + name for name in METRICS)]
     arms = moments(outcomes(assigned, tables.paid_orders, window), "arm", columns)
-    ratio = sample_ratio(
-        {arm: each.count() for arm, each in arms.items()}, settings.shares if settings else {}
-    )
+    ratio = sample_ratio({arm: each.count() for arm, each in arms.items()}, settings.shares if settings else {})
     adjust = settings.adjust if settings else "pre_period"
     results = tuple(each for name in METRICS for each in judge(arms, name, adjust, primary=name == metric))
     sizes = {arm: each.count() for arm, each in arms.items() if arm != CONTROL}
@@ -121,8 +119,7 @@ def _window(
     window = Window(start, end, min(end, instant))
     if not window.begun:
         raise InputError(
-            f"the window opens at {start} UTC and the data end at {instant} UTC: there is nothing to "
-            "measure yet"
+            f"the window opens at {start} UTC and the data end at {instant} UTC: there is nothing to measure yet"
         )
     return window
 
@@ -136,14 +133,10 @@ def _messages(tables: Tables, campaign: str) -> dict[str, int]:
     events = tables.interactions
     ours = events.filter((events.campaign_id == campaign) & events.event.isin(MESSAGING))
     found = ours.group_by("event").aggregate(members=ours.member_id.nunique()).to_pyarrow().to_pylist()
-    return {
-        row["event"]: row["members"] for row in sorted(found, key=lambda row: MESSAGING.index(row["event"]))
-    }
+    return {row["event"]: row["members"] for row in sorted(found, key=lambda row: MESSAGING.index(row["event"]))}
 
 
-def _notes(
-    window: Window, ratio: SampleRatio, arms: Mapping[str, Aggregates], metric: Metric
-) -> tuple[str, ...]:
+def _notes(window: Window, ratio: SampleRatio, arms: Mapping[str, Aggregates], metric: Metric) -> tuple[str, ...]:
     notes = []
     if window.preliminary:
         notes.append(
@@ -151,9 +144,7 @@ def _notes(
             f"{window.until:%Y-%m-%d %H:%M} UTC"
         )
     if ratio.verdict == "mismatch":
-        notes.append(
-            "the arms do not have the sizes that were planned: do not trust the lift before this is explained"
-        )
+        notes.append("the arms do not have the sizes that were planned: do not trust the lift before this is explained")
     if all(each.var(BEFORE + metric) == 0 for each in arms.values()):
         notes.append(f"{metric} does not vary in the pre-period, so the adjusted lift equals the plain one")
     return tuple(notes)

@@ -61,9 +61,7 @@ def write_payload(table: ir.Table, folder: Path, platform: PlatformSettings) -> 
     (folder / "payload").mkdir(mode=0o700)
     heading, lines = ",".join(table.columns), _lines(table)
     pieces = (piece["line"] for piece in chunks(lines, platform.max_rows))
-    written = [
-        _write_part(heading, piece, folder, number, platform) for number, piece in enumerate(pieces, start=1)
-    ]
+    written = [_write_part(heading, piece, folder, number, platform) for number, piece in enumerate(pieces, start=1)]
     return written or [_write_part(heading, pa.chunked_array([], pa.string()), folder, 1, platform)]
 
 
@@ -72,9 +70,7 @@ def _lines(table: ir.Table) -> ir.Table:
     # consoles take literally
     cells = [table[name].fill_null("") for name in table.columns]
     quoted = [
-        (cell.contains(",") | cell.contains('"')).ifelse(
-            ibis.literal('"') + cell.replace('"', '""') + '"', cell
-        )
+        (cell.contains(",") | cell.contains('"')).ifelse(ibis.literal('"') + cell.replace('"', '""') + '"', cell)
         for cell in cells
     ]
     return table.select(line=ibis.literal(",").join(quoted))
@@ -129,8 +125,7 @@ def manifest_holds(folder: Path, expected: str) -> bool:
         return False
     listed = json.loads(path.read_bytes())["files"]
     return all(
-        (folder / each["path"]).is_file() and _sha256(folder / each["path"]) == each["sha256"]
-        for each in listed
+        (folder / each["path"]).is_file() and _sha256(folder / each["path"]) == each["sha256"] for each in listed
     )
 
 

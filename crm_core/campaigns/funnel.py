@@ -80,9 +80,7 @@ def consenting(consents: ir.Table, channel: str, instant: datetime) -> ir.Table:
     """Members whose newest consent for `channel` is granted and has not expired at `instant` (naive UTC)."""
     ours = consents.filter(consents.channel == channel)
     newest = ours.mutate(
-        _place=ibis.row_number().over(
-            ibis.window(group_by="member_id", order_by=[ibis.desc("changed_at"), "state"])
-        )
+        _place=ibis.row_number().over(ibis.window(group_by="member_id", order_by=[ibis.desc("changed_at"), "state"]))
     )
     holds = (newest.state == "granted") & (newest.expires_at.isnull() | (newest.expires_at > instant))
     return newest.filter((newest._place == 0) & holds).select("member_id")
@@ -124,10 +122,6 @@ def in_live_campaigns(
     """
     live = ibis.literal(False)
     for campaign, days in sorted(windows.items()):
-        live = live | (
-            (audiences.campaign_id == campaign) & (audiences.assigned_at > instant - timedelta(days=days))
-        )
-    others = audiences.filter(
-        (audiences.audience_id != own_audience) & (audiences.status != "rejected") & live
-    )
+        live = live | ((audiences.campaign_id == campaign) & (audiences.assigned_at > instant - timedelta(days=days)))
+    others = audiences.filter((audiences.audience_id != own_audience) & (audiences.status != "rejected") & live)
     return others.select("member_id")

@@ -99,9 +99,7 @@ def _utc(value: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _default_time(audience: Audience, settings: CampaignSettings, zone: ZoneInfo) -> datetime:
-    return _utc(
-        datetime.combine(audience.as_of + timedelta(days=1), time.fromisoformat(settings.send_at)), zone
-    )
+    return _utc(datetime.combine(audience.as_of + timedelta(days=1), time.fromisoformat(settings.send_at)), zone)
 
 
 def _rows(job: Job, lake: Lake, vault: Vault) -> ir.Table:
@@ -163,9 +161,7 @@ def _new(
         session.add(row)
         subject = {"audience_id": job.audience.audience_id, "platform": job.platform_name, "counts": counts}
         ledger.audit(session, "export", export_id, subject | {"renews": header["renews"]}, who["actor"])
-    return HandedOff(
-        export_id, job.audience.audience_id, job.folder / export_id, job.hand_off_at, counts, new=True
-    )
+    return HandedOff(export_id, job.audience.audience_id, job.folder / export_id, job.hand_off_at, counts, new=True)
 
 
 def _again(rows: ir.Table, job: Job, lake: Lake, prior: Export) -> HandedOff:
@@ -176,9 +172,7 @@ def _again(rows: ir.Table, job: Job, lake: Lake, prior: Export) -> HandedOff:
     if not manifest_holds(folder, manifest_hash):
         # the files were deleted or damaged: the same inputs give the same bytes, and the hash proves it
         with published(folder) as work:
-            found = fill(
-                rows, job, lake, prior.export_id, prior.suppression_version, prior.detail["header"], work
-            )
+            found = fill(rows, job, lake, prior.export_id, prior.suppression_version, prior.detail["header"], work)
             if found[2] != manifest_hash:
                 raise RunFailed(
                     f"the files of {prior.export_id} are gone and come out differently now, because "

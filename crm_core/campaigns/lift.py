@@ -72,9 +72,7 @@ def moments(outcomes: ir.Table, group: str, columns: Sequence[str]) -> dict[str,
     query.
     """
     pairs = [(left, right) for left in columns for right in columns if left < right]
-    found = read_aggregates(
-        outcomes, group, has_count=True, mean_cols=columns, var_cols=columns, cov_cols=pairs
-    )
+    found = read_aggregates(outcomes, group, has_count=True, mean_cols=columns, var_cols=columns, cov_cols=pairs)
     return {str(name): _filled(each) for name, each in found.items()}
 
 
@@ -107,12 +105,10 @@ def compare(control: Aggregates, treatment: Aggregates, value: str, covariate: s
     )
     if min(control.count(), treatment.count()) < 2 or spread_c + spread_t <= 0:
         return _without_interval(control.mean(value), treatment.mean(value))
-    found = tt.Mean(
-        value, used or None, equal_var=False, use_t=True, confidence_level=CONFIDENCE
-    ).analyze_aggregates(control, treatment)
-    freedom = _freedom(
-        spread_c / control.count(), control.count(), spread_t / treatment.count(), treatment.count()
+    found = tt.Mean(value, used or None, equal_var=False, use_t=True, confidence_level=CONFIDENCE).analyze_aggregates(
+        control, treatment
     )
+    freedom = _freedom(spread_c / control.count(), control.count(), spread_t / treatment.count(), treatment.count())
     relative = _relative(found.control, found.treatment, control, treatment, value, used, slope, freedom)
     return Lift(
         float(found.control),
@@ -170,14 +166,10 @@ def _relative(
     return float(relative), float(relative - half), float(relative + half), p
 
 
-def _linear_variance(
-    arm: Aggregates, value: str, covariate: str, on_value: float, on_covariate: float
-) -> float:
+def _linear_variance(arm: Aggregates, value: str, covariate: str, on_value: float, on_covariate: float) -> float:
     found = on_value**2 * arm.var(value)
     if covariate:
-        found += 2 * on_value * on_covariate * arm.cov(value, covariate) + on_covariate**2 * arm.var(
-            covariate
-        )
+        found += 2 * on_value * on_covariate * arm.cov(value, covariate) + on_covariate**2 * arm.var(covariate)
     return float(found)
 
 
@@ -209,23 +201,13 @@ def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, Fraction | floa
     return SampleRatio(dict(counts), dict(zip(arms, expected, strict=True)), p, verdict)
 
 
-def smallest_detectable(
-    outcome: Aggregates, value: str, ratio: float, size: int, power: float = 0.8
-) -> float | None:
+def smallest_detectable(outcome: Aggregates, value: str, ratio: float, size: int, power: float = 0.8) -> float | None:
     """The smallest absolute lift that a two-sided test at 5 % finds with `power`.
 
     `outcome` holds mean and variance of `value`; `ratio` is treated per held out; `size` persons in all. None
     when the variance is zero or an arm would be empty.
     """
-    if (
-        outcome.var(value) <= 0
-        or size < 4
-        or ratio <= 0
-        or size / (1 + ratio) < 2
-        or size * ratio / (1 + ratio) < 2
-    ):
+    if outcome.var(value) <= 0 or size < 4 or ratio <= 0 or size / (1 + ratio) < 2 or size * ratio / (1 + ratio) < 2:
         return None
-    metric = tt.Mean(
-        value, power=power, alpha=1 - CONFIDENCE, ratio=ratio, n_obs=size, equal_var=False, use_t=True
-    )
+    metric = tt.Mean(value, power=power, alpha=1 - CONFIDENCE, ratio=ratio, n_obs=size, equal_var=False, use_t=True)
     return float(metric.solve_power_from_aggregates(outcome, "effect_size")[0].effect_size)

@@ -81,9 +81,7 @@ def fill(
     ]
     earlier = job.folder / header["renews"]
     if header["renews"] and (earlier / "snapshot.parquet").is_file():
-        files.append(
-            write_parquet(_difference(rows, earlier).order_by("member_id"), work, "difference.parquet")
-        )
+        files.append(write_parquet(_difference(rows, earlier).order_by("member_id"), work, "difference.parquet"))
     counts = _counts(job, chosen, exported, count_by(refused, "reason"))
     content = _manifest(job, lake, export_id, version, header, counts, files)
     return counts, files, write_manifest(content, work)
@@ -91,9 +89,7 @@ def fill(
 
 def _snapshot(chosen: ir.Table, job: Job) -> ir.Table:
     unit = job.settings.unit_cost
-    texts = {
-        arm: hashlib.sha256(job.settings.text_of(arm).encode()).hexdigest()[:12] for arm in job.settings.arms
-    }
+    texts = {arm: hashlib.sha256(job.settings.text_of(arm).encode()).hexdigest()[:12] for arm in job.settings.arms}
     return chosen.select(
         "member_id",
         "person_id",
@@ -125,10 +121,7 @@ def _counts(job: Job, chosen: ir.Table, exported: int, rejected: dict[str, int])
             f"{sum(rejected.values())}; nothing was written"
         )
     rows = (
-        chosen.group_by("arm")
-        .aggregate(members=chosen.count(), parts=chosen.parts.sum())
-        .order_by("arm")
-        .to_pyarrow()
+        chosen.group_by("arm").aggregate(members=chosen.count(), parts=chosen.parts.sum()).order_by("arm").to_pyarrow()
     )
     arms = {row["arm"]: row for row in rows.to_pylist()}
     unit, parts = job.settings.unit_cost, sum(int(row["parts"]) for row in arms.values())
@@ -140,9 +133,7 @@ def _counts(job: Job, chosen: ir.Table, exported: int, rejected: dict[str, int])
         "parts": parts,
         "arms": {arm: row["members"] for arm, row in arms.items()},
         "cost": None if unit is None else round(parts * unit, 2),
-        "cost_by_arm": {}
-        if unit is None
-        else {arm: round(int(row["parts"]) * unit, 2) for arm, row in arms.items()},
+        "cost_by_arm": {} if unit is None else {arm: round(int(row["parts"]) * unit, 2) for arm, row in arms.items()},
     }
 
 

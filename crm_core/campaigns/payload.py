@@ -103,17 +103,10 @@ def hand_off_rows(
     chosen = chosen.left_join(contacts, "member_id").drop("member_id_right")
     chosen = texts(_with_placeholders(chosen, pinned, settings), settings)
     chosen = chosen.mutate(contact=platform_form(chosen.contact, kind, platform))
-    held = (
-        stored.filter(stored.status == "held_out")
-        .select("member_id")
-        .join(contacts, "member_id")
-        .contact_hash
-    )
+    held = stored.filter(stored.status == "held_out").select("member_id").join(contacts, "member_id").contact_hash
     rules = _rules(chosen, held, suppressed_hashes(vault, kind, moment))
     if settings.exclusions.consent:
-        rules.insert(
-            1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, hand_off_at))
-        )
+        rules.insert(1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, hand_off_at)))
     return _without_doubles(_with_consent(with_reasons(chosen, rules), pinned, settings.channel))
 
 
@@ -148,18 +141,13 @@ def _rules(chosen: ir.Table, held: ir.Column, hashes: ir.Table) -> list[Rule]:
     }
     return [
         Rule("suppressed", "removes", refused.select("member_id")),
-        *[
-            Rule(name, "removes", chosen.filter(broken).select("member_id"))
-            for name, broken in failing.items()
-        ],
+        *[Rule(name, "removes", chosen.filter(broken).select("member_id")) for name, broken in failing.items()],
     ]
 
 
 def _without_doubles(rows: ir.Table) -> ir.Table:
     # platforms refuse or bill twice a number that stands in a file twice; the smallest member_id keeps it
-    place = ibis.row_number().over(
-        group_by=[rows.contact_hash, rows.reason.isnull()], order_by=rows.member_id
-    )
+    place = ibis.row_number().over(group_by=[rows.contact_hash, rows.reason.isnull()], order_by=rows.member_id)
     double = rows.reason.isnull() & (place > 0)
     return rows.mutate(reason=double.ifelse(ibis.literal("same_contact"), rows.reason))
 
@@ -184,9 +172,7 @@ def with_parts(rows: ir.Table, settings: CampaignSettings, country: str) -> ir.T
     """
     if settings.channel != "sms":
         return rows.mutate(parts=ibis.literal(1, "int64"))
-    found = (
-        rows.filter(rows.message.notnull()).select("message").distinct().limit(MOST_TEXTS + 1).to_pyarrow()
-    )
+    found = rows.filter(rows.message.notnull()).select("message").distinct().limit(MOST_TEXTS + 1).to_pyarrow()
     if found.num_rows > MOST_TEXTS:
         raise InputError(
             f"the template gives more than {MOST_TEXTS} different texts; use placeholders with fewer values"

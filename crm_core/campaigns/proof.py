@@ -46,7 +46,5 @@ def rebuild(audience_id: str, lake: Lake, ledger: Ledger, vault: Vault) -> Rebui
     stored = stored_rows(audience_id, lake)
     size = int(stored.count().to_pyarrow().as_py())
     if size and table_hash(stored) != known.rows_hash:
-        raise RunFailed(
-            f"the stored rows of {audience_id} were altered: their hash is not the one in the ledger"
-        )
+        raise RunFailed(f"the stored rows of {audience_id} were altered: their hash is not the one in the ledger")
     return Rebuilt(audience_id, again, known.counts["selected"], stored=size > 0)

@@ -44,9 +44,7 @@ class Explanation:
     passed: tuple[str, ...]
 
 
-def explain(
-    audience_id: str, member_ids: Sequence[str], lake: Lake, ledger: Ledger, vault: Vault
-) -> list[Explanation]:
+def explain(audience_id: str, member_ids: Sequence[str], lake: Lake, ledger: Ledger, vault: Vault) -> list[Explanation]:
     """Why each of `member_ids` is in the list, held out or rejected; members who were not considered are left
     out.
 
@@ -83,9 +81,7 @@ def _facts(
     }
 
 
-def _conditions(
-    known: ir.Table, config: Config, segment: str
-) -> tuple[dict[str, bool], list[str], list[str]]:
+def _conditions(known: ir.Table, config: Config, segment: str) -> tuple[dict[str, bool], list[str], list[str]]:
     """What makes a member one of the segment: a group's definition with the day's limits, or the clauses of a
     rule.
     """

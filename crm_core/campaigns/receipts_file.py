@@ -69,9 +69,7 @@ def is_refusal(reply: str, words: tuple[str, ...]) -> bool:
     """Whether a whole reply refuses further messages: after NFKC, trimming, trailing punctuation and case;
     'Really?' does not.
     """
-    folded = (
-        pc.utf8_normalize(pa.array([reply]), "NFKC")[0].as_py().strip().rstrip("。.!！?？,，;；~ ").casefold()
-    )
+    folded = pc.utf8_normalize(pa.array([reply]), "NFKC")[0].as_py().strip().rstrip("。.!！?？,，;；~ ").casefold()
     return folded in {word.casefold() for word in words}
 
 
@@ -95,13 +93,9 @@ def _as_text(path: Path, settings: ReceiptSettings) -> pa.Table:
             ),
         )
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}; check that it exists and may be read"
-        ) from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; check that it exists and may be read") from None
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is not a CSV file in {encoding}: {str(error).splitlines()[0][:200]}"
-        ) from None
+        raise InputError(f"{path} is not a CSV file in {encoding}: {str(error).splitlines()[0][:200]}") from None
     needed = headings[:3]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
@@ -120,9 +114,7 @@ def _events(table: pa.Table, settings: ReceiptSettings) -> pa.ChunkedArray:
     # few replies differ, so each distinct one is judged once
     replies = table[settings.reply]
     refusing = {
-        text: "unsubscribed"
-        for text in pc.unique(replies).to_pylist()
-        if text and is_refusal(text, settings.refusals)
+        text: "unsubscribed" for text in pc.unique(replies).to_pylist() if text and is_refusal(text, settings.refusals)
     }
     return pc.coalesce(_mapped(replies, refusing), found)
 

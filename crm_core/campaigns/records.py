@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from crm_core.store import Ledger
 
 
-def audience_of(
-    ledger: Ledger, campaign: str, wave: int | None = None, as_of: date | None = None
-) -> Audience:
+def audience_of(ledger: Ledger, campaign: str, wave: int | None = None, as_of: date | None = None) -> Audience:
     """The newest list of `campaign`, of one wave or date when given. Raises InputError when nothing was
     frozen.
     """
@@ -30,9 +28,7 @@ def audience_of(
         found = session.scalars(query.order_by(Audience.as_of.desc(), Audience.wave.desc())).first()
     if found is None:
         asked = (f" wave {wave}" if wave is not None else "") + (f" as of {as_of}" if as_of else "")
-        raise InputError(
-            f"no list of campaign '{campaign}'{asked} was frozen; run: crm campaign freeze {campaign}"
-        )
+        raise InputError(f"no list of campaign '{campaign}'{asked} was frozen; run: crm campaign freeze {campaign}")
     return found
 
 
@@ -41,15 +37,11 @@ def audience_named(ledger: Ledger, audience_id: str) -> Audience:
     with ledger.session() as session:
         found = session.get(Audience, audience_id)
         if found is None:
-            raise unknown(
-                "audience", audience_id, session.scalars(select(Audience.audience_id)).all(), "the ledger"
-            )
+            raise unknown("audience", audience_id, session.scalars(select(Audience.audience_id)).all(), "the ledger")
         return found
 
 
-def exports_of(
-    ledger: Ledger, audience_id: str, platform: str = "", at: datetime | None = None
-) -> Sequence[Export]:
+def exports_of(ledger: Ledger, audience_id: str, platform: str = "", at: datetime | None = None) -> Sequence[Export]:
     """Hand-offs of a list, newest first; of one platform or hand-off time when given."""
     query = select(Export).where(Export.audience_id == audience_id)
     if platform:
@@ -92,9 +84,7 @@ def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
         .order_by(Export.created_at)
     )
     with ledger.session() as session:
-        last = {
-            (row.audience_id, row.platform, row.hand_off_at): row.counts for row in session.scalars(query)
-        }
+        last = {(row.audience_id, row.platform, row.hand_off_at): row.counts for row in session.scalars(query)}
     total: dict[str, float] = {}
     for counts in last.values():
         for arm, cost in (counts.get("cost_by_arm") or {}).items():

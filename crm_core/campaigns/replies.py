@@ -76,8 +76,7 @@ def receipts(
     snapshot = exports_dir / audience.campaign / export_id / "snapshot.parquet"
     if not snapshot.is_file():
         raise InputError(
-            f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export "
-            "it again"
+            f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again"
         )
     members = ibis.memtable(pq.read_table(snapshot, columns=["member_id"]))
     sha256 = file_hash(path)
@@ -108,9 +107,7 @@ def receipts(
             if _count(revoked):
                 writer.upsert("consents", revoked, load_id=load_id)
             writer.record(*_records(found, row.platform, path, sha256))
-            writer.audit(
-                "receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals}
-            )
+            writer.audit("receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals})
     return found
 
 
@@ -118,9 +115,7 @@ def _count(table: ir.Table) -> int:
     return int(table.count().to_pyarrow().as_py())
 
 
-def _matched(
-    table: pa.Table, members: ir.Table, platform: PlatformSettings, lake: Lake, vault: Vault
-) -> ir.Table:
+def _matched(table: pa.Table, members: ir.Table, platform: PlatformSettings, lake: Lake, vault: Vault) -> ir.Table:
     """The rows whose contact belongs to a member of the hand-off: row_number, member_id, contact_hash, event,
     occurred_at.
     """
@@ -132,14 +127,10 @@ def _matched(
     known = identities.filter(identities.id_kind == kind).semi_join(members, "member_id")
     # a number that two of them have had belongs to whom it was seen with last
     newest = known.mutate(
-        _place=ibis.row_number().over(
-            group_by="id_value_hash", order_by=[ibis.desc("first_seen_at"), "member_id"]
-        )
+        _place=ibis.row_number().over(group_by="id_value_hash", order_by=[ibis.desc("first_seen_at"), "member_id"])
     )
     owners = newest.filter(newest._place == 0).select("member_id", contact_hash="id_value_hash")
-    return hashed.join(owners, "contact_hash").select(
-        "row_number", "member_id", "contact_hash", "event", "occurred_at"
-    )
+    return hashed.join(owners, "contact_hash").select("row_number", "member_id", "contact_hash", "event", "occurred_at")
 
 
 def _in_full(contact: ir.StringValue, kind: str, platform: PlatformSettings) -> ir.StringValue:
@@ -206,13 +197,10 @@ def _events(hits: ir.Table, export_id: str, campaign: str, channel: str, interac
 
 def _refuse(hits: ir.Table, kind: str, export_id: str, vault: Vault) -> int:
     """Suppresses the contacts that refused; before anything is published, so that a refusal is never lost."""
-    refusing = (
-        hits.filter(hits.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
-    )
+    refusing = hits.filter(hits.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
     hashes = refusing.to_pyarrow()["contact_hash"].to_pylist()
     rows = [
-        {"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"}
-        for each in hashes
+        {"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"} for each in hashes
     ]
     return vault.suppress(rows)
 

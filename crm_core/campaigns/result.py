@@ -109,8 +109,7 @@ class Evaluation:
         """Everything as plain values; times in ISO 8601."""
         plain = asdict(self)
         plain["window"] = {
-            name: getattr(self.window, name).isoformat()
-            for name in ("pre_starts_at", "starts_at", "ends_at", "until")
+            name: getattr(self.window, name).isoformat() for name in ("pre_starts_at", "starts_at", "ends_at", "until")
         } | {"preliminary": self.window.preliminary}
         return plain
 
@@ -156,9 +155,7 @@ def outcomes(assigned: ir.Table, orders: ir.Table, window: Window) -> ir.Table:
     net_amount is summed exactly before it becomes a float; refunds are not taken off.
     """
     end = min(window.until, window.ends_at)
-    near = orders.filter(
-        orders.member_id.notnull(), orders.paid_at >= window.pre_starts_at, orders.paid_at < end
-    )
+    near = orders.filter(orders.member_id.notnull(), orders.paid_at >= window.pre_starts_at, orders.paid_at < end)
     inside = near.paid_at >= window.starts_at
     facts = near.group_by("member_id").aggregate(
         net_amount=near.net_amount.sum(where=inside),
@@ -192,8 +189,7 @@ def judge(
     """
     if CONTROL not in arms:
         raise InputError(
-            "no control group was kept, so what the campaign caused cannot be told; freeze with a "
-            "control share"
+            "no control group was kept, so what the campaign caused cannot be told; freeze with a control share"
         )
     return [
         _judge_arm(arm, arms[CONTROL], found, metric, adjust, primary)

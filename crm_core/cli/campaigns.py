@@ -82,12 +82,17 @@ def receipts(
             raise InputError(f"no list of campaign '{campaign}' was handed over; run: crm campaign export {campaign}")
         export_id = handed[0].export_id
     with working("reading receipts"):
-        found = _facts(
-            campaigns.receipts(
-                path, export_id, workspace.config, workspace.lake, workspace.ledger, workspace.vault,
-                workspace.exports_dir, actor=actor(),
-            )  # fmt: skip
+        taken = campaigns.receipts(
+            path,
+            export_id,
+            workspace.config,
+            workspace.lake,
+            workspace.ledger,
+            workspace.vault,
+            workspace.exports_dir,
+            actor=actor(),
         )
+    found = _facts(taken)
     say(found, [f"{name}: {_shown(value)}" for name, value in found.items()])
 
 

@@ -110,7 +110,12 @@ def rejects(
 
 
 def _report(report: LoadReport) -> dict[str, object]:
-    totals = {"read": report.read, "accepted": report.accepted, "duplicate": report.duplicate, "rejected": report.rejected}
+    totals = {
+        "read": report.read,
+        "accepted": report.accepted,
+        "duplicate": report.duplicate,
+        "rejected": report.rejected,
+    }
     return {**asdict(report), **totals, "adds_up": report.adds_up}
 
 
@@ -163,5 +168,3 @@ def _lines(report: LoadReport) -> list[str]:
         *table(files), "", *table(tables), *twice, *sums, *contacts, *refused, *more, *ignored, total,
         f"{where}, {report.seconds:.1f} s",
     ]  # fmt: skip
-
-

@@ -109,7 +109,10 @@ def _card_lines(card: MemberCard) -> list[str]:
     facts = [f"  {name}: {value}" for name, value in card.features.items()]
     segments = [f"  {reference} {title}: {definition}" for reference, title, definition in card.segments]
     tags = [f"  {reason.tag} = {reason.value}: {_why(reason)}" for reason in card.tags if reason.value is not None]
-    journey = [f"  {row['at']:%Y-%m-%d %H:%M} {row['what']} {row['where'] or ''} {row['subject'] or ''}" for row in card.journey]
+    journey = [
+        f"  {row['at']:%Y-%m-%d %H:%M} {row['what']} {row['where'] or ''} {row['subject'] or ''}"
+        for row in card.journey
+    ]
     return [
         f"member {card.member_id} as of {card.as_of}", "facts", *facts, "segments", *segments, "tags", *tags,
         "journey, newest first (UTC)", *journey, "campaigns", *table(card.campaigns),

@@ -31,9 +31,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}; check that it exists and may be read"
-        ) from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; check that it exists and may be read") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     return parse_yaml(text, model, str(path))
@@ -58,9 +56,7 @@ def _load(text: str, where: str) -> Any:
         mark = error.problem_mark
         line = mark.line + 1 if mark else 1
         problem = (error.problem or "not YAML").split("\n")[0]
-        raise InputError(
-            f"{where} line {line}: {problem}; the file is not valid YAML, mend that line"
-        ) from None
+        raise InputError(f"{where} line {line}: {problem}; the file is not valid YAML, mend that line") from None
     except YAMLError as error:
         raise InputError(f"{where}: not valid YAML ({str(error).splitlines()[0]})") from None
     if tree is None:

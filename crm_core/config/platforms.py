@@ -29,9 +29,7 @@ class PayloadColumn(Settings):
     @classmethod
     def _heading_is_plain(cls, value: str) -> str:
         if value.startswith(TRIGGERS) or any(sign in value for sign in '",\t\r\n'):
-            raise ValueError(
-                "a heading may not start with = + - @ nor hold a quote, comma, tab or line break"
-            )
+            raise ValueError("a heading may not start with = + - @ nor hold a quote, comma, tab or line break")
         return value
 
 

@@ -34,15 +34,11 @@ class ProjectSettings(Settings):
     time_zone: str = "Asia/Shanghai"
     currency: str = Field("CNY", min_length=3, max_length=3)
     language: Literal["zh", "en"] = "zh"
-    country: str = Field(
-        "CN", min_length=2, max_length=2, description="region of phone numbers without a country code"
-    )
+    country: str = Field("CN", min_length=2, max_length=2, description="region of phone numbers without a country code")
     min_cell: int = Field(5, ge=0, description="counts of members below this are masked in reports")
     engine: EngineSettings = EngineSettings()
     ledger: LedgerSettings = LedgerSettings()
-    keep_dates: int = Field(
-        400, ge=1, description="how many dates of dated results are kept; pinned ones always are"
-    )
+    keep_dates: int = Field(400, ge=1, description="how many dates of dated results are kept; pinned ones always are")
     export_expiry_days: int = Field(30, ge=1)
     reject_expiry_days: int = Field(30, ge=1)
 

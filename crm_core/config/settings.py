@@ -58,9 +58,7 @@ class Config:
 
     def hash(self) -> str:
         """SHA-256 over all settings files."""
-        return hashlib.sha256(
-            json.dumps(self._files, sort_keys=True, ensure_ascii=False).encode()
-        ).hexdigest()
+        return hashlib.sha256(json.dumps(self._files, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def _model(self, name: str, model: type[Model]) -> Model:
         if name not in self._parsed:

@@ -99,18 +99,14 @@ Expression = str | int | float | bool
 class ReaderSettings(Settings):
     """How the bytes of a file become rows of text."""
 
-    format: Literal["auto", "csv", "parquet", "xlsx"] = Field(
-        "auto", description="auto: by what the file holds"
-    )
+    format: Literal["auto", "csv", "parquet", "xlsx"] = Field("auto", description="auto: by what the file holds")
     encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "cp1252"] = Field(
         "auto", description="auto: byte order mark, else UTF-8 if the whole file is, else GB18030"
     )
     delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
         "auto", description="auto: the one that finds most headings"
     )
-    nulls: tuple[str, ...] = Field(
-        ("", "NULL"), description="cells that say nothing, compared after trimming blanks"
-    )
+    nulls: tuple[str, ...] = Field(("", "NULL"), description="cells that say nothing, compared after trimming blanks")
     sheet: str = Field("", description="sheet of a workbook; empty: the first")
     skip_lines: int = Field(0, ge=0, description="lines above the headings")
 
@@ -130,9 +126,7 @@ class FieldSettings(Settings):
     )
     required: bool = Field(False, description="the heading must be in the file")
     filled: bool = Field(False, description="every row must have a value; implies required")
-    values: dict[str, str | None] = Field(
-        {}, description="the shop's word → ours; any other word is a reject"
-    )
+    values: dict[str, str | None] = Field({}, description="the shop's word → ours; any other word is a reject")
     private: bool = Field(False, description="never shown: masked in rejects and errors")
     future: bool = Field(False, description="a time that may lie ahead (an expiry, a due date)")
 
@@ -163,9 +157,7 @@ class TableSettings(Settings):
     table: str = Field("", description="canonical table; default: the name of this entry")
     when: str = Field("", description="which rows; default: all")
     per: tuple[str, ...] = Field((), description="grain: rows of one file that agree in these make one row")
-    effective_at: str = Field(
-        "", description="the source's own time of this state; default: latest time of the row"
-    )
+    effective_at: str = Field("", description="the source's own time of this state; default: latest time of the row")
     columns: dict[str, Expression] = Field(min_length=1)
 
 
@@ -193,9 +185,7 @@ class BalanceSettings(Settings):
 
     name: str
     rows: str = Field(description="expression over the fields of one row")
-    written: dict[str, str] = Field(
-        min_length=1, description="entry of `tables` → expression over its columns"
-    )
+    written: dict[str, str] = Field(min_length=1, description="entry of `tables` → expression over its columns")
 
 
 class FeedSettings(Settings):
@@ -216,9 +206,7 @@ class FeedSettings(Settings):
     def _names_are_known(self) -> FeedSettings:
         for name in self.fields:
             if not name.isidentifier() or name.startswith("_"):
-                raise ValueError(
-                    f"field name '{name}' must be letters, digits and _ and not begin with a digit or _"
-                )
+                raise ValueError(f"field name '{name}' must be letters, digits and _ and not begin with a digit or _")
         for contact in self.contacts:
             for name in (contact.account, *contact.kinds().values()):
                 if name not in self.fields:
@@ -237,9 +225,7 @@ class SourceSettings(Settings):
     title: dict[Literal["en", "zh"], str] = Field({})
     time_zone: str = Field("", description="IANA zone of times without an offset; default: the project's")
     currency: str = Field("", description="ISO 4217; default: the project's", pattern=r"^([A-Z]{3})?$")
-    money_unit: Literal["yuan", "fen"] = Field(
-        "yuan", description="fen: money and price fields are hundredths"
-    )
+    money_unit: Literal["yuan", "fen"] = Field("yuan", description="fen: money and price fields are hundredths")
     ids: Literal["hmac", "plain"] = "hmac"
     namespace: str = Field("", description="whose account ids they are; default: the source")
     country: str = Field("", description="region of phones without a country code; default: the project's")

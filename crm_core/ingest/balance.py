@@ -64,9 +64,7 @@ def reject_summary(rejects: ir.Table) -> list[RejectReport]:
     for row in examples:
         found.setdefault((row["file"], row["field"]), []).append(row)
     return [
-        RejectReport(
-            file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows)
-        )
+        RejectReport(file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows))
         for total in sorted(totals, key=lambda row: (row["file"], -row["rows"], row["field"] or ""))
         for (file, field), rows in [((total["file"], total["field"]), found[total["file"], total["field"]])]
     ]

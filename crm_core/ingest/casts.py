@@ -86,17 +86,13 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
         return ibis.cases(*words, else_=ibis.null("string"))
     reader: Any = {
         "text": lambda: text,
-        "integer": lambda: _when(
-            text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")
-        ),
+        "integer": lambda: _when(text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")),
         "number": lambda: _when(text, r"^[-+]?\d+(?:\.\d+)?$", text.try_cast("float64")),
         "money": lambda: _amount(text, 2, fen),
         "price": lambda: _amount(text, 6, fen),
         "time": lambda: _time(text, local, field.formats, zone),
         "date": lambda: _date(text, field.formats),
-        "flag": lambda: ibis.cases(
-            (text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None
-        ),
+        "flag": lambda: ibis.cases((text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None),
     }[field.type]
     return reader()
 

@@ -45,9 +45,7 @@ def contacts_of(context: Context, staged: Staged, members: Members) -> list[ir.T
                 value=rows[field].cast("string"),
                 seen_at=seen.cast("timestamp(6)"),
             )
-            filled = picked.filter(
-                picked.member_id.notnull(), picked.value.notnull(), picked.seen_at.notnull()
-            )
+            filled = picked.filter(picked.member_id.notnull(), picked.value.notnull(), picked.seen_at.notnull())
             once = filled.group_by("member_id", "kind", "value").agg(
                 seen_at=filled.seen_at.max(), first_seen_at=filled.seen_at.min()
             )
@@ -74,9 +72,7 @@ def _phones(context: Context, rows: ir.Table) -> ir.Table:
     digits: Any = rows.value.re_replace(r"^'", "").re_replace(r"[\s\-()（）]", "")
     local = digits.re_replace(rf"^(?:\+|00)?{code}", "") if context.country == "CN" else digits
     plain = local.re_search(f"^(?:{pattern})$")
-    split = rows.mutate(
-        _digits=digits, _good=plain.ifelse(ibis.literal(f"+{code}") + local, ibis.null("string"))
-    )
+    split = rows.mutate(_digits=digits, _good=plain.ifelse(ibis.literal(f"+{code}") + local, ibis.null("string")))
     odd = split.filter(split._good.isnull()).select("_digits").distinct()
     checked = _ask_library(context, odd)
     joined = split.left_join(checked, split._digits == checked.odd)
@@ -90,9 +86,7 @@ def _phones(context: Context, rows: ir.Table) -> ir.Table:
 def _mobiles(country: str) -> tuple[int, str]:
     metadata = PhoneMetadata.metadata_for_region(country, None)
     if metadata is None or metadata.mobile is None or not metadata.mobile.national_number_pattern:
-        return phonenumbers.country_code_for_region(
-            country
-        ), r"\b\B"  # nothing fits: the library is asked for each
+        return phonenumbers.country_code_for_region(country), r"\b\B"  # nothing fits: the library is asked for each
     return metadata.country_code, metadata.mobile.national_number_pattern
 
 
@@ -145,8 +139,6 @@ def identities_of(vault: Vault, contacts: list[ir.Table]) -> ir.Table | None:
         part = vault.keyed(together.filter(together.kind == kind), {"id_value_hash": (kind, "value")})
         hashed = part if hashed is None else hashed.union(part)
     assert hashed is not None
-    once = hashed.group_by(
-        id_kind=hashed.kind, id_value_hash=hashed.id_value_hash, member_id=hashed.member_id
-    )
+    once = hashed.group_by(id_kind=hashed.kind, id_value_hash=hashed.id_value_hash, member_id=hashed.member_id)
     rows = once.agg(first_seen_at=hashed.first_seen_at.min())
     return rows.mutate(_effective_at=rows.first_seen_at)

@@ -43,9 +43,7 @@ def detect(path: Path, wanted: str = "auto") -> str:
             "it is damaged or wrongly named: export it again"
         )
     if wanted not in ("auto", found.split(".")[0]):
-        raise InputError(
-            f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them"
-        )
+        raise InputError(f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them")
     return found
 
 
@@ -70,9 +68,7 @@ def _check_workbook(path: Path) -> None:
             f"{path.name} is a damaged or cut-off XLSX (its archive has no end); export it again"
         ) from None
     if not any(part.filename.startswith("xl/") for part in parts):
-        raise InputError(
-            f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside"
-        )
+        raise InputError(f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside")
     unpacked = sum(part.file_size for part in parts)
     packed = max(path.stat().st_size, 1)
     if unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * packed + 2**20:

@@ -27,17 +27,10 @@ def accounts_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, 
     """(field, namespace) of every account that the feed's tables and contacts speak of."""
     found = {(contact.account, settings.accounts_of) for contact in feed.contacts}
     for call in (node for text in _texts(feed) for node in ast.walk(_tree(text))):
-        if (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Name)
-            and call.func.id == "account"
-            and call.args
-        ):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "account" and call.args:
             if not isinstance(call.args[0], ast.Name):
                 raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")
-            space = (
-                call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
-            )
+            space = call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
             found.add((call.args[0].id, str(space) or settings.accounts_of))
     return found
 
@@ -98,13 +91,9 @@ def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where:
     """
     reductions = {
         node: f"_part_{place}"
-        for place, node in enumerate(
-            dict.fromkeys(node for value in values.values() for node in _reductions(value))
-        )
+        for place, node in enumerate(dict.fromkeys(node for value in values.values() for node in _reductions(value)))
     }
-    parts = rows.group_by(**keys).agg(
-        **{name: node.to_expr() for node, name in reductions.items()}, _rows=rows.count()
-    )
+    parts = rows.group_by(**keys).agg(**{name: node.to_expr() for node, name in reductions.items()}, _rows=rows.count())
     swap = {node: parts[name].op() for node, name in reductions.items()}
     swap.update({value.op(): parts[name].op() for name, value in keys.items()})
     result = {name: value.op().replace(swap).to_expr() for name, value in values.items()}

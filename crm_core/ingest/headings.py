@@ -53,15 +53,11 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
                 problems.append(_missing(field.headings, places))
         elif len(places[known]) > 1:
             columns = " and ".join(str(place + 1) for place in places[known])
-            problems.append(
-                f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one"
-            )
+            problems.append(f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one")
         else:
             positions[name] = places[known][0]
     used = set(positions.values())
-    unknown = tuple(
-        heading.strip() for place, heading in enumerate(headings) if place not in used and heading.strip()
-    )
+    unknown = tuple(heading.strip() for place, heading in enumerate(headings) if place not in used and heading.strip())
     shown = {name: headings[place].strip() for name, place in positions.items()}
     return Headings(positions, shown, tuple(missing), unknown, tuple(dict.fromkeys(problems)))
 
@@ -73,9 +69,7 @@ def _missing(spellings: Sequence[str], places: dict[str, list[int]]) -> str:
     return f"heading '{spellings[0]}'{also} is missing{hint}"
 
 
-def choose(
-    settings: SourceSettings, feeds: Sequence[str], headings: Sequence[str], file: str
-) -> tuple[str, Headings]:
+def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[str], file: str) -> tuple[str, Headings]:
     """The feed of a file: the one of `feeds` (all, where that is empty) whose required headings are there,
     with most fields.
 
@@ -92,9 +86,7 @@ def choose(
             f"Headings found: {listed}. Mend the file, or add the spelling as an alias in "
             f"conf/sources/{settings.source}.yml"
         )
-    rivals = [
-        other for other, fit in ranked[1:] if not fit.problems and len(fit.positions) == len(best.positions)
-    ]
+    rivals = [other for other, fit in ranked[1:] if not fit.problems and len(fit.positions) == len(best.positions)]
     if rivals:
         raise InputError(
             f"{file} fits several feeds of source '{settings.source}': {', '.join(sorted([name, *rivals]))}; "

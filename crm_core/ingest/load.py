@@ -77,9 +77,7 @@ def ingest(
         known = known_files(lake.ledger, source)
         passed, opened = _open_all(context, found, known, work, say)
         prepared = _prepare(context, vault, opened, work, say)
-        files = sorted(
-            [*passed, *(file for item in prepared for file in item.reports)], key=lambda file: file.name
-        )
+        files = sorted([*passed, *(file for item in prepared for file in item.reports)], key=lambda file: file.name)
         report = LoadReport(
             source, "", None, dry_run, tuple(files), tuple(ignored), _dry_tables(prepared),
             tuple(balance for item in prepared for balance in item.balances),
@@ -87,18 +85,14 @@ def ingest(
         )  # fmt: skip
         if prepared and not dry_run:
             say("writing to the lake")
-            report = write(
-                context, config, lake, vault, prepared, replace(report, load_id=load_id), started, actor
-            )
+            report = write(context, config, lake, vault, prepared, replace(report, load_id=load_id), started, actor)
     return replace(report, seconds=round(time.monotonic() - began, 3))
 
 
 def _context(config: Config, lake: Lake, source: str, at: datetime) -> Context:
     settings, project = config.source(source), config.project
     if settings.source != source:
-        raise InputError(
-            f"conf/sources/{source}.yml names itself '{settings.source}'; both names must be the same"
-        )
+        raise InputError(f"conf/sources/{source}.yml names itself '{settings.source}'; both names must be the same")
     if lake.engine.name != "duckdb":
         raise InputError(
             "loading files is done by DuckDB; set engine.kind: duckdb in conf/project.yml for `crm ingest`"
@@ -127,28 +121,20 @@ def _open_all(
         earlier = known.get(digest) or seen.get(digest)
         if earlier:
             feed = item.feeds[0] if item.feeds else ""
-            passed.append(
-                FileReport(item.path.name, feed, digest, item.path.stat().st_size, known_load=earlier)
-            )
+            passed.append(FileReport(item.path.name, feed, digest, item.path.stat().st_size, known_load=earlier))
             continue
         opened.append(open_file(context.settings, item, digest, work / f"copy_{place}"))
         seen[digest] = f"this one, as {item.path.name}"
     return passed, opened
 
 
-def _prepare(
-    context: Context, vault: Vault, opened: list[Opened], work: Path, say: Progress
-) -> list[Prepared]:
+def _prepare(context: Context, vault: Vault, opened: list[Opened], work: Path, say: Progress) -> list[Prepared]:
     layouts: dict[tuple[object, ...], list[Opened]] = {}
     for file in opened:
         layouts.setdefault(file.layout, []).append(file)
     prepared: list[Prepared] = []
     for place, files in enumerate(layouts.values()):
-        say(
-            f"checking {files[0].feed} ({len(files)} files)"
-            if len(files) > 1
-            else f"checking {files[0].name}"
-        )
+        say(f"checking {files[0].feed} ({len(files)} files)" if len(files) > 1 else f"checking {files[0].name}")
         batch = read_batch(context.engine, f"{work.name}_{place}", files, work)
         staged, mapped, members = map_batch(context, vault, stage(context, batch, work))
         with engine_errors(batch.label):
@@ -176,9 +162,7 @@ def _rejects(context: Context, staged: Staged) -> ir.Table:
         "_file": list(range(len(staged.batch.files))),
         "file": [file.name for file in staged.batch.files],
     }
-    named = rows.mutate(_file=file_of(rows._row), row_number=number_of(rows._row)).join(
-        ibis.memtable(names), "_file"
-    )
+    named = rows.mutate(_file=file_of(rows._row), row_number=number_of(rows._row)).join(ibis.memtable(names), "_file")
     context.engine.to_parquet(named.select("file", "row_number", "field", "reason", "row", "_row"), path)
     return context.engine.read_parquet(path)
 
@@ -232,9 +216,7 @@ def _dry_tables(prepared: list[Prepared]) -> tuple[TableReport, ...]:
 def _contact_reports(prepared: list[Prepared]) -> tuple[ContactReport, ...]:
     found: dict[str, tuple[int, int]] = {}
     for rows in (rows for item in prepared for rows in item.contacts):
-        for row in (
-            rows.group_by("kind").agg(values=rows.count(), good=rows.valid.sum()).to_pyarrow().to_pylist()
-        ):
+        for row in rows.group_by("kind").agg(values=rows.count(), good=rows.valid.sum()).to_pyarrow().to_pylist():
             values, invalid = found.get(row["kind"], (0, 0))
             found[row["kind"]] = values + row["values"], invalid + row["values"] - int(row["good"])
     return tuple(ContactReport(kind, *numbers) for kind, numbers in sorted(found.items()))

@@ -60,16 +60,12 @@ def map_batch(context: Context, vault: Vault, staged: Staged) -> tuple[Staged, l
     members = _members(context, vault, staged)
     for _ in range(ROUNDS):
         mapped = [_entry(context, staged, members, entry) for entry in staged.feed.tables]
-        broken = [
-            rejects for item in mapped if (rejects := _broken(context, staged, members, item)) is not None
-        ]
+        broken = [rejects for item in mapped if (rejects := _broken(context, staged, members, item)) is not None]
         if not broken:
             return staged, mapped, members
         for rejects in broken:
             staged = staged.refuse(rejects)
-    raise RunFailed(
-        f"{staged.batch.label}: its rows break ever new rules as others are refused; look at the rejects"
-    )
+    raise RunFailed(f"{staged.batch.label}: its rows break ever new rules as others are refused; look at the rejects")
 
 
 def _members(context: Context, vault: Vault, staged: Staged) -> Members:
@@ -77,9 +73,7 @@ def _members(context: Context, vault: Vault, staged: Staged) -> Members:
     members: Members = {}
     accepted = staged.accepted()
     for place, (field, namespace) in enumerate(sorted(accounts_of(context.settings, staged.feed))):
-        ids = accepted.select(account_id=accepted[field].cast("string")).filter(
-            lambda t: t.account_id.notnull()
-        )
+        ids = accepted.select(account_id=accepted[field].cast("string")).filter(lambda t: t.account_id.notnull())
         keyed = vault.keyed(ids.distinct(), {"member_id": (namespace, "account_id")}, ID_LENGTH)
         if context.settings.ids == "plain":
             keyed = ids.distinct().mutate(member_id=ibis._.account_id)
@@ -178,9 +172,7 @@ def _cast(context: Context, value: Any, kind: str) -> Any:
     if value.type() == ibis.dtype(kind):
         return value
     # a number too large for its column becomes empty, and so a reject, instead of stopping the load
-    return (
-        value.try_cast(kind) if value.type().is_numeric() and kind.startswith("decimal") else value.cast(kind)
-    )
+    return value.try_cast(kind) if value.type().is_numeric() and kind.startswith("decimal") else value.cast(kind)
 
 
 def _broken(context: Context, staged: Staged, members: Members, item: Mapped) -> ir.Table | None:

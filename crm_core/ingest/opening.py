@@ -64,9 +64,7 @@ def open_file(settings: SourceSettings, item: Found, digest: str, copy: Path) ->
     return opened
 
 
-def _csv(
-    settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings, kind: str
-) -> Opened:
+def _csv(settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings, kind: str) -> Opened:
     text = spool.decode(item.path, copy, options, compressed=kind.endswith(".gz"))
     failed: InputError | None = None
     marks = spool.DELIMITERS if options.delimiter == "auto" else (options.delimiter,)
@@ -102,9 +100,7 @@ def _parquet(settings: SourceSettings, item: Found, copy: Path, digest: str) -> 
 
 def _xlsx(settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings) -> Opened:
     spool.copy(item.path, copy.with_suffix(".xlsx"))
-    shown, above = workbook.convert(
-        copy.with_suffix(".xlsx"), copy, item.path.name, options.sheet, options.skip_lines
-    )
+    shown, above = workbook.convert(copy.with_suffix(".xlsx"), copy, item.path.name, options.sheet, options.skip_lines)
     feed, headings = choose(settings, item.feeds, shown, item.path.name)
     size = item.path.stat().st_size
     return Opened(item.path.name, feed, digest, size, "xlsx", "", copy, "", above + 1, headings, tuple(shown))

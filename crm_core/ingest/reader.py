@@ -46,9 +46,7 @@ class Batch:
     def label(self) -> str:
         """The files' names, for messages about all of them."""
         names = [file.name for file in self.files]
-        return (
-            names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        )
+        return names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
 
 
 def file_of(row: Any) -> Any:
@@ -68,11 +66,7 @@ def engine_errors(name: str) -> Iterator[None]:
         yield
     except (duckdb.Error, ArrowException) as error:
         text = str(error).lower()
-        if (
-            isinstance(error, duckdb.OutOfMemoryException)
-            or "no space left" in text
-            or "max_temp_directory" in text
-        ):
+        if isinstance(error, duckdb.OutOfMemoryException) or "no space left" in text or "max_temp_directory" in text:
             raise RunFailed(
                 f"{name} could not be loaded: memory or disk is full; nothing was changed "
                 "(engine.memory_limit and engine.spill_limit in conf/project.yml say how much may be used)"
@@ -80,9 +74,7 @@ def engine_errors(name: str) -> Iterator[None]:
         if "permission denied" in text:
             raise RunFailed(f"{name} could not be loaded: no permission to write the spill folder") from None
         kind = type(error).__name__
-        raise InputError(
-            f"{name} cannot be read through to its end ({kind}); it is damaged: export it again"
-        ) from None
+        raise InputError(f"{name} cannot be read through to its end ({kind}); it is damaged: export it again") from None
 
 
 def read_batch(engine: Any, name: str, files: Sequence[Opened], work: Path) -> Batch:
@@ -166,9 +158,7 @@ def _numbered(
         )
         stretches = stretches.union(gaps)
     if len(known) == 1 and malformed is None:
-        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop(
-            "file_row_number", "_copy"
-        ), None
+        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop("file_row_number", "_copy"), None
     steps = stretches.group_by("_after").agg(_distance=stretches._distance.max())
     joined = table.asof_join(steps, table.file_row_number >= steps._after)
     numbered = joined.mutate(_row=joined.file_row_number + joined._distance)
@@ -199,15 +189,11 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
     )
     # a line is reported once for each cell it lacks or has too many; the last one too many and the first
     # lacking count right
-    order = ibis.ifelse(
-        errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx
-    )
+    order = ibis.ifelse(errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx)
     kind = errors.error_type.cast("string")
     rank = ibis.row_number().over(group_by=[errors.file_id, errors.line], order_by=[kind.desc(), order])
     ranked = errors.select("scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, rank=rank)
     names = scans.select("scan_id", "file_id", _copy="file_path").distinct()
-    once = (
-        ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
-    )
+    once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
     engine.to_parquet(once, path)
     return engine.read_parquet(path)

@@ -77,9 +77,7 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     ]
     fields = [name for name in typed.columns if not name.startswith(("_raw_", "_local_"))]
     reason = casts.joined([sentence for _, sentence in problems])
-    field = ibis.coalesce(
-        *[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string")
-    )
+    field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
     with engine_errors(batch.label):
         judged = typed.mutate(_reason=reason, _field=field).select(*fields, "_reason", "_field")
         context.engine.to_parquet(judged, work / f"typed_{batch.name}.parquet", compression="snappy")
@@ -116,9 +114,7 @@ def _typed(context: Context, batch: Batch, feed: FeedSettings) -> tuple[ir.Table
             problems.append((name, casts.problem(text, table[name], field, heading, name in hidden, now)))
         if name in plain:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
-            problems.append(
-                (name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None))
-            )
+            problems.append((name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None)))
     return table, problems
 
 

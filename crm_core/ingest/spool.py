@@ -97,9 +97,7 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or isinstance(error, gzip.BadGzipFile):
             raise
-        raise RunFailed(
-            f"{folder} cannot be written: {os.strerror(error.errno)}; nothing was loaded"
-        ) from None
+        raise RunFailed(f"{folder} cannot be written: {os.strerror(error.errno)}; nothing was loaded") from None
 
 
 @contextmanager

@@ -42,10 +42,7 @@ def known_files(ledger: Ledger, source: str) -> dict[str, str]:
     """SHA-256 → load id of every file that a live load of `source` holds."""
     query = select(LoadFile.sha256, Load.load_id).join(Load, Load.load_id == LoadFile.load_id)
     with ledger.session() as session:
-        return {
-            row[0]: row[1]
-            for row in session.execute(query.where(Load.state == "live", Load.source == source))
-        }
+        return {row[0]: row[1] for row in session.execute(query.where(Load.state == "live", Load.source == source))}
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -112,9 +109,7 @@ def _write_tables(
 
 
 def _absent(schema: Any, table: ir.Table) -> dict[str, Any]:
-    return {
-        column.name: ibis.null(column.type) for column in schema.columns if column.name not in table.columns
-    }
+    return {column.name: ibis.null(column.type) for column in schema.columns if column.name not in table.columns}
 
 
 def _backdated(rows: ir.Table, key: tuple[str, ...]) -> ir.Table:
@@ -132,9 +127,7 @@ def _write_rejects(writer: Writer, prepared: list[Prepared], load_id: str) -> No
     parts = [item.rejects for item in prepared if any(report.rejected for report in item.reports)]
     if parts:
         rows = _union([part.drop("_row") for part in parts]).mutate(load_id=ibis.literal(load_id))
-        ordered = rows.select("load_id", "file", "row_number", "field", "reason", "row").order_by(
-            "file", "row_number"
-        )
+        ordered = rows.select("load_id", "file", "row_number", "field", "reason", "row").order_by("file", "row_number")
         writer.append("rejects", ordered)
 
 
@@ -145,18 +138,14 @@ def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
         vault.put("accounts", load_id, whole.mutate(load_id=ibis.literal(load_id)))
     contacts = [rows.filter(rows.kind.isin(KEPT)) for item in prepared for rows in item.contacts]
     if contacts:
-        rows = _union(
-            [table.select("member_id", "kind", "value", "valid", "problem", "seen_at") for table in contacts]
-        )
+        rows = _union([table.select("member_id", "kind", "value", "valid", "problem", "seen_at") for table in contacts])
         newest = rows.group_by("member_id", "kind", "value").agg(
             valid=rows.valid.max(), problem=rows.problem.max(), seen_at=rows.seen_at.max()
         )
         vault.put("contacts", load_id, newest.mutate(load_id=ibis.literal(load_id)))
 
 
-def _record(
-    writer: Writer, report: LoadReport, started: datetime, latest: date | None, config_hash: str
-) -> None:
+def _record(writer: Writer, report: LoadReport, started: datetime, latest: date | None, config_hash: str) -> None:
     detail = as_json(asdict(replace(report, files=())))
     detail |= {"covers_until": latest.isoformat() if latest else None, "config_hash": config_hash}
     totals = {"rows_read": report.read, "rows_accepted": report.accepted, "rows_duplicate": report.duplicate}

@@ -127,8 +127,7 @@ def _interactions() -> list[Feature]:
         for days in EVENT_WINDOWS
     ]
     messages = [
-        Feature(name, COUNT, "messages", zh, en, "interactions", True)
-        for name, (_, zh, en) in MESSAGE_COUNTS.items()
+        Feature(name, COUNT, "messages", zh, en, "interactions", True) for name, (_, zh, en) in MESSAGE_COUNTS.items()
     ]
     return [
         *counts,
@@ -224,7 +223,5 @@ def empty_features() -> ir.Table:
     """A features table without rows: what expressions are checked against before there is data."""
     types = ibis.schema({"member_id": TEXT, **{name: feature.type for name, feature in FEATURES.items()}})
     return ibis.memtable(
-        pa.table(
-            {name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)}
-        )
+        pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)})
     )

@@ -169,9 +169,7 @@ def _heading(column: Column, name: str, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _add_bars(rows: list[list[dict[str, Any]]], index: int, values: list[Any]) -> None:
-    sizes = [
-        0.0 if numbers.is_null(value) or isinstance(value, str) else abs(float(value)) for value in values
-    ]
+    sizes = [0.0 if numbers.is_null(value) or isinstance(value, str) else abs(float(value)) for value in values]
     greatest = max(sizes, default=0.0)
     for row, size in zip(rows, sizes, strict=True):
         row[index]["bar"] = round(100 * size / greatest, 1) if greatest else 0
@@ -184,9 +182,7 @@ def _widths(data: Mapping[str, Any]) -> list[int]:
     widest = []
     for index, column in enumerate(data["columns"]):
         texts = [column["text"], *(row[index]["text"] for row in rows)]
-        widest.append(
-            min(40, max(6, max(display_width(text) for text in texts))) + (9 if column["bar"] else 4)
-        )
+        widest.append(min(40, max(6, max(display_width(text) for text in texts))) + (9 if column["bar"] else 4))
     whole = sum(widest)
     return [round(100 * width / whole) for width in widest]
 
@@ -202,6 +198,4 @@ def _definitions(metrics: Sequence[str], labels: Labels) -> list[dict[str, str]]
 
 def steps(labels: Labels, *items: tuple[str, str]) -> Block:
     """What to do next: pairs of a sentence and the command that starts it ('' for none)."""
-    return Block(
-        "steps", labels.language, {"items": [{"text": text, "command": command} for text, command in items]}
-    )
+    return Block("steps", labels.language, {"items": [{"text": text, "command": command} for text, command in items]})

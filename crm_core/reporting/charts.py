@@ -77,9 +77,7 @@ def themed(drawing: Any) -> Any:
         "labelPadding": 6,
     }
     return (
-        drawing.configure(
-            font=FONT, background="transparent", padding={"left": 0, "right": 6, "top": 4, "bottom": 2}
-        )
+        drawing.configure(font=FONT, background="transparent", padding={"left": 0, "right": 6, "top": 4, "bottom": 2})
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_text(font=FONT, fontSize=13, color=INK)
@@ -226,9 +224,7 @@ def grid(
         )
         drawn = cells + written
         if below and not size.narrow:
-            named = base.mark_text(fontSize=11, dy=15).encode(
-                text="below:N", color=alt.Color("ink:N", scale=None)
-            )
+            named = base.mark_text(fontSize=11, dy=15).encode(text="below:N", color=alt.Color("ink:N", scale=None))
             drawn = drawn + named
         drawn = drawn.resolve_scale(color="independent")
         return _fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
@@ -260,10 +256,7 @@ def forest(
     rows = pd.DataFrame({"name": frame[name].astype(str)})
     for key, column in (("size", estimate), ("low", low), ("high", high)):
         rows[key] = [float(value) for value in frame[column]]
-    shown = {
-        key: [_signed(value, unit, labels, currency) for value in rows[key]]
-        for key in ("size", "low", "high")
-    }
+    shown = {key: [_signed(value, unit, labels, currency) for value in rows[key]] for key in ("size", "low", "high")}
     rows["text"] = [f"{a}  [{b}, {c}]" for a, b, c in zip(*shown.values(), strict=True)]
     rows["hover"] = rows["name"] + ": " + rows["text"]
     rows["colour"] = [
@@ -289,16 +282,10 @@ def forest(
             description="hover:N",
         )
         colour = alt.Color("colour:N", scale=None)
-        zero = (
-            alt.Chart(pd.DataFrame({"size": [0]}))
-            .mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3])
-            .encode(x=x)
-        )
+        zero = alt.Chart(pd.DataFrame({"size": [0]})).mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3]).encode(x=x)
         spans = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
         points = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, color=colour)
-        texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(
-            x=x, text="text:N"
-        )
+        texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(x=x, text="text:N")
         return _fitted(zero + spans + points + texts, size, max(1, len(rows)) * 60 + 30)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
@@ -314,9 +301,7 @@ def _rows(
     signed: bool,
 ) -> pd.DataFrame:
     sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
-    shown = [
-        numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]
-    ]
+    shown = [numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]]
     rows = pd.DataFrame({"name": frame[category].astype(str).to_list(), "size": sizes})
     rows["text"] = shown
     rows["hover"] = rows["name"] + ": " + rows["text"]
@@ -348,7 +333,5 @@ def _axis_format(unit: str) -> str:
 
 
 def _spoken(title: str, rows: pd.DataFrame) -> str:
-    listed = "; ".join(
-        f"{name}: {text}" for name, text in zip(rows["name"][:12], rows["text"][:12], strict=True)
-    )
+    listed = "; ".join(f"{name}: {text}" for name, text in zip(rows["name"][:12], rows["text"][:12], strict=True))
     return f"{title} – {listed}"

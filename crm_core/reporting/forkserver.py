@@ -92,9 +92,7 @@ def serve(control: socket.socket) -> None:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C belongs to the asking process, which then closes the socket
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the asking process, which then closes the socket
     waiting = selectors.DefaultSelector()
     waiting.register(control, selectors.EVENT_READ)
     waiting.register(wake_read, selectors.EVENT_READ)

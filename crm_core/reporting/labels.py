@@ -24,9 +24,7 @@ FILE = Path(__file__).with_name("labels.yml")
 @cache
 def entries() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """The label file: section → key → language → text (for metrics: name, definition, unit)."""
-    content: Mapping[str, Mapping[str, Mapping[str, Any]]] = YAML(typ="safe").load(
-        FILE.read_text(encoding="utf-8")
-    )
+    content: Mapping[str, Mapping[str, Mapping[str, Any]]] = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
     return content
 
 

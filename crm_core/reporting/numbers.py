@@ -53,9 +53,7 @@ def is_null(value: Any) -> bool:
     return value is None or (not isinstance(value, str | list | dict) and bool(pd.isna(value)))
 
 
-def show(
-    value: Any, unit: str = "number", *, language: str = "zh", currency: str = "CNY", sign: bool = False
-) -> str:
+def show(value: Any, unit: str = "number", *, language: str = "zh", currency: str = "CNY", sign: bool = False) -> str:
     """`value` as text in `unit`; with `sign` a plus stands before what is positive. 'percent' and 'points'
     take fractions."""
     if is_null(value):
@@ -65,11 +63,7 @@ def show(
     if isinstance(value, bool):
         return {"zh": ("否", "是"), "en": ("no", "yes")}[language][value]
     if unit == "date" or isinstance(value, dt.date | dt.datetime):
-        return (
-            str(value)[:16]
-            if isinstance(value, dt.datetime) and (value.hour or value.minute)
-            else str(value)[:10]
-        )
+        return str(value)[:16] if isinstance(value, dt.datetime) and (value.hour or value.minute) else str(value)[:10]
     number = float(value)
     if not math.isfinite(number):
         return "∞" if number > 0 else NOTHING

@@ -53,9 +53,7 @@ def render(executed: Path, *, name: str, language: str, now: dt.datetime | None 
     parts = list(_parts(content, language))
     title, lead, parts = _title(parts, name)
     blocks = [block for part in parts if part["kind"] == "blocks" for block in part["blocks"]]
-    facts = {"as_of": "", "project": ""} | next(
-        (b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {}
-    )
+    facts = {"as_of": "", "project": ""} | next((b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {})
     made_at = (now or dt.datetime.now(dt.UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
     page = (
         environment()
@@ -117,9 +115,7 @@ def _drawn(spec: str, alternative: str) -> Markup:
 def _assets() -> dict[str, Any]:
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     return {"style": Markup(style), "policy": policy}
 
 
@@ -220,9 +216,7 @@ def _refuse_phones(page: str, name: str) -> None:
     text = re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(style|title)\b.*?</\1>", " ", page))
     found = len(PHONE.findall(text))
     if found:
-        raise RunFailed(
-            f"{name}: {found} phone numbers stand in the output; reports show counts, never contacts"
-        )
+        raise RunFailed(f"{name}: {found} phone numbers stand in the output; reports show counts, never contacts")
 
 
 def _cleaned(content: dict[str, Any], language: str) -> str:
@@ -231,15 +225,11 @@ def _cleaned(content: dict[str, Any], language: str) -> str:
         cell.get("metadata", {}).pop("papermill", None)
         if cell["cell_type"] != "code":
             continue
-        cell["outputs"] = [
-            o for o in cell["outputs"] if not (o["output_type"] == "stream" and o["name"] == "stderr")
-        ]
+        cell["outputs"] = [o for o in cell["outputs"] if not (o["output_type"] == "stream" and o["name"] == "stderr")]
         for output in cell["outputs"]:
             if MIME in output.get("data", {}):
                 output["data"]["text/html"] = render_alone(output["data"][MIME])
-    kept = {
-        key: content["metadata"][key] for key in ("kernelspec", "language_info") if key in content["metadata"]
-    }
+    kept = {key: content["metadata"][key] for key in ("kernelspec", "language_info") if key in content["metadata"]}
     content["metadata"] = {**kept, "language": language}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 

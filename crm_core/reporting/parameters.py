@@ -92,11 +92,7 @@ def assign(paths: Iterable[Path], given: Mapping[str, str]) -> dict[Path, dict[s
         if name not in every:
             raise unknown("parameter", name, every, ", ".join(f"notebooks/{path.name}" for path in known))
     return {
-        path: {
-            name: parameters[name].parse(text, path.name)
-            for name, text in given.items()
-            if name in parameters
-        }
+        path: {name: parameters[name].parse(text, path.name) for name, text in given.items() if name in parameters}
         for path, parameters in known.items()
     }
 
@@ -110,11 +106,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
         raise InputError(f"notebook {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"notebook {path} is not a notebook: {error}") from None
-    if (
-        not isinstance(content, dict)
-        or content.get("nbformat") != 4
-        or not isinstance(content.get("cells"), list)
-    ):
+    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise InputError(f"notebook {path} is not a notebook of format 4; save it with JupyterLab")
     return content
 
@@ -135,16 +127,12 @@ def _parse(source: str, where: str) -> dict[str, Parameter]:
     for node in body:
         at = f"{where}, parameters cell, line {node.lineno}"
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
-            raise InputError(
-                f"{at}: write 'name: type = literal  # help', found {lines[node.lineno - 1].strip()!r}"
-            )
+            raise InputError(f"{at}: write 'name: type = literal  # help', found {lines[node.lineno - 1].strip()!r}")
         name, kind = node.target.id, ast.unparse(node.annotation)
         if kind not in _FITS:
             raise InputError(f"{at}: type '{kind}' of '{name}' is not allowed; allowed: {', '.join(_FITS)}")
         if lines[node.lineno - 1].count("=") != 1:
-            raise InputError(
-                f"{at}: one '=' on a line, also in the comment (papermill loses '{name}' otherwise)"
-            )
+            raise InputError(f"{at}: one '=' on a line, also in the comment (papermill loses '{name}' otherwise)")
         if name in found or keyword.iskeyword(name) or name.startswith("_"):
             raise InputError(f"{at}: name '{name}' is declared twice or reserved")
         try:

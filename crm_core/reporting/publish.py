@@ -82,9 +82,7 @@ def write_run(
 
 
 def _entry(result: NotebookResult, reports: Path) -> dict[str, Any]:
-    files = {
-        kind: file for kind, file in (("html", result.html), ("ipynb", result.ipynb)) if file is not None
-    }
+    files = {kind: file for kind, file in (("html", result.html), ("ipynb", result.ipynb)) if file is not None}
     return {
         "status": result.status,
         "error": result.error,

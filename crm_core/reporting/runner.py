@@ -102,16 +102,12 @@ def run_notebook(
         if not error:
             try:
                 published, summary = _publish(target, path.stem, out_dir, language)
-                return NotebookResult(
-                    status="ok", html=published[0], ipynb=published[1], summary=summary, **common
-                )
+                return NotebookResult(status="ok", html=published[0], ipynb=published[1], summary=summary, **common)
             except errors.CrmError as refused:
                 error = str(refused)
             except Exception as broken:  # noqa: BLE001 - one page that cannot be drawn must not stop the others
                 error = f"the page could not be made: {type(broken).__name__}: {broken}"
-        return NotebookResult(
-            status="failed", error=error, failed_copy=_keep_failed(target, out_dir), **common
-        )
+        return NotebookResult(status="failed", error=error, failed_copy=_keep_failed(target, out_dir), **common)
 
 
 def run_notebooks(

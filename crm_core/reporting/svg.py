@@ -111,9 +111,7 @@ def _clean(node: ET.Element, prefix: str) -> None:
     for name in list(node.attrib):
         value = node.attrib[name]
         local = LOCAL_URL.match(value)
-        if name not in ATTRIBUTES or (
-            re.search(r"url\(|javascript:|//", value) and not local and name != "aria-label"
-        ):
+        if name not in ATTRIBUTES or (re.search(r"url\(|javascript:|//", value) and not local and name != "aria-label"):
             del node.attrib[name]
         elif local:
             node.attrib[name] = f"url(#{prefix}{local[1]})"
@@ -138,9 +136,7 @@ def _titled(node: ET.Element) -> None:
 
 def _names_address(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(
-            key in ("url", "href") or _names_address(item) for key, item in value.items() if key != "$schema"
-        )
+        return any(key in ("url", "href") or _names_address(item) for key, item in value.items() if key != "$schema")
     if isinstance(value, list):
         return any(_names_address(item) for item in value)
     return False

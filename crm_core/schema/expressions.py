@@ -212,9 +212,7 @@ class Compiler(_Source):
 
     def membership(self, left: ast.expr, kind: ast.cmpop, right: ast.expr) -> Any:
         if not isinstance(right, (ast.List, ast.Tuple, ast.Set)) or not right.elts:
-            self.fail(
-                right, "after 'in' comes a list like ['a', 'b']; for a part of a text use contains(x, y)"
-            )
+            self.fail(right, "after 'in' comes a list like ['a', 'b']; for a part of a text use contains(x, y)")
         if any(_is_none(item) for item in right.elts):
             self.fail(right, "None cannot be in a list; use is_null(x)")
         value, *items = self.alike(left, [self.value(left), *(self.value(item) for item in right.elts)])
@@ -251,9 +249,7 @@ class Compiler(_Source):
         if isinstance(left.op(), ops.Literal) and isinstance(right.op(), ops.Literal):
             # Written numbers are worked out here, so that 0.1 * 3 beside money is a literal and exact too.
             exact = work(*(Decimal(str(value.op().value)) for value in (left, right)))
-            return ibis.literal(
-                int(exact) if left.type().is_integer() and right.type().is_integer() else float(exact)
-            )
+            return ibis.literal(int(exact) if left.type().is_integer() and right.type().is_integer() else float(exact))
         return product(left, right) if work is operator.mul else work(*alike_numbers([left, right]))
 
     def alike(self, node: ast.AST, values: list[Any]) -> list[Any]:

@@ -144,9 +144,7 @@ REFUNDS = TableSchema(
         Column("line_no", COUNT, "line refunded"),
         MEMBER,
         _time("refunded_at", "when the money went back", nullable=False),
-        Column(
-            "date_assumed", FLAG, "true when the source gives no date and one was assumed", nullable=False
-        ),
+        Column("date_assumed", FLAG, "true when the source gives no date and one was assumed", nullable=False),
         Column("quantity", NUMBER, "units returned", "units"),
         _money("amount", "money returned, positive", nullable=False),
         CURRENCY,

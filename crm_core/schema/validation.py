@@ -16,9 +16,7 @@ def empty(schema: TableSchema) -> ir.Table:
     """A table without rows that has the schema's columns and types."""
     types = ibis.schema(schema.types())
     return ibis.memtable(
-        pa.table(
-            {name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)}
-        )
+        pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)})
     )
 
 
@@ -28,10 +26,7 @@ def violations(table: ir.Table, schema: TableSchema) -> ir.StringValue:
     A rule that cannot be decided because an input is null counts as held; a null where none is allowed is its own
     violation. The result is a column expression over `table`, so failing keys come from a filter at engine speed.
     """
-    checks = [
-        (f"{schema.name}.{name}: {problem}", broken)
-        for name, problem, broken in _column_checks(table, schema)
-    ]
+    checks = [(f"{schema.name}.{name}: {problem}", broken) for name, problem, broken in _column_checks(table, schema)]
     for rule in schema.rules:
         holds = compile_expression(rule.expression, table, where=f"schema {schema.name}, rule '{rule.name}'")
         checks.append((f"{schema.name}: {rule.name}", ~holds.fill_null(True)))
@@ -49,9 +44,7 @@ def _column_checks(table: ir.Table, schema: TableSchema) -> list[tuple[str, str,
         if not column.nullable:
             found.append((column.name, "is empty", value.isnull()))
         if column.vocabulary:
-            found.append(
-                (column.name, _not_a_word(column), (~value.isin(column.vocabulary)).fill_null(False))
-            )
+            found.append((column.name, _not_a_word(column), (~value.isin(column.vocabulary)).fill_null(False)))
     return found
 
 

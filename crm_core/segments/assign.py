@@ -51,9 +51,7 @@ def score(features: ir.Table, limits: Thresholds) -> ir.Table:
         better_f=_exceeded(known, "order_count", compared) > 0,
         better_m=_exceeded(known, "net_amount", compared) > 0,
     )
-    return scored.select(
-        "member_id", "r_score", "f_score", "m_score", group=_group(scored), type=_type(scored)
-    )
+    return scored.select("member_id", "r_score", "f_score", "m_score", group=_group(scored), type=_type(scored))
 
 
 def rule(name: str, features: ir.Table, settings: SegmentSettings) -> ir.BooleanValue:
@@ -75,9 +73,7 @@ def _exceeded(features: ir.Table, name: str, limits: Limits) -> Any:
 def _below(features: ir.Table, name: str, limits: Limits) -> Any:
     value = features[name].cast("decimal(38, 2)")
     under = [(value < _number(limit)).cast("int64") for limit in getattr(limits, name)]
-    return (
-        _buyer(features, reduce(lambda left, right: left + right, under, ibis.literal(0).cast("int64"))) > 0
-    )
+    return _buyer(features, reduce(lambda left, right: left + right, under, ibis.literal(0).cast("int64"))) > 0
 
 
 def _number(limit: Any) -> Any:

@@ -76,9 +76,7 @@ def describe(
     definition = _cells(segment) if scheme == "rfm" else _better(segment, index)
     if limits:
         chosen = limits.quintiles if scheme == "rfm" else limits.types
-        shown = (
-            f"{NAMES_OF[n][index]} {', '.join(f'{v:,.2f}' for v in getattr(chosen, n))}" for n in NAMES_OF
-        )
+        shown = (f"{NAMES_OF[n][index]} {', '.join(f'{v:,.2f}' for v in getattr(chosen, n))}" for n in NAMES_OF)
         definition += f" ({'; '.join(shown)})"
     return Description(reference, title, definition)
 

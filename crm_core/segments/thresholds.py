@@ -100,9 +100,7 @@ def _measure(buyers: ir.Table, name: str) -> ir.Table:
     values = buyers.select(value=buyers[name].cast("decimal(38, 2)"))
     per_value = values.group_by("value").agg(n=values.count())
     running = ibis.window(order_by=per_value.value, preceding=None, following=0)
-    ranked = per_value.mutate(
-        below=per_value.n.sum().over(running), everyone=per_value.n.sum().over(ibis.window())
-    )
+    ranked = per_value.mutate(below=per_value.n.sum().over(running), everyone=per_value.n.sum().over(ibis.window()))
     total: Any = (ranked.value * ranked.n).sum()
     return ranked.agg(
         measure=ibis.literal(name),

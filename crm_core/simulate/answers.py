@@ -34,9 +34,7 @@ def read_phones(path: Path) -> Ints:
     phones = [cell.removeprefix("+").removeprefix("86") if len(cell) > 11 else cell for cell in cells]
     for place, phone in enumerate(phones, 2):
         if len(phone) != 11 or not phone.isdigit():
-            raise InputError(
-                f"{path} line {place}: the cell under 'phone' is no mainland mobile of eleven digits"
-            )
+            raise InputError(f"{path} line {place}: the cell under 'phone' is no mainland mobile of eleven digits")
     return np.unique(np.array(phones, dtype=np.int64))
 
 
@@ -54,9 +52,7 @@ class Receipts:
         """Adds the answers of one block."""
         self._answered.append(found.phone)
         status = np.where(found.delivered, 0, 1)
-        self._add(
-            found.phone, status, self._sent.at + found.seconds, np.zeros(len(found.phone), dtype=np.int64)
-        )
+        self._add(found.phone, status, self._sent.at + found.seconds, np.zeros(len(found.phone), dtype=np.int64))
         wrote = found.reply > 0
         at = self._sent.at + found.seconds[wrote] + REPLY_AFTER
         self._add(found.phone[wrote], np.full(int(wrote.sum()), 2), at, found.reply[wrote])

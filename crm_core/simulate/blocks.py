@@ -73,9 +73,7 @@ def draw(world: World, goods: Catalogue, number: int, sent: list[Sent]) -> Block
     trade = _trade(world, people, bought, goods, number, "orders")
     closed_at, status = status_changes(world, people, trade.orders, number)
     tiers = tier_changes(world, people, trade.orders)
-    until = sessions_until(
-        world, people, process.ended, _last(world, people, process), world.rng("sessions", number)
-    )
+    until = sessions_until(world, people, process.ended, _last(world, people, process), world.rng("sessions", number))
     messages, refused = messaging(world, assignments, number)
     events = [
         ("journey", journey(world, people, trade.orders, until, goods.products, number)),

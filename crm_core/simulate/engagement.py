@@ -17,9 +17,7 @@ APP, WECHAT = CHANNEL_CODES["app"], CHANNEL_CODES["wechat"]
 UNUSED_COUPON = 8 * 10**17
 
 
-def engagement(
-    world: World, people: Members, found: Orders, tiers: TierChanges, until: Floats, block: int
-) -> Events:
+def engagement(world: World, people: Members, found: Orders, tiers: TierChanges, until: Floats, block: int) -> Events:
     """Engagement events of one block."""
     rng = world.rng("engagement", block)
     book = Book("engagement", block, world.clock.start, world.clock.end)
@@ -71,9 +69,7 @@ def order_events(
     )  # fmt: skip
 
 
-def _points_expired(
-    world: World, book: Book, rng: np.random.Generator, people: Members, found: Orders
-) -> None:
+def _points_expired(world: World, book: Book, rng: np.random.Generator, people: Members, found: Orders) -> None:
     """Every New Year's Eve some of the points of the year lapse."""
     own = found.row != NONE
     for year in range(world.first_day.year, world.until.year + 1):
@@ -92,9 +88,7 @@ def _points_expired(
         )
 
 
-def _unused_coupons(
-    world: World, book: Book, rng: np.random.Generator, people: Members, until: Floats
-) -> None:
+def _unused_coupons(world: World, book: Book, rng: np.random.Generator, people: Members, until: Floats) -> None:
     row, _ = spread(rng.poisson(0.6 * min(world.events, 1.0), len(people)))
     span = np.maximum(until - people.started, 0.0)[row]
     at = world.clock.seconds(people.started[row] + rng.random(len(row)) * span)

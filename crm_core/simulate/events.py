@@ -31,9 +31,7 @@ class Book:
         size = len(at)
         given = {"at": at, "event": code(event) if isinstance(event, str) else event, **columns}
         inside = (at >= self._first) & (at < self._last)
-        part = {
-            name: np.broadcast_to(np.asarray(given.get(name, NONE), dtype=np.int64), size) for name in COLUMNS
-        }
+        part = {name: np.broadcast_to(np.asarray(given.get(name, NONE), dtype=np.int64), size) for name in COLUMNS}
         self._parts.append({name: values[inside] for name, values in part.items()})
 
     def close(self) -> Events:

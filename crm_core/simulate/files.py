@@ -88,11 +88,7 @@ class RawFiles:
         if sheet.month is None:
             self._append(sheet.feed, FILES[sheet.feed].name, table)
             return
-        first = [
-            place
-            for place, name in enumerate(self._periods)
-            if place == 0 or name != self._periods[place - 1]
-        ]
+        first = [place for place, name in enumerate(self._periods) if place == 0 or name != self._periods[place - 1]]
         edges: Ints = np.append(np.searchsorted(sheet.month, first), len(sheet))
         for place, start in zip(first, range(len(first)), strict=True):
             part = table.slice(int(edges[start]), int(edges[start + 1] - edges[start]))

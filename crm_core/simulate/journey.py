@@ -16,9 +16,7 @@ VISITOR = 70_000_000_000
 KEYWORDS = detail("咖啡豆 推荐", "杯子 套装", "新款 外套", "宝宝 纸尿裤", "露营 灯")
 
 
-def sessions_until(
-    world: World, people: Members, ended: Flags, last: Floats, rng: np.random.Generator
-) -> Floats:
+def sessions_until(world: World, people: Members, ended: Flags, last: Floats, rng: np.random.Generator) -> Floats:
     """Operational day up to which a member comes by: dropped-out members and non-buyers lose interest."""
     fade = np.where(ended, rng.exponential(45.0, len(people)), world.clock.total)
     start = np.where(people.buyer, np.maximum(last, people.started), people.started)
@@ -96,14 +94,10 @@ def _tasteful(rng: np.random.Generator, people: Members, row: Ints, products: in
     return np.where(rng.random(len(row)) < 0.5, own, any_product)
 
 
-def _before_orders(
-    book: Book, rng: np.random.Generator, people: Members, found: Orders, scale: float
-) -> None:
+def _before_orders(book: Book, rng: np.random.Generator, people: Members, found: Orders, scale: float) -> None:
     """What members did in the hour before an order placed online: most looked first, some did more."""
     first_line = found.lines.product[found.lines.line_no == 1]
-    chosen = np.flatnonzero(
-        (found.row != NONE) & (found.channel != STORE) & (rng.random(len(found)) < 0.4 * scale)
-    )
+    chosen = np.flatnonzero((found.row != NONE) & (found.channel != STORE) & (rng.random(len(found)) < 0.4 * scale))
     row, placed, product = found.row[chosen], found.placed[chosen], first_line[chosen]
     place = np.where(rng.random(len(chosen)) < 0.6, found.channel[chosen], PLACES[0])
     steps = (

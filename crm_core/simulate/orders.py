@@ -72,9 +72,7 @@ class Orders:
         return len(self.row)
 
 
-def orders(
-    world: World, people: Members, bought: Purchases, goods: Catalogue, block: int, room: str
-) -> Orders:
+def orders(world: World, people: Members, bought: Purchases, goods: Catalogue, block: int, room: str) -> Orders:
     """The orders of one block from their purchases. `room` names the stream: later orders disturb none."""
     rng = world.rng(room, block)
     member, guest = np.maximum(bought.row, 0), bought.row == NONE
@@ -161,9 +159,7 @@ def _credited(rng: np.random.Generator, bought: Purchases) -> Ints:
     return np.where(brought & (rng.random(len(bought)) < 0.6), bought.origin, 0)
 
 
-def _timeline(
-    world: World, rng: np.random.Generator, bought: Purchases, store: Flags, city: Ints
-) -> dict[str, Ints]:
+def _timeline(world: World, rng: np.random.Generator, bought: Purchases, store: Flags, city: Ints) -> dict[str, Ints]:
     """Times of each step: unpaid orders close after a day, few are cancelled, stores hand over at once."""
     size = len(bought)
     is_paid = bought.origin != UNPAID

@@ -69,9 +69,7 @@ def organic(world: World, people: Members, block: int) -> Process:
     return Process(purchases, exposure, repeats, ended)
 
 
-def extra(
-    world: World, people: Members, rows: Ints, sent_at: int, origin: int, rng: np.random.Generator
-) -> Purchases:
+def extra(world: World, people: Members, rows: Ints, sent_at: int, origin: int, rng: np.random.Generator) -> Purchases:
     """One more order within 14 days after `sent_at` for each of `rows`; later than the period ends: none."""
     at = sent_at + 20 * 60 + np.minimum(seconds(rng, 3.0 * DAY, len(rows)), WINDOW - DAY)
     found = _priced(rng, people, rows, at, origin)

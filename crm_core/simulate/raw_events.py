@@ -55,9 +55,7 @@ def event_sheet(world: World, block: Block, place: int, goods: Catalogue) -> She
         "记录编号": numbers(taken["event_id"]),
         "会员卡号": numbers(who),
         "发生时间": overwrite(times(taken["at"], world.cut), dirt.bad_time[rows], BAD_TIMES),
-        heading: overwrite(
-            picked(list(words.EVENTS), taken["event"]), dirt.bad_word[rows], (words.UNKNOWN_EVENT,)
-        ),
+        heading: overwrite(picked(list(words.EVENTS), taken["event"]), dirt.bad_word[rows], (words.UNKNOWN_EVENT,)),
         "渠道": picked(list(words.CHANNELS), taken["channel"]),
     }
     for name, column in others:

@@ -97,17 +97,13 @@ def consent_sheet(world: World, block: Block) -> Sheet:
         "consents",
         {
             "会员卡号": numbers(people.card[log.row[rows]]),
-            "渠道": picked(
-                [list(words.CHANNELS)[words.CHANNEL_CODES[name]] for name in CHANNELS], log.channel[rows]
-            ),
+            "渠道": picked([list(words.CHANNELS)[words.CHANNEL_CODES[name]] for name in CHANNELS], log.channel[rows]),
             "授权状态": picked(list(words.CONSENTS), log.state[rows]),
             "授权依据": picked(("个人同意",), by_law),
             "授权来源": picked(SOURCES, log.source[rows]),
             "协议版本": picked(TEXT_VERSIONS, newer),
             "变更时间": times(at, world.cut),
-            "失效时间": times(
-                np.where(granted & (at >= world.clock.start), at + 5 * VALID_FOR, NEVER), NEVER
-            ),
+            "失效时间": times(np.where(granted & (at >= world.clock.start), at + 5 * VALID_FOR, NEVER), NEVER),
         },
         None,
         len(rows) - int(visible.sum()),

@@ -81,9 +81,7 @@ def order_sheet(world: World, block: Block, given: SoiledTrade) -> Sheet:
             "买家应付邮费": money(found.freight[rows]),
             "买家应付货款": shop_money(found.net[rows], dirt.styled[rows]),
             "支付方式": picked(words.PAYMENTS, np.where(known["paid"] < cut, found.payment[rows], NONE)),
-            "优惠券编号": _tokens(
-                numbers(found.coupon[rows], found.coupon[rows] == 0), dirt.null_token[rows]
-            ),
+            "优惠券编号": _tokens(numbers(found.coupon[rows], found.coupon[rows] == 0), dirt.null_token[rows]),
             "营销活动": picked(campaign, found.campaign[rows] - 1),
             "收货省份": picked(PROVINCES, found.city[rows]),
             "收货城市": picked(CITY_NAMES, found.city[rows]),

@@ -49,9 +49,7 @@ def refunds(world: World, found: Orders, block: int, room: str) -> Refunds:
     part = np.maximum((found.net * rng.uniform(0.1, 0.6, size)).astype(np.int64), 1)
     reason = rng.integers(0, 7, size)
     parts = []
-    for number, (mask, kind) in enumerate(
-        ((cancelled, CANCELLATION), (wanted, RETURN), (adjusted, ADJUSTMENT)), 1
-    ):
+    for number, (mask, kind) in enumerate(((cancelled, CANCELLATION), (wanted, RETURN), (adjusted, ADJUSTMENT)), 1):
         at_line = mask & returned & (kind == RETURN)
         amount = np.where(at_line, line_amount, part)
         if kind == CANCELLATION:

@@ -98,14 +98,10 @@ def _disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise RunFailed(
-            f"writing to {folder} stopped: {reason}; what is there is not whole, delete it"
-        ) from None
+        raise RunFailed(f"writing to {folder} stopped: {reason}; what is there is not whole, delete it") from None
 
 
-def _draw_and_write(
-    world: World, goods: Catalogue, sent: list[Sent], files: Files, progress: Progress | None
-) -> None:
+def _draw_and_write(world: World, goods: Catalogue, sent: list[Sent], files: Files, progress: Progress | None) -> None:
     """Every block in turn: one is drawn while the one before is written."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         waiting: Future[None] | None = None
@@ -125,9 +121,7 @@ def _sent(world: World, answered: list[Path], sent_at: datetime | None) -> list[
     if sent_at is not None:
         at = int((sent_at.replace(tzinfo=None) - datetime(EPOCH.year, 1, 1)).total_seconds())
     if answered and not world.clock.start < at < world.clock.end:
-        raise InputError(
-            f"the list was sent at {sent_at}, outside the period {world.first_day} to {world.until}"
-        )
+        raise InputError(f"the list was sent at {sent_at}, outside the period {world.first_day} to {world.until}")
     return [Sent(read_phones(path), at) for path in answered]
 
 
@@ -135,16 +129,12 @@ def _take(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise InputError(
-                f"{folder} is not empty; name a new folder for the sample files, or empty this one"
-            )
+            raise InputError(f"{folder} is not empty; name a new folder for the sample files, or empty this one")
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}; name another folder") from None
 
 
-def _write(
-    world: World, block: Block, goods: Catalogue, raw: RawFiles, truth: Truth, receipts: list[Receipts]
-) -> None:
+def _write(world: World, block: Block, goods: Catalogue, raw: RawFiles, truth: Truth, receipts: list[Receipts]) -> None:
     trades = [soiled(world, block, trade) for trade in block.trades]
     raw.write(member_sheet(world, block))
     raw.write(consent_sheet(world, block))

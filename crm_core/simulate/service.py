@@ -24,9 +24,7 @@ def service(world: World, people: Members, found: Orders, returned: Refunds, blo
     rng = world.rng("service", block)
     book = Book("service", block, world.clock.start, world.clock.end)
     own = (found.row != NONE) & (found.delivered < NEVER)
-    trouble = np.where(
-        own, 0.006 + 0.05 * (found.score <= 2) + 0.01 * (found.delivered - found.shipped > 5 * DAY), 0.0
-    )
+    trouble = np.where(own, 0.006 + 0.05 * (found.score <= 2) + 0.01 * (found.delivered - found.shipped > 5 * DAY), 0.0)
     upset = np.flatnonzero(rng.random(len(found)) < trouble)
     _cases(book, rng, found, upset, "complaint", detail("物流慢", "商品破损", "色差"), block * 10**6)
     asks = np.flatnonzero(own & (rng.random(len(found)) < 0.03))
@@ -62,9 +60,7 @@ def _cases(
         book.add("follow_up", called + DAY, owner=owner, **shared)
     closes = some(rng, size, 0.9)
     ended = opened[closes] + 2 * DAY + seconds(rng, 2 * DAY, len(closes))
-    book.add(
-        "case_closed", ended, owner=owner[closes], **{name: values[closes] for name, values in shared.items()}
-    )
+    book.add("case_closed", ended, owner=owner[closes], **{name: values[closes] for name, values in shared.items()})
 
 
 def _returns(book: Book, rng: np.random.Generator, found: Orders, returned: Refunds, base: int) -> None:
@@ -82,9 +78,9 @@ def _care(world: World, book: Book, rng: np.random.Generator, people: Members) -
     """A greeting on birthdays to one member in five, a welcome to one new member in three."""
     greeted = np.flatnonzero((people.birthday < NEVER) & (rng.random(len(people)) < 0.2))
     born = (np.datetime64(EPOCH, "D") + people.birthday[greeted]).astype("datetime64[M]")
-    day_of_month = (
-        np.datetime64(EPOCH, "D") + people.birthday[greeted] - born.astype("datetime64[D]")
-    ).astype(np.int64)
+    day_of_month = (np.datetime64(EPOCH, "D") + people.birthday[greeted] - born.astype("datetime64[D]")).astype(
+        np.int64
+    )
     month = born.astype(np.int64) % 12
     for year in range(world.first_day.year, world.until.year + 1):
         first = np.array([f"{year}-{number:02d}" for number in range(1, 13)], dtype="datetime64[M]")[month]
@@ -97,6 +93,4 @@ def _care(world: World, book: Book, rng: np.random.Generator, people: Members) -
         )  # fmt: skip
     new = some(rng, len(people), 0.33)
     new = new[people.registered_at[new] >= second_of(world.first_day)]
-    book.add(
-        "care", people.registered_at[new] + 2 * HOUR, row=new, channel=WECOM, detail=detail("入会欢迎")[0]
-    )
+    book.add("care", people.registered_at[new] + 2 * HOUR, row=new, channel=WECOM, detail=detail("入会欢迎")[0])

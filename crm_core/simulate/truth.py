@@ -62,16 +62,12 @@ class Truth:
     def close(self, summary: dict[str, Any]) -> None:
         """Writes the counts and closes every file."""
         cells = sorted({key[:2] for key in self._events})
-        columns = {
-            name: [self._events[(*cell, name)] for cell in cells] for name in ("rows", "quantity", "fen")
-        }
+        columns = {name: [self._events[(*cell, name)] for cell in cells] for name in ("rows", "quantity", "fen")}
         table = {"month": [cell[0] for cell in cells], "event": [cell[1] for cell in cells], **columns}
         self._append("expected_interactions", pa.table(table))
         self._append("campaign_effects", self._effect_table())
         self._closing.close()
-        (self._folder / "world.json").write_text(
-            json.dumps(summary, ensure_ascii=False, indent=2) + "\n", "utf-8"
-        )
+        (self._folder / "world.json").write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
     def _append(self, name: str, table: pa.Table) -> None:
         if name not in self._writers:
@@ -82,9 +78,7 @@ class Truth:
 
     def _assignment(self, block: Block, found: Any) -> None:
         campaign = found.campaign
-        expected = np.array([each.effects[campaign.number - 1] for each in TYPES])[
-            block.people.kind[found.row]
-        ]
+        expected = np.array([each.effects[campaign.number - 1] for each in TYPES])[block.people.kind[found.row]]
         size = len(found.row)
         counts = {
             "members": size,
@@ -157,10 +151,7 @@ def latent(world: World, block: Block) -> pa.Table:
         "favourite_category": people.taste,
         "registered_at": utc(people.registered_at, world.clock.end, OFFSET),
     }
-    effects = {
-        f"responds_{name}": people.responder[place]
-        for place, name in enumerate(("past_1", "past_2", "later"))
-    }
+    effects = {f"responds_{name}": people.responder[place] for place, name in enumerate(("past_1", "past_2", "later"))}
     return pa.table({**columns, **effects})
 
 
@@ -233,9 +224,7 @@ def expected_refunds(world: World, block: Block, given: SoiledTrade) -> pa.Table
     return pa.table(
         {
             "refund_id": numbers(found.refund_id[rows]).cast(pa.string()),
-            "order_id": numbers(given.trade.orders.order_id[found.order[rows]], ~found.named[rows]).cast(
-                pa.string()
-            ),
+            "order_id": numbers(given.trade.orders.order_id[found.order[rows]], ~found.named[rows]).cast(pa.string()),
             "account_id": _account(block, found.row[rows]),
             "refunded_at": utc(found.at[rows], world.cut, OFFSET),
             "amount": money(found.amount[rows]),

@@ -101,9 +101,7 @@ class World:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; allowed are whole numbers from 0 to 2^63 - 1")
         if not FEWEST_DAYS <= self.days <= 3_650:
-            raise InputError(
-                f"days is {self.days}; allowed are {FEWEST_DAYS} to 3,650, the past campaigns need room"
-            )
+            raise InputError(f"days is {self.days}; allowed are {FEWEST_DAYS} to 3,650, the past campaigns need room")
         if not self.first_day <= self.exported_on <= self.until:
             raise InputError(
                 f"the day of export {self.exported_on} is outside the simulated period "

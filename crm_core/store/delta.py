@@ -98,7 +98,9 @@ def write(
         for path in parquet(folder) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, DeltaError | OSError):
-            raise RunFailed(f"table {folder.name} could not be written: {reason(error)}; nothing was published") from None
+            raise RunFailed(
+                f"table {folder.name} could not be written: {reason(error)}; nothing was published"
+            ) from None
         raise
     version = current_version(folder)
     assert version is not None
@@ -200,4 +202,8 @@ def reason(error: BaseException) -> str:
         return "permission denied; check the owner of data/"
     if "Out of Memory" in text or "failed to offload" in text or "could not allocate" in text:
         return "the engine's memory or spill limit is too small; see engine: in conf/project.yml"
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if isinstance(error, DeltaError | OSError) else type(error).__name__
+    return (
+        f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+        if isinstance(error, DeltaError | OSError)
+        else type(error).__name__
+    )

@@ -31,7 +31,9 @@ REJECTS = TableSchema(
     (
         Column("load_id", "string", "load", nullable=False),
         Column("file", "string", "file name", nullable=False),
-        Column("row_number", "int64", "row as a spreadsheet shows it, headings included; Parquet from 1", nullable=False),
+        Column(
+            "row_number", "int64", "row as a spreadsheet shows it, headings included; Parquet from 1", nullable=False
+        ),
         Column("field", "string", "field at fault"),
         Column("reason", "string", "what was found and what is allowed", nullable=False),
         Column("row", "string", "the row as JSON text, contact fields masked"),
@@ -195,7 +197,10 @@ def stored_schema(name: str) -> TableSchema:
     base = name.removesuffix("_versions")
     if name in RESULTS:
         schema = RESULTS[name]
-        fixed = (Column("member_id", "string", "member", nullable=False), Column("as_of", "date", "date", nullable=False))
+        fixed = (
+            Column("member_id", "string", "member", nullable=False),
+            Column("as_of", "date", "date", nullable=False),
+        )
         return TableSchema(name, schema.grain, schema.key, (fixed[0], *schema.columns, fixed[1]), as_of="always")
     if name == "rejects":
         return REJECTS

@@ -99,8 +99,6 @@ class Vault:
         self.key = self._read_key()
         self._check_key()
 
-    # -- keyed hashes --------------------------------------------------------------------------------------------------
-
     def keyed(self, table: ir.Table, columns: Mapping[str, tuple[str, str]], length: int = 64) -> ir.Table:
         """`table` with new columns of HMAC-SHA256 hex: {new: (namespace, column)} → HMAC(key, namespace + US + value).
 
@@ -133,8 +131,6 @@ class Vault:
         """The pseudonymous id of one account."""
         return self.hmac_one(namespace, account_id)[:ID_LENGTH]
 
-    # -- per load --------------------------------------------------------------------------------------------------------
-
     def put(self, name: str, load_id: str, rows: ir.Table) -> None:
         """Writes one load's rows of 'accounts' or 'contacts', durably; they are read once the load is published."""
         schema = PER_LOAD[name]
@@ -150,7 +146,9 @@ class Vault:
                     writer.write_batch(batch.cast(types.to_pyarrow()))
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise RunFailed(f"the vault could not be written: {error.strerror or error}; nothing was published") from None
+            raise RunFailed(
+                f"the vault could not be written: {error.strerror or error}; nothing was published"
+            ) from None
         _publish(partial, path)
 
     def accounts(self) -> ir.Table:
@@ -184,8 +182,6 @@ class Vault:
                 if path.stem not in live or path.suffix != ".parquet":
                     path.unlink(missing_ok=True)
 
-    # -- suppressions ----------------------------------------------------------------------------------------------------
-
     def suppressions(self) -> ir.Table:
         """All refusals: kind, value_hmac, reason, source, added_at."""
         path = self.folder / "suppressions.parquet"
@@ -218,8 +214,6 @@ class Vault:
         rows = pq.read_table(path, columns=["kind", "value_hmac"]).to_pylist() if path.exists() else []
         text = "\n".join(sorted(f"{row['kind']}:{row['value_hmac']}" for row in rows))
         return hashlib.sha256(text.encode()).hexdigest()
-
-    # -- inside ------------------------------------------------------------------------------------------------------------
 
     def _path(self, name: str, load_id: str) -> Path:
         return self.folder / name / f"{load_id}.parquet"

@@ -61,8 +61,6 @@ class Writer:
         self.published: Snapshot | None = None
         self._staged: list[str] = []
 
-    # -- reading -------------------------------------------------------------------------------------------------------
-
     def table(self, name: str) -> ir.Table:
         """`name` in this writer's own working state."""
         version = self._versions.get(name)
@@ -77,8 +75,6 @@ class Writer:
         staged = self.lake.engine.create_table(name, table, temp=True)
         self._staged.append(name)
         return staged
-
-    # -- plain writes ----------------------------------------------------------------------------------------------------
 
     def append(self, name: str, rows: ir.Table) -> None:
         """Adds rows to `name`."""
@@ -101,8 +97,6 @@ class Writer:
         """Deletes the rows of one load from an append-only table."""
         quoted = load_id.replace("'", "''")
         self._delete(name, f"load_id = '{quoted}'")
-
-    # -- keyed tables ------------------------------------------------------------------------------------------------------
 
     def upsert(self, name: str, incoming: ir.Table, *, load_id: str) -> UpsertCounts:
         """Takes `incoming` (the table's content columns and `_effective_at`) into `name` and its versions.
@@ -194,8 +188,6 @@ class Writer:
         if months is not None:
             predicate = f"_month IN ({', '.join(repr(month) for month in months)})"
         self._commit(schema.name, rows, append=False, partition="_month", predicate=predicate)
-
-    # -- publishing --------------------------------------------------------------------------------------------------------
 
     def record(self, *rows: Base) -> None:
         """Ledger rows that are committed together with the snapshot."""
@@ -307,7 +299,9 @@ class Writer:
         except CrmError:
             raise
         except Exception as error:  # the engine's error arrives through the Arrow stream in many classes
-            raise RunFailed(f"table {name} could not be written: {delta.reason(error)}; nothing was published") from error
+            raise RunFailed(
+                f"table {name} could not be written: {delta.reason(error)}; nothing was published"
+            ) from error
 
 
 def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
@@ -356,5 +350,3 @@ def _count(rows: ir.Table) -> int:
 
 def _month_of(rows: ir.Table, schema: TableSchema) -> ir.Table:
     return rows.select(_month=_month(rows[schema.month_of])).distinct()
-
-

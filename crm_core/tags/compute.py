@@ -36,9 +36,7 @@ def long(wide: ir.Table) -> ir.Table:
     if not names:
         return wide.select("member_id", tag=ibis.null("string"), value=ibis.null("string")).limit(0)
     parts = [
-        wide.select(
-            "member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=_is_no(wide[name])
-        )
+        wide.select("member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=_is_no(wide[name]))
         for name in names
     ]
     stacked = ibis.union(*parts)
@@ -80,9 +78,7 @@ def _value(name: str, tag: Tag, features: ir.Table) -> Any:
         return _storable(compile_expression(tag.value, features, where=f"{WHERE}, tag '{name}'"))
     if tag.when is not None:
         return condition(tag.when, features, where=f"{WHERE}, tag '{name}'")
-    branches = [
-        (condition(when, features, where=where), value) for value, when, where in conditions(name, tag)
-    ]
+    branches = [(condition(when, features, where=where), value) for value, when, where in conditions(name, tag)]
     return ibis.cases(*branches, else_=ibis.literal(tag.otherwise, type="string"))
 
 

@@ -33,6 +33,4 @@ def describe(name: str, settings: TagSettings, language: str = "zh") -> TagDescr
         cases += f"; otherwise: {tag.otherwise}"
     meaning = getattr(tag.meaning, language) if tag.meaning else ""
     definition = tag.when or tag.value or cases
-    return TagDescription(
-        name, tag.kind, getattr(tag.title, language), meaning, definition, tag.owner, tag.expires_on
-    )
+    return TagDescription(name, tag.kind, getattr(tag.title, language), meaning, definition, tag.owner, tag.expires_on)

@@ -34,9 +34,7 @@ class Reason:
     features: dict[str, Any]
 
 
-def reasons(
-    features: ir.Table, settings: TagSettings, member_id: str, as_of: date | None = None
-) -> list[Reason]:
+def reasons(features: ir.Table, settings: TagSettings, member_id: str, as_of: date | None = None) -> list[Reason]:
     """A Reason per tag, in the order of conf/tags.yml, for one member of `features`; one query, one row.
 
     InputError when the member is not in `features` or an expression cannot be read.
@@ -46,14 +44,10 @@ def reasons(
     wanted = {alias: value for tag_plan in plan.values() for alias, value in tag_plan.columns.items()}
     names = sorted({name for tag_plan in plan.values() for name in tag_plan.names})
     rows = (
-        one.select("member_id", **{f"feature {name}": one[name] for name in names}, **wanted)
-        .to_pyarrow()
-        .to_pylist()
+        one.select("member_id", **{f"feature {name}": one[name] for name in names}, **wanted).to_pyarrow().to_pylist()
     )
     if not rows:
-        raise InputError(
-            f"member '{member_id}' is not among the members of that date; check the id and the date"
-        )
+        raise InputError(f"member '{member_id}' is not among the members of that date; check the id and the date")
     return [tag_plan.reason(rows[0]) for tag_plan in plan.values()]
 
 
@@ -83,7 +77,6 @@ class _Plan:
         held = [n for n in range(len(self.conditions)) if row[f"whole {self.name} {n}"]]
         chosen = held[0] if held else len(self.conditions) - 1
         parts = tuple(
-            (part, row[f"part {self.name} {chosen} {position}"])
-            for position, part in enumerate(self.parts[chosen])
+            (part, row[f"part {self.name} {chosen} {position}"]) for position, part in enumerate(self.parts[chosen])
         )
         return Reason(self.name, value, self.conditions[chosen][1] if held else None, parts, features)

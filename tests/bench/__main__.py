@@ -25,7 +25,9 @@ def main() -> int:
     """Runs the steps asked for and returns 0 when every goal was met."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--members", type=int, default=1_000_000)
-    parser.add_argument("--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there")
+    parser.add_argument(
+        "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
+    )
     parser.add_argument("--only", default="simulate,ingest,rfm,notebooks")
     asked = parser.parse_args()
     wanted = asked.only.split(",")
@@ -64,7 +66,7 @@ def rfm_rows(folder: Path) -> list[dict[str, Any]]:
     from crm_core.workspace import Workspace
     from tests.bench import bench_rfm
 
-    found = {row["name"]: row for row in bench_rfm.run(Workspace.open(folder, date(2026, 10, 31)).tables)}
+    found = {row["contender"]: row for row in bench_rfm.run(Workspace.open(folder, date(2026, 10, 31)).tables)}
     ours = found["rfm"]
     rows = [{"step": "rfm", "seconds": ours["seconds"], "peak_mb": ours["peak_mb"], "met": ours["peak_mb"] < 2048}]
     for name, goal in (("duckdb by hand", 1 / 1.25), ("pandas", 8.0)):
@@ -102,7 +104,9 @@ def child(*arguments: str) -> tuple[float, int]:
     """Runs one step of `work` in a fresh process; (wall seconds, peak resident MB)."""
     began = time.perf_counter()
     pid = os.posix_spawn(
-        sys.executable, [sys.executable, "-m", "tests.bench", "--work", *arguments], {**os.environ, "PYTHONPATH": str(ROOT)}
+        sys.executable,
+        [sys.executable, "-m", "tests.bench", "--work", *arguments],
+        {**os.environ, "PYTHONPATH": str(ROOT)},
     )
     _, status, usage = os.wait4(pid, 0)
     if status:

@@ -147,9 +147,7 @@ def _totals(result: Any) -> tuple[int, int, float]:
 def _peak_in_child(name: str, spec: dict[str, Any]) -> int:
     """Peak resident megabytes of a fresh process that does the work of one contender once."""
     command = [sys.executable, "-m", "tests.bench.bench_rfm", name]
-    done = subprocess.run(
-        command, input=json.dumps(spec), capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    done = subprocess.run(command, input=json.dumps(spec), capture_output=True, text=True, cwd=ROOT, check=True)
     return int(json.loads(done.stdout)["peak_mb"])
 
 
@@ -163,9 +161,7 @@ def _child(name: str, spec: dict[str, Any]) -> None:
         work = {"duckdb by hand": _by_hand, "pandas": _pandas}[name](spec)
     work()
     # not ru_maxrss: a child begins with its parent's, while VmHWM begins anew with the new program
-    peak = next(
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    )
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(json.dumps({"peak_mb": int(peak.split()[1]) // 1024}))
 
 

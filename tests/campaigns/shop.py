@@ -198,8 +198,6 @@ def _contacts(shop: Shop) -> None:
     types = ibis.schema(CONTACTS.types()).to_pyarrow()
     shop.vault.put("contacts", "L1", ibis.memtable(pa.table(columns, schema=types)))
     counts = {"rows_read": 0, "rows_accepted": 0, "rows_duplicate": 0, "rows_rejected": 0}
-    load = Load(
-        load_id="L1", source="test", state="live", started_at=now(), finished_at=now(), detail={}, **counts
-    )
+    load = Load(load_id="L1", source="test", state="live", started_at=now(), finished_at=now(), detail={}, **counts)
     with shop.ledger.transaction() as session:
         session.add(load)

@@ -17,13 +17,9 @@ from crm_core.errors import InputError
 TENTH = {"control": Fraction(1, 10), "message": Fraction(9, 10)}
 THREE = {"control": Fraction(1, 5), "a": Fraction(2, 5), "b": Fraction(2, 5)}
 SHARES = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(
-    lambda weights: {
-        ("control" if not at else f"arm{at}"): Fraction(w, sum(weights)) for at, w in enumerate(weights)
-    }
+    lambda weights: {("control" if not at else f"arm{at}"): Fraction(w, sum(weights)) for at, w in enumerate(weights)}
 )
-SIZES = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=3), st.integers(0, 400), min_size=1, max_size=8
-)
+SIZES = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 400), min_size=1, max_size=8)
 
 
 def _members(persons: list[tuple[str, str, str]]) -> ibis.Table:
@@ -39,9 +35,7 @@ def _drawn(persons: list[tuple[str, str, str]], shares: dict[str, Fraction], sal
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.data())
-def test_largest_remainder_is_exact_and_within_one_of_the_quota(
-    sizes: list[int], data: st.DataObject
-) -> None:
+def test_largest_remainder_is_exact_and_within_one_of_the_quota(sizes: list[int], data: st.DataObject) -> None:
     total = data.draw(st.integers(0, sum(sizes)))
     shares = largest_remainder(sizes, total)
     assert sum(shares) == total
@@ -63,9 +57,7 @@ def test_arm_totals_add_up(size: int, shares: dict[str, Fraction]) -> None:
 
 
 @given(SIZES, SHARES, st.text(max_size=5))
-def test_counts_are_exact_in_both_directions(
-    sizes: dict[str, int], shares: dict[str, Fraction], salt: str
-) -> None:
+def test_counts_are_exact_in_both_directions(sizes: dict[str, int], shares: dict[str, Fraction], salt: str) -> None:
     counts = arm_counts(sizes, shares, salt)
     assert {name: sum(arms.values()) for name, arms in counts.items()} == sizes
     columns = {arm: sum(arms[arm] for arms in counts.values()) for arm in shares}
@@ -102,9 +94,7 @@ def test_the_draw_is_exact_whole_and_blind_to_row_order(size, shares, rng, salt)
 
 def test_another_salt_draws_others_and_the_same_salt_the_same() -> None:
     rows = [(f"m{at}", f"m{at}", "all") for at in range(400)]
-    held = {
-        salt: {m for m, arm in _drawn(rows, TENTH, salt).items() if arm == "control"} for salt in ("a", "b")
-    }
+    held = {salt: {m for m, arm in _drawn(rows, TENTH, salt).items() if arm == "control"} for salt in ("a", "b")}
     assert len(held["a"]) == len(held["b"]) == 40 and held["a"] != held["b"]
     assert held["a"] == {m for m, arm in _drawn(rows, TENTH, "a").items() if arm == "control"}
 

@@ -94,9 +94,7 @@ def test_a_list_is_explained_member_by_member(shop: Shop) -> None:
 
 def test_a_group_of_a_scheme_is_explained_with_its_limits(shop: Shop) -> None:
     frozen = freeze(shop.tables(), shop.config, campaign="winback_at_risk", **shop.parts)
-    found = explain(frozen.audience_id, [str(_rows(shop, frozen.audience_id)[0]["member_id"])], **shop.parts)[
-        0
-    ]
+    found = explain(frozen.audience_id, [str(_rows(shop, frozen.audience_id)[0]["member_id"])], **shop.parts)[0]
     assert found.conditions[0][0].startswith("R 2") and found.conditions[0][1]
     assert set(found.values) == {"days_since_last_order", "order_count", "net_amount"}
 
@@ -156,19 +154,13 @@ def test_members_of_live_campaigns_of_full_inboxes_and_of_the_suppression_list_s
         for at in (10, 13) for n in range(at - 9)
     ]  # fmt: skip
     shop.load("L3", interactions=sent)
-    refused = [
-        {"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(14)), "reason": "x", "source": "t"}
-    ]
+    refused = [{"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(14)), "reason": "x", "source": "t"}]
     shop.vault.suppress(refused, added_at=datetime(2026, 10, 1))
     text = CAMPAIGN.replace("order_count == 1", "order_count >= 1")
     text += "exclusions: {live_campaigns: true, contact_cap: 2}\n"
     other = shop.with_file("campaigns/trial.yml", text)
     frozen = freeze(other.tables(), other.config, campaign="trial", **other.parts)
-    rejected = {
-        str(r["member_id"]): r["reason"]
-        for r in _rows(other, frozen.audience_id)
-        if r["status"] == "rejected"
-    }
+    rejected = {str(r["member_id"]): r["reason"] for r in _rows(other, frozen.audience_id) if r["status"] == "rejected"}
     assert rejected[member(13)] == "contact_cap" and member(10) not in rejected
     assert rejected[member(14)] == "suppressed"
     # 36 of 46 could be written to; of these all are in the other list, treated or held out
@@ -181,20 +173,15 @@ def test_everybody_selected_is_in_an_arm_held_out_or_rejected_with_the_first_rea
     ids = [f"m{at:03d}" for at in range(size)]
     people = [f"p{rng.randrange(size):03d}" for _ in ids]
     kept, removed = ({one for one in ids if rng.random() < share} for share in (0.7, 0.2))
-    members = pa.table(
-        {"member_id": ids, "person_id": people, "tier": [rng.choice(["a", "b", None]) for _ in ids]}
-    )
+    members = pa.table({"member_id": ids, "person_id": people, "tier": [rng.choice(["a", "b", None]) for _ in ids]})
     tables = {
-        name: pa.table({"member_id": pa.array(sorted(of), pa.string())})
-        for name, of in (("k", kept), ("r", removed))
+        name: pa.table({"member_id": pa.array(sorted(of), pa.string())}) for name, of in (("k", kept), ("r", removed))
     }
     rules = [
         Rule("keep", "keeps", ibis.memtable(tables["k"])),
         Rule("cut", "removes", ibis.memtable(tables["r"])),
     ]
-    lazy = audience_rows(
-        ibis.memtable(members), rules, SETTINGS, "trial", 1, AS_OF, datetime(2026, 10, 31, 16)
-    )
+    lazy = audience_rows(ibis.memtable(members), rules, SETTINGS, "trial", 1, AS_OF, datetime(2026, 10, 31, 16))
     rows = {row["member_id"]: row for row in lazy.to_pyarrow().to_pylist()}
     assert set(rows) == set(ids)
     for one in ids:

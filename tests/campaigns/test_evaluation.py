@@ -77,8 +77,7 @@ def test_orders_count_by_when_they_were_paid_and_by_person() -> None:
 def test_means_of_cents_are_not_rounded_to_cents() -> None:
     # ibis computes the mean of the decimals .01, .02, .02 as .02
     orders = [
-        order(f"o{at}", f"m{at}", "2026-10-02 00:00", amount)
-        for at, amount in enumerate(("0.01", "0.02", "0.02"))
+        order(f"o{at}", f"m{at}", "2026-10-02 00:00", amount) for at, amount in enumerate(("0.01", "0.02", "0.02"))
     ]
     assigned = _assigned(*[(f"m{at}", f"m{at}", "message") for at in range(3)])
     rows = outcomes(assigned, ibis.memtable(arrow("orders", orders)), WINDOW)
@@ -96,12 +95,8 @@ def test_a_known_effect_is_recovered_and_read_as_raised() -> None:
         | ({"status": "held_out"} if arm[at] == "control" else {})
         for at in range(count)
     ])  # fmt: skip
-    orders = [
-        order(f"o{at}", f"m{at}", "2026-10-05 10:00", f"{amounts[at]:.2f}") for at in np.flatnonzero(buys)
-    ]
-    settings = SETTINGS.model_copy(
-        update={"control": 0.2, "arms": {"message": 0.8}, "unit_cost": 0.05, "margin": 0.4}
-    )
+    orders = [order(f"o{at}", f"m{at}", "2026-10-05 10:00", f"{amounts[at]:.2f}") for at in np.flatnonzero(buys)]
+    settings = SETTINGS.model_copy(update={"control": 0.2, "arms": {"message": 0.8}, "unit_cost": 0.05, "margin": 0.4})
     found = evaluate(_world("2026-10-20", audience, orders=orders), "c", settings)
     result = found.result()
     assert result.reading == "raised" and result.lift.low < 10.0 < result.lift.high
@@ -119,20 +114,14 @@ def test_a_known_effect_is_recovered_and_read_as_raised() -> None:
 
 
 def test_a_window_that_is_not_over_says_so() -> None:
-    audience = _listed(
-        "c", [{"member_id": "m1", "arm": "message"}, {"member_id": "m2", "status": "held_out"}]
-    )
+    audience = _listed("c", [{"member_id": "m1", "arm": "message"}, {"member_id": "m2", "status": "held_out"}])
     found = evaluate(_world("2026-10-05", audience), "c", SETTINGS)
     assert found.window.preliminary
-    assert (
-        found.notes[0] == "window ends 2026-10-15 00:00 UTC: preliminary, measured until 2026-10-05 16:00 UTC"
-    )
+    assert found.notes[0] == "window ends 2026-10-15 00:00 UTC: preliminary, measured until 2026-10-05 16:00 UTC"
 
 
 def test_before_the_window_there_is_nothing_to_measure() -> None:
-    audience = _listed(
-        "c", [{"member_id": "m1", "arm": "message"}, {"member_id": "m2", "status": "held_out"}]
-    )
+    audience = _listed("c", [{"member_id": "m1", "arm": "message"}, {"member_id": "m2", "status": "held_out"}])
     with pytest.raises(InputError, match="the window opens at 2026-10-20 00:00:00 UTC and the data end at"):
         evaluate(_world("2026-10-05", audience), "c", SETTINGS, handed_off_at=datetime(2026, 10, 20))
 
@@ -188,9 +177,7 @@ def test_the_reading_comes_from_the_interval_that_the_settings_named() -> None:
 
 
 @pytest.mark.slow
-def test_a_handed_over_list_is_measured_from_its_hand_off_and_costs_what_was_sent(
-    shop: Shop, tmp_path: Path
-) -> None:
+def test_a_handed_over_list_is_measured_from_its_hand_off_and_costs_what_was_sent(shop: Shop, tmp_path: Path) -> None:
     shop.frozen()
     done = export(
         shop.config,
@@ -200,9 +187,7 @@ def test_a_handed_over_list_is_measured_from_its_hand_off_and_costs_what_was_sen
         **shop.parts,
     )
     shop.load("L9", orders=orders_after({member(at): 50.0 for at in range(0, 600, 4)}, datetime(2026, 11, 5)))
-    found = evaluate(
-        shop.tables(date(2026, 11, 20)), "trial", shop.config.campaign("trial"), ledger=shop.ledger
-    )
+    found = evaluate(shop.tables(date(2026, 11, 20)), "trial", shop.config.campaign("trial"), ledger=shop.ledger)
     assert found.window.starts_at == done.hand_off_at and not found.window.preliminary
     assert found.money["message"].cost == done.counts["cost"]
     assert sum(found.sample_ratio.counts.values()) == 319  # 320 accounts of 319 persons

@@ -33,9 +33,7 @@ def _export(shop: Shop, **more: object) -> HandedOff:
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _ids(folder: Path, name: str) -> set[str]:
@@ -62,11 +60,7 @@ def _recipients(shop: Shop, folder: Path) -> list[int]:
 def test_selected_is_exported_and_held_out_and_rejected(shop: Shop) -> None:
     done = _export(shop)
     counts = done.counts
-    assert (
-        counts["selected"]
-        == counts["exported"] + counts["held_out"] + sum(counts["rejected"].values())
-        == 400
-    )
+    assert counts["selected"] == counts["exported"] + counts["held_out"] + sum(counts["rejected"].values()) == 400
     groups = [_ids(done.folder, f"{name}.parquet") for name in ("snapshot", "holdout", "rejected")]
     assert len(set.union(*groups)) == sum(map(len, groups)) == 400
     assert len((done.folder / "payload/part-0001.csv").read_text().splitlines()) == counts["exported"] + 1
@@ -81,9 +75,7 @@ def test_the_manifest_names_every_file_with_hash_and_rows_and_where_it_comes_fro
     for path, each in listed.items():
         assert each["sha256"] == hashlib.sha256(found[path]).hexdigest()
     assert sum(each["rows"] for each in manifest["files"]) == 400 + manifest["counts"]["exported"]
-    assert (
-        manifest["expires_at"] == "2026-12-01T02:00:00Z" and manifest["hand_off_at"] == "2026-11-01T02:00:00Z"
-    )
+    assert manifest["expires_at"] == "2026-12-01T02:00:00Z" and manifest["hand_off_at"] == "2026-11-01T02:00:00Z"
     assert {
         "actor",
         "purpose",
@@ -151,9 +143,7 @@ def test_a_refusal_stops_the_pinned_hand_off_and_renew_lists_the_difference(
     manifest = json.loads((renewed.folder / "manifest.json").read_text())
     difference = pq.read_table(renewed.folder / "difference.parquet").to_pylist()
     assert manifest["renews"] == first.export_id
-    assert {(row["member_id"], row["change"]) for row in difference} == {
-        (member(at), "left_out") for at in out
-    }
+    assert {(row["member_id"], row["change"]) for row in difference} == {(member(at), "left_out") for at in out}
     assert _export(shop).export_id == renewed.export_id
     assert shop.ledger.verify_audit() >= 3
 
@@ -168,9 +158,7 @@ def test_contacts_twice_or_of_the_held_out_and_texts_that_would_run_are_left_out
     text = CAMPAIGN.replace("【商城】{tier}会员专享{offer}。", "{city}的{offer}。")
     shop = shop.with_file("campaigns/trial.yml", text)
     done = _export(shop)
-    rejected = dict(
-        map(tuple, (row.values() for row in pq.read_table(done.folder / "rejected.parquet").to_pylist()))
-    )
+    rejected = dict(map(tuple, (row.values() for row in pq.read_table(done.folder / "rejected.parquet").to_pylist())))
     shared = {rejected.get(member(7)), rejected.get(member(8))}
     assert shared & {"same_contact", "contact_of_held_out"}
     assert rejected.get(member(20), "unsafe_text") == "unsafe_text"
@@ -202,9 +190,7 @@ def test_a_platform_of_another_channel_is_refused(shop: Shop) -> None:
 
 
 def test_a_campaign_that_was_never_frozen_says_what_to_run(shop: Shop) -> None:
-    with pytest.raises(
-        InputError, match="no list of campaign 'second_order' was frozen; run: crm campaign freeze"
-    ):
+    with pytest.raises(InputError, match="no list of campaign 'second_order' was frozen; run: crm campaign freeze"):
         export(shop.config, exports_dir=shop.root / "exports", campaign="second_order", **shop.parts)
 
 
@@ -216,9 +202,7 @@ def test_a_campaign_that_was_never_frozen_says_what_to_run(shop: Shop) -> None:
         ("digits", ("86", "1"), ["8613800000001", "14155550100"]),
     ],
 )
-def test_numbers_take_the_platforms_form(
-    form: str, countries: tuple[str, ...], expected: list[str | None]
-) -> None:
+def test_numbers_take_the_platforms_form(form: str, countries: tuple[str, ...], expected: list[str | None]) -> None:
     platform = PLATFORM.model_copy(update={"phone_format": form, "countries": countries})
     table = ibis.memtable(pa.table({"value": ["+8613800000001", "+14155550100"]}))
     found = table.select(contact=platform_form(table.value, "phone", platform)).to_pyarrow()

@@ -24,9 +24,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 def _handed(shop: Shop) -> tuple[HandedOff, list[str]]:
     shop.frozen()
     done = export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
-    return done, [
-        line.split(",")[0] for line in (done.folder / "payload/part-0001.csv").read_text().splitlines()[1:]
-    ]
+    return done, [line.split(",")[0] for line in (done.folder / "payload/part-0001.csv").read_text().splitlines()[1:]]
 
 
 def _file(path: Path, *rows: str) -> Path:
@@ -35,9 +33,7 @@ def _file(path: Path, *rows: str) -> Path:
 
 
 @pytest.mark.slow
-def test_receipts_become_events_once_and_refusals_end_the_consent(
-    new_shop: Callable[[], Shop], tmp_path: Path
-) -> None:
+def test_receipts_become_events_once_and_refusals_end_the_consent(new_shop: Callable[[], Shop], tmp_path: Path) -> None:
     shop = new_shop()
     done, numbers = _handed(shop)
     path = _file(
@@ -62,15 +58,11 @@ def test_receipts_become_events_once_and_refusals_end_the_consent(
     assert (second.accepted, second.duplicate, second.events) == (0, 5, {})
     assert shop.lake.snapshot().id == before
     events = shop.lake.table("interactions").to_pyarrow().to_pylist()
-    assert {event["campaign_id"] for event in events} == {"trial"} and {
-        event["channel"] for event in events
-    } == {"sms"}
+    assert {event["campaign_id"] for event in events} == {"trial"} and {event["channel"] for event in events} == {"sms"}
     states = shop.lake.table("consents").filter(lambda t: t.state == "revoked").to_pyarrow().to_pylist()
     refused = f"+86{numbers[2]}"
     assert [row["channel"] for row in states] == ["sms"]
-    assert shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist() == [
-        shop.vault.hmac_one("phone", refused)
-    ]
+    assert shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist() == [shop.vault.hmac_one("phone", refused)]
     with pytest.raises(InputError, match="is pinned, and 1 of its"):
         _handed(shop)
 
@@ -114,9 +106,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_times_are_local_and_become_utc(tmp_path: Path) -> None:
-    rows, rejected = read_receipts(
-        _file(tmp_path / "r.csv", "1,sent,2026-11-01 10:00:00,"), PLATFORM.receipts, ZONE
-    )
+    rows, rejected = read_receipts(_file(tmp_path / "r.csv", "1,sent,2026-11-01 10:00:00,"), PLATFORM.receipts, ZONE)
     assert rows["occurred_at"].to_pylist()[0].isoformat() == "2026-11-01T02:00:00" and rejected == {}
 
 

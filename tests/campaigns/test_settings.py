@@ -61,9 +61,7 @@ def test_shares_are_the_written_ones_exactly() -> None:
         ("control: 0.10", "send_at: 25h", r"setting 'send_at'"),
     ],
 )
-def test_a_wrong_setting_is_named_with_file_line_and_what_is_allowed(
-    old: str, new: str, message: str
-) -> None:
+def test_a_wrong_setting_is_named_with_file_line_and_what_is_allowed(old: str, new: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_yaml(CAMPAIGN.replace(old, new), CampaignSettings, "x.yml")
 
@@ -102,9 +100,7 @@ def test_an_unknown_campaign_offers_the_nearest() -> None:
         ("order_count == 1", "rfm:at_rsik", "did you mean 'rfm:at_risk'"),
     ],
 )
-def test_names_that_do_not_exist_are_found_before_anything_is_computed(
-    old: str, new: str, message: str
-) -> None:
+def test_names_that_do_not_exist_are_found_before_anything_is_computed(old: str, new: str, message: str) -> None:
     config = Config({**Config.read([CONF]).texts(), "campaigns/trial.yml": CAMPAIGN.replace(old, new)})
     with pytest.raises(InputError, match=message):
         needed(config, "trial", config.campaign("trial"))

@@ -22,9 +22,7 @@ def write(folder: Path, **files: str) -> Path:
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    repository = write(
-        tmp_path / "repo", project="name: shop\nmin_cell: 9\n", sources__a="x: 1\n", sources__b="x: 1\n"
-    )
+    repository = write(tmp_path / "repo", project="name: shop\nmin_cell: 9\n", sources__a="x: 1\n", sources__b="x: 1\n")
     workspace = write(tmp_path / "我的 100%", project="name: mine\n", sources__c="x: 1\n")
     return [repository, workspace]
 

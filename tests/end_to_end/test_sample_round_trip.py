@@ -52,10 +52,7 @@ def _compared(shop: Shop, table: str, columns: list[str]) -> tuple[Counter[Any],
     ]
     truth = _truth(shop, f"expected_{table}").select(columns)
     plain = [
-        tuple(
-            value.replace(tzinfo=None) if hasattr(value, "tzinfo") and value else value
-            for value in row.values()
-        )
+        tuple(value.replace(tzinfo=None) if hasattr(value, "tzinfo") and value else value for value in row.values())
         for row in truth.to_pylist()
     ]
     return Counter(lake), Counter(plain)
@@ -151,9 +148,7 @@ def test_contacts_lie_in_the_vault_alone(shop: Shop) -> None:
     for table in ("members", "orders", "interactions", "audiences"):
         for column in getattr(workspace.tables, table).to_pyarrow().columns:
             if pa.types.is_string(column.type):
-                assert not {*phones, *(phone[3:] for phone in phones), *names} & set(column.to_pylist()), (
-                    table
-                )
+                assert not {*phones, *(phone[3:] for phone in phones), *names} & set(column.to_pylist()), table
 
 
 @pytest.mark.slow

@@ -52,9 +52,7 @@ def test_a_note_of_a_server_that_is_gone_is_not_believed(tmp_path: Path) -> None
 def test_a_port_that_is_taken_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server((local_server.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(
-            InputError, match=f"port {port} of 127.0.0.1 cannot be used: Address already in use"
-        ):
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 cannot be used: Address already in use"):
             local_server.start(local_server.home_of(tmp_path), port=port)
 
 
@@ -62,9 +60,7 @@ def test_the_home_of_a_workspace_is_its_owners_alone(tmp_path: Path) -> None:
     assert local_server.home_of(tmp_path).stat().st_mode & 0o777 == 0o700
 
 
-def test_settings_of_a_users_own_server_do_not_reach_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_a_users_own_server_do_not_reach_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://elsewhere/prefect")
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "true")
     environment = local_server._environment(tmp_path, "crm:secret", scheduling=False)

@@ -35,9 +35,7 @@ time.sleep(600)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace after its first good run would have been asked for; its folder has a hard name."""
-    return corner.make(
-        tmp_path_factory.mktemp("flow") / "我的 数据 100%", {"one": corner.GOOD, "two": corner.GOOD}
-    )
+    return corner.make(tmp_path_factory.mktemp("flow") / "我的 数据 100%", {"one": corner.GOOD, "two": corner.GOOD})
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,7 @@ def first(root: Path, server: local_server.Server) -> str:
 
 def said_to_prefect(root: Path) -> bytes:
     home = local_server.home_of(root)
-    return b"".join(
-        path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "unforeseen.log"
-    )
+    return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "unforeseen.log")
 
 
 def test_the_inbox_is_loaded_and_every_notebook_published(root: Path, first: str) -> None:
@@ -75,14 +71,10 @@ def test_the_inbox_is_loaded_and_every_notebook_published(root: Path, first: str
     assert manifest["status"] == "ok"
 
 
-def test_its_server_listens_on_loopback_only_and_asks_for_a_password(
-    server: local_server.Server, first: str
-) -> None:
+def test_its_server_listens_on_loopback_only_and_asks_for_a_password(server: local_server.Server, first: str) -> None:
     assert server.process is not None
     open_ports = [
-        each
-        for each in psutil.Process(server.process.pid).net_connections()
-        if each.status == psutil.CONN_LISTEN
+        each for each in psutil.Process(server.process.pid).net_connections() if each.status == psutil.CONN_LISTEN
     ]
     assert {each.laddr.ip for each in open_ports} == {"127.0.0.1"}
     assert not local_server._answers(server.url.replace("/api", "/api/flows"), "", 5.0)
@@ -91,9 +83,7 @@ def test_its_server_listens_on_loopback_only_and_asks_for_a_password(
 def test_prefect_keeps_the_result_as_json_and_the_summary_as_an_artifact(
     root: Path, server: local_server.Server, first: str
 ) -> None:
-    stored = [
-        path.read_text() for path in (local_server.home_of(root) / "storage").rglob("*") if path.is_file()
-    ]
+    stored = [path.read_text() for path in (local_server.home_of(root) / "storage").rglob("*") if path.is_file()]
     assert any(first in text and json.loads(text) for text in stored)
     from prefect.client.orchestration import get_client
 
@@ -103,9 +93,7 @@ def test_prefect_keeps_the_result_as_json_and_the_summary_as_an_artifact(
     assert any(first in text and "read 39 = accepted" in text for text in shown)
 
 
-def test_wrong_input_is_refused_before_a_run_is_opened(
-    root: Path, server: local_server.Server, first: str
-) -> None:
+def test_wrong_input_is_refused_before_a_run_is_opened(root: Path, server: local_server.Server, first: str) -> None:
     before = len(read_runs(root / "reports"))
     with pytest.raises(UnknownName, match="notebook 'ones' is not known in notebooks/; did you mean 'one'"):
         nightly.run(str(root), notebooks=["ones"], server=server)

@@ -45,10 +45,7 @@ def test_a_task_is_tried_again_only_where_that_may_help(error: Exception, again:
 def test_an_unforeseen_error_leaves_the_task_without_its_text(tmp_path: Path) -> None:
     with pytest.raises(nightly.Unforeseen) as caught, nightly.short_errors(str(tmp_path), "load of shop"):
         raise KeyError("13800138000")
-    assert (
-        str(caught.value)
-        == "load of shop: unforeseen KeyError; where it arose is in data/prefect/unforeseen.log"
-    )
+    assert str(caught.value) == "load of shop: unforeseen KeyError; where it arose is in data/prefect/unforeseen.log"
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     assert not caught.value.again
     kept = tmp_path / "data" / "prefect" / "unforeseen.log"
@@ -69,9 +66,7 @@ def test_each_notebook_gets_the_parameters_that_it_declares_and_no_other_is_take
         "one": {"times": 3},
         "two": {"times": 3},
     }
-    with pytest.raises(
-        UnknownName, match=r"parameter 'tims' is not known in notebook one, two; did you mean 'times'"
-    ):
+    with pytest.raises(UnknownName, match=r"parameter 'tims' is not known in notebook one, two; did you mean 'times'"):
         nightly.per_notebook(workspace, ["one", "two"], {"tims": 3})
 
 
@@ -102,8 +97,4 @@ def test_a_load_that_failed_makes_the_run_failed_although_its_notebooks_are_good
     problems = {"load of corner_shop": "load of corner_shop: broken.csv is not a table"}
     assert nightly.publish_index.fn(root, run_id, [good], problems) == "failed"
     summary = nightly.summarise(Workspace.open(root), run_id, [], problems, 1.0)
-    assert (
-        summary["state"] == "failed"
-        and summary["errors"] == problems
-        and summary["notebooks"] == {"one": "ok"}
-    )
+    assert summary["state"] == "failed" and summary["errors"] == problems and summary["notebooks"] == {"one": "ok"}

@@ -59,9 +59,7 @@ def open_shop(root: Path, texts: Mapping[str, str] | None = None) -> Shop:
     config = Config({"project.yml": PROJECT, "sources/corner_shop.yml": EXAMPLE, **(texts or {})})
     ledger = Ledger.in_folder(root / "ledger")
     engine = connect(EngineSettings(memory_limit="1GB", threads=2), root / "spill")
-    return Shop(
-        root, config, Lake(root / "lake", ledger, engine), Vault(root / "vault", ledger, engine), ledger
-    )
+    return Shop(root, config, Lake(root / "lake", ledger, engine), Vault(root / "vault", ledger, engine), ledger)
 
 
 def order(number: int, **changes: str) -> list[str]:

@@ -75,9 +75,7 @@ CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_that_cannot_be_loaded_is_named_and_leaves_no_trace(
-    shop: Shop, files: Path, name: str
-) -> None:
+def test_a_file_that_cannot_be_loaded_is_named_and_leaves_no_trace(shop: Shop, files: Path, name: str) -> None:
     file, content, message = CASES[name]
     path = files / file
     path.write_bytes(content(path))

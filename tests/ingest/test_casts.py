@@ -95,9 +95,7 @@ def test_a_zone_with_summer_time_is_followed() -> None:
 
 
 def test_formats_replace_the_usual_ones() -> None:
-    assert value("31.10.2026 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) == datetime(
-        2026, 10, 31, 0, 26
-    )
+    assert value("31.10.2026 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) == datetime(2026, 10, 31, 0, 26)
     assert value("2026-10-31 08:26", type="time", formats=("%d.%m.%Y %H:%M",)) is None
 
 
@@ -109,8 +107,7 @@ def test_a_fact_of_the_future_is_refused_and_a_plan_is_not() -> None:
 
 def test_a_date_stays_the_day_that_is_written() -> None:
     days = [
-        item[0]
-        for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")
+        item[0] for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")
     ]
     assert days == [date(1990, 5, 1)] * 3 + [None]
 
@@ -172,9 +169,7 @@ def test_a_word_that_is_not_known_is_refused_with_the_known_ones() -> None:
 
 
 def test_values_that_look_like_contacts_are_masked_wherever_they_stand() -> None:
-    assert (
-        problem("13800138000", type="time") == "h: '138****8000' is not a time, such as 2026-10-31 08:26:00"
-    )
+    assert problem("13800138000", type="time") == "h: '138****8000' is not a time, such as 2026-10-31 08:26:00"
     assert problem("zhang@example.com", type="money") == "h: '***@***' is not an amount, such as 1,234.50"
     assert "张三丰" not in problem("张三丰", type="integer", private=True)
     assert "10112345678" not in problem("10112345678x", type="integer", private=True)
@@ -205,9 +200,7 @@ def test_any_text_is_read_or_refused_and_never_stops_the_engine(text: str, kind:
     found, trouble = read([text], type=kind, future=True)[0]
     assert (found is None) or trouble is None
     assert (
-        not text.strip(casts.BLANKS)
-        or text.strip(casts.BLANKS) == "NULL"
-        or (found is None) == (trouble is not None)
+        not text.strip(casts.BLANKS) or text.strip(casts.BLANKS) == "NULL" or (found is None) == (trouble is not None)
     )
 
 

@@ -74,11 +74,7 @@ def test_the_engine_s_pattern_agrees_with_the_library(
 
 def test_member_ids_are_the_hmac_that_python_computes(shop: Shop, files: Path) -> None:
     accounts = ["张三", "m'1", "a\x1fb", "zhang@example.com", "长" * 200, "😀"]
-    shop.load(
-        write(
-            files / "订单.csv", text_of([order(place, member_no=name) for place, name in enumerate(accounts)])
-        )
-    )
+    shop.load(write(files / "订单.csv", text_of([order(place, member_no=name) for place, name in enumerate(accounts)])))
     found = {row["account_id"]: row["member_id"] for row in shop.vault.accounts().to_pyarrow().to_pylist()}
     for name in accounts:
         message = f"corner_shop\x1f{name}".encode()

@@ -36,9 +36,7 @@ def test_nothing_to_load_is_an_error_that_says_what_is_missing(tmp_path: Path, n
 
 
 def test_headings_are_matched_after_nfkc_and_trimming() -> None:
-    found = match(
-        SETTINGS.feeds["orders"], [f"\ufeff{HEADINGS[0]} ", *(f" {name}　" for name in HEADINGS[1:])]
-    )
+    found = match(SETTINGS.feeds["orders"], [f"\ufeff{HEADINGS[0]} ", *(f" {name}　" for name in HEADINGS[1:])])
     assert not found.problems
     assert found.positions == dict(zip(SETTINGS.feeds["orders"].fields, range(8), strict=True))
 
@@ -69,7 +67,5 @@ def test_a_file_of_any_name_goes_to_the_feed_that_its_headings_fit() -> None:
 
 
 def test_headings_of_nothing_known_name_source_and_headings_found() -> None:
-    with pytest.raises(
-        InputError, match=r"does not fit feed .* of source 'corner_shop'.*Headings found: a, b"
-    ):
+    with pytest.raises(InputError, match=r"does not fit feed .* of source 'corner_shop'.*Headings found: a, b"):
         choose(SETTINGS, [], ["a", "b"], "export.csv")

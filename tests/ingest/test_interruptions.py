@@ -28,9 +28,7 @@ print("done", flush=True)
 
 def start(root: Path, *paths: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(root), *map(str, paths)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2]
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
 
 
 @pytest.mark.slow
@@ -122,9 +120,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_lake_as_it_was(
     assert len(shop.rows("orders")) == 20_000
 
 
-def test_a_disk_that_may_not_be_written_is_one_clear_error(
-    disk: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_disk_that_may_not_be_written_is_one_clear_error(disk: Callable[[str], Path], tmp_path: Path) -> None:
     shop = open_shop(disk("size=64m") / "shop")
     shop.load(orders_file(tmp_path, 1))
     before = shop.content()

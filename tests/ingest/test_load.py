@@ -43,18 +43,14 @@ def test_no_account_and_no_contact_stands_in_the_lake(shop: Shop, files: Path) -
             assert b"13800130" not in path.read_bytes(), path
     assert shop.rows("rejects")[0]["row"].count("****") == 1
     assert {row["member_id"] for row in shop.rows("orders")} == {
-        row["member_id"]
-        for row in shop.vault.accounts().to_pyarrow().to_pylist()
-        if row["account_id"] != "M5"
+        row["member_id"] for row in shop.vault.accounts().to_pyarrow().to_pylist() if row["account_id"] != "M5"
     }
     assert shop.vault.contacts("phone").count().to_pyarrow().as_py() == 3
     hashes = {row["id_value_hash"] for row in shop.rows("identities")}
     assert hashes == {shop.vault.hmac_one("phone", f"+861380013000{number}") for number in (1, 2, 3)}
 
 
-def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(
-    shop: Shop, files: Path
-) -> None:
+def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(shop: Shop, files: Path) -> None:
     rows = [
         order(1),
         order(2, ordered_at="2026-13-45"),
@@ -74,8 +70,7 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(
         (
             "订单.csv",
             7,
-            "付款时间: '2027-01-01' lies in the future; "
-            "总金额: '1.38E+10' is not an amount, such as 1,234.50",
+            "付款时间: '2027-01-01' lies in the future; 总金额: '1.38E+10' is not an amount, such as 1,234.50",
         ),
     ]
     assert json.loads(rejects(shop.lake, report.load_id).to_pyarrow().to_pylist()[0]["row"]) == {
@@ -99,11 +94,7 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(
 
 def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Shop, files: Path) -> None:
     lines = (
-        text_of([order(1)])
-        + "A2,M2\n\n"
-        + '"A3\nx",M3,,2026-13-45,,1,,天猫\n'
-        + ",".join([*order(4), "5", "6"])
-        + "\n"
+        text_of([order(1)]) + "A2,M2\n\n" + '"A3\nx",M3,,2026-13-45,,1,,天猫\n' + ",".join([*order(4), "5", "6"]) + "\n"
     )
     lines += 'A5,"M5"x,,,,,,\n' + "A6,M6,,昨天,,1,,天猫\n" + ",".join(order(7)) + "\n"
     report = shop.load(write(files / "订单.csv", lines))
@@ -120,9 +111,7 @@ def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Sho
 
 def test_row_numbers_hold_across_many_files_read_together(shop: Shop, files: Path) -> None:
     for place in range(3):
-        rows = "".join(
-            ",".join(cells) + "\n" for cells in (order(place * 10), order(place * 10 + 1, amount="x"))
-        )
+        rows = "".join(",".join(cells) + "\n" for cells in (order(place * 10), order(place * 10 + 1, amount="x")))
         write(
             files / f"订单{place}.csv",
             ",".join(HEADINGS) + "\n" + "bad\n" * place + rows + "bad\n" * (place == 1),
@@ -268,15 +257,13 @@ def test_every_format_gives_the_same_orders(shop: Shop, files: Path, name: str) 
         path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert shop.load(path).accepted == 3
     assert [(row["order_id"], row["net_amount"], row["ordered_at"]) for row in shop.rows("orders")] == [
-        (f"A{number}", Decimal(f"{number + 10}.50"), datetime(2026, 10, number + 1, 0, 26))
-        for number in (1, 2, 3)
+        (f"A{number}", Decimal(f"{number + 10}.50"), datetime(2026, 10, number + 1, 0, 26)) for number in (1, 2, 3)
     ]
 
 
 def test_other_delimiters_are_found(shop: Shop, files: Path) -> None:
     paths = [
-        write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark))
-        for place, mark in enumerate(",;\t|")
+        write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark)) for place, mark in enumerate(",;\t|")
     ]
     assert shop.load(*paths).accepted == 4
 
@@ -336,18 +323,14 @@ feeds:
         ["r2", "", "2026-10-01 10:04", "-3"],
         ["r3", "bob", "2026-10-01 10:05", "1"],
     ]
-    report = shop.load(
-        write(files / "a.csv", text_of(rows, ["receipt", "customer", "at", "amount"])), source="tills"
-    )
+    report = shop.load(write(files / "a.csv", text_of(rows, ["receipt", "customer", "at", "amount"])), source="tills")
     assert (report.read, report.accepted, report.rejected) == (6, 3, 3)
     assert [(number, reason) for _, number, reason in reasons(shop)] == [
         (3, "orders.order_id: is empty"),
         (5, "orders.order_id: is empty"),
         (7, "customer: not a bare number, which `ids: plain` asks for"),
     ]
-    assert [
-        (row["order_id"], row["member_id"], row["net_amount"], row["paid_at"]) for row in shop.rows("orders")
-    ] == [
+    assert [(row["order_id"], row["member_id"], row["net_amount"], row["paid_at"]) for row in shop.rows("orders")] == [
         ("r1", "7", Decimal("10.00"), datetime(2026, 10, 1, 2, 2)),
         ("r2", None, Decimal("-3.00"), None),
     ]
@@ -363,9 +346,7 @@ def test_a_load_is_in_the_ledger_with_its_files_and_in_the_audit_trail(shop: Sho
         report.snapshot,
     )
     assert (file.name, file.sha256, file.rows_accepted) == ("订单1.csv", report.files[0].sha256, 2)
-    assert load.detail["balances"] == [
-        {"feed": "orders", "name": "net amount", "rows": "24.00", "written": "24.00"}
-    ]
+    assert load.detail["balances"] == [{"feed": "orders", "name": "net amount", "rows": "24.00", "written": "24.00"}]
     assert shop.ledger.verify_audit() == 1
 
 

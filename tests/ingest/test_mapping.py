@@ -88,9 +88,7 @@ def test_a_negative_quantity_that_is_no_refund_is_refused(shop: Shop, files: Pat
 
 def test_fen_are_hundredths(tmp_path: Path) -> None:
     text = open_shop(tmp_path / "a").config.texts()["sources/corner_shop.yml"]
-    shop = open_shop(
-        tmp_path / "b", {"sources/corner_shop.yml": text.replace("money_unit: yuan", "money_unit: fen")}
-    )
+    shop = open_shop(tmp_path / "b", {"sources/corner_shop.yml": text.replace("money_unit: yuan", "money_unit: fen")})
     rows = [["A1", "2026-10-01 10:00", "S1", "3", "1999"], ["A1", "2026-10-01 10:00", "S1", "1", "0.5"]]
     shop.load(write(tmp_path / "订单明细.csv", text_of(rows, LINES)))
     assert [(row["unit_price"], row["line_amount"]) for row in shop.rows("order_lines")] == [

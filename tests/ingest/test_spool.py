@@ -19,9 +19,7 @@ ROWS = "张三,北京\n李四,𠮷野家\n"
 
 
 def decode(path: Path, **options: object) -> tuple[spool.Text, str]:
-    found = spool.decode(
-        path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz"
-    )  # type: ignore[arg-type]
+    found = spool.decode(path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz")  # type: ignore[arg-type]
     return found, found.path.read_text(encoding="utf-8")
 
 
@@ -110,9 +108,7 @@ def test_an_encoding_that_was_set_is_the_only_one_tried(tmp_path: Path) -> None:
         (b"name,city\n", "a.xlsx", "should be xlsx but does not begin like one"),
     ],
 )
-def test_foreign_files_are_named_for_what_they_are(
-    tmp_path: Path, content: bytes, name: str, message: str
-) -> None:
+def test_foreign_files_are_named_for_what_they_are(tmp_path: Path, content: bytes, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         detect(tmp_path / name)

@@ -200,10 +200,7 @@ def test_what_came_later_changes_nothing(day):
     cut = world(day, **ALL).instant
     began = ["orders ordered_at", "order_lines ordered_at", "refunds refunded_at", "interactions occurred_at"]
     dates = dict(pair.split() for pair in [*began, "consents changed_at"])
-    known = {
-        name: [row for row in rows if name not in dates or row[dates[name]] < cut]
-        for name, rows in ALL.items()
-    }
+    known = {name: [row for row in rows if name not in dates or row[dates[name]] < cut] for name, rows in ALL.items()}
     then, now = world(day, **known), world(day, **ALL)
     then.supplied = now.supplied
     assert rows_of(features(then)) == rows_of(features(now))

@@ -162,6 +162,4 @@ class _Tab:
 
     def close(self) -> None:
         self._socket.close()
-        urllib.request.urlopen(
-            f"http://127.0.0.1:{self._port}/json/close/{self._target['id']}", timeout=10
-        ).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{self._port}/json/close/{self._target['id']}", timeout=10).close()

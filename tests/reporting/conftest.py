@@ -17,8 +17,7 @@ def make_notebook(tmp_path: Path) -> Make:
 
     def make(name: str, *cells: str, parameters: str = "", markdown: tuple[str, ...] = ()) -> Path:
         listed: list[dict[str, Any]] = [
-            {"cell_type": "markdown", "id": f"m{i}", "metadata": {}, "source": text}
-            for i, text in enumerate(markdown)
+            {"cell_type": "markdown", "id": f"m{i}", "metadata": {}, "source": text} for i, text in enumerate(markdown)
         ]
         if parameters:
             listed.append(code("p", parameters, ["parameters"]))

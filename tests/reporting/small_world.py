@@ -243,9 +243,7 @@ def _events(draw: Any, ids: Any) -> pd.DataFrame:
 def _consents(draw: Any, ids: Any) -> pd.DataFrame:
     when = pd.Timestamp("2025-01-01")
     state = draw.choice(["granted", "denied"], len(ids), p=[0.9, 0.1])
-    return pd.DataFrame(
-        {"member_id": ids, "channel": "sms", "state": state, "changed_at": when, "_effective_at": when}
-    )
+    return pd.DataFrame({"member_id": ids, "channel": "sms", "state": state, "changed_at": when, "_effective_at": when})
 
 
 def _identities(ids: Any) -> pd.DataFrame:

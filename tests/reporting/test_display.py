@@ -19,9 +19,7 @@ ROOM = Path(labels.__file__).parent
 
 def test_every_label_has_both_languages_and_nothing_else() -> None:
     for section, listed in labels.entries().items():
-        allowed = {"zh", "en"} | (
-            {"unit", "zh_definition", "en_definition"} if section == "metrics" else set()
-        )
+        allowed = {"zh", "en"} | ({"unit", "zh_definition", "en_definition"} if section == "metrics" else set())
         for key, entry in listed.items():
             assert set(entry) == allowed, f"{section}.{key}"
             assert all(isinstance(text, str) and text for text in entry.values()), f"{section}.{key}"
@@ -89,9 +87,7 @@ def test_numbers_have_separators_and_units(value: object, unit: str, zh: str, en
 
 
 def test_a_sign_stands_before_what_is_positive_when_asked() -> None:
-    assert (
-        numbers.show(0.05, "percent", sign=True) == "+5.0%" and numbers.show(-3, "count", sign=True) == "−3"
-    )
+    assert numbers.show(0.05, "percent", sign=True) == "+5.0%" and numbers.show(-3, "count", sign=True) == "−3"
     assert numbers.show(0, "count", sign=True) == "0"
 
 

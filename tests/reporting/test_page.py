@@ -38,8 +38,7 @@ class Elements(HTMLParser):
 def executed(tmp_path: Path, *outputs: dict[str, Any], markdown: tuple[tuple[str, ...], ...] = ()) -> Path:
     """An executed notebook with these outputs."""
     cells: list[dict[str, Any]] = [
-        {"cell_type": "markdown", "metadata": {"tags": list(tags)}, "source": source}
-        for source, *tags in markdown
+        {"cell_type": "markdown", "metadata": {"tags": list(tags)}, "source": source} for source, *tags in markdown
     ]
     cells.append(
         {
@@ -51,9 +50,7 @@ def executed(tmp_path: Path, *outputs: dict[str, Any], markdown: tuple[tuple[str
         }
     )
     path = tmp_path / "toy.ipynb"
-    path.write_text(
-        json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8"
-    )
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
     return path
 
 
@@ -91,9 +88,7 @@ def test_html_of_foreign_objects_never_reaches_the_page(tmp_path: Path) -> None:
         blocks.headline(
             ZH, blocks.card(HOSTILE, HOSTILE, "text", ZH, sentence=HOSTILE, versus=HOSTILE), sentence=HOSTILE
         ),
-        blocks.table(
-            pd.DataFrame({"a": [HOSTILE] * 9}), {"a": Column(HOSTILE)}, ZH, title=HOSTILE, note=HOSTILE
-        ),
+        blocks.table(pd.DataFrame({"a": [HOSTILE] * 9}), {"a": Column(HOSTILE)}, ZH, title=HOSTILE, note=HOSTILE),
         charts.bars(
             pd.DataFrame({"a": [HOSTILE, "b"], "n": [1, 2]}),
             "a",
@@ -119,18 +114,11 @@ def test_markdown_holds_no_raw_html_no_image_and_no_address(tmp_path: Path) -> N
     links = "![x](http://evil.example/a.png) [go](https://evil.example) [js](javascript:alert(1)) [in](#s1)"
     source = f"# T\n\n{links}\n\n{HOSTILE} inline {HOSTILE}"
     text = html(executed(tmp_path, markdown=((source,),)))
-    assert (
-        "evil.example" not in text
-        and "javascript:" not in text
-        and "<img" not in text
-        and '<a href="#s1">' in text
-    )
+    assert "evil.example" not in text and "javascript:" not in text and "<img" not in text and '<a href="#s1">' in text
 
 
 def test_prose_is_shown_in_the_readers_language_only(tmp_path: Path) -> None:
-    path = executed(
-        tmp_path, markdown=(("# 标题", "zh"), ("# Title", "en"), ("## 节", "zh"), ("## Section", "en"))
-    )
+    path = executed(tmp_path, markdown=(("# 标题", "zh"), ("# Title", "en"), ("## 节", "zh"), ("## Section", "en")))
     zh, en = html(path), html(path, "en")
     assert "标题" in zh and "节" in zh and "Title" not in zh and 'lang="zh-CN"' in zh
     assert "Title" in en and "Section" in en and "标题" not in en and 'lang="en"' in en
@@ -166,9 +154,7 @@ def test_a_cell_with_an_error_or_one_that_did_not_run_stops_the_page(tmp_path: P
 
 def test_at_most_seven_rows_are_visible_before_more(tmp_path: Path) -> None:
     frame = pd.DataFrame({"name": [f"row{i}" for i in range(12)], "n": range(12)})
-    text = html(
-        executed(tmp_path, shown(blocks.table(frame, {"name": Column("名"), "n": Column("数", "count")}, ZH)))
-    )
+    text = html(executed(tmp_path, shown(blocks.table(frame, {"name": Column("名"), "n": Column("数", "count")}, ZH))))
     before, after = text.split('<details class="more">')
     assert before.count(">row") == 7 and "row7" in after and "更多 5 行" in after
 

@@ -50,9 +50,7 @@ def test_papermill_itself_finds_the_same_parameters(make_notebook: Make) -> None
         ("top: int =", "line 1"),
     ],
 )
-def test_a_parameters_cell_with_anything_else_is_refused(
-    make_notebook: Make, line: str, complaint: str
-) -> None:
+def test_a_parameters_cell_with_anything_else_is_refused(make_notebook: Make, line: str, complaint: str) -> None:
     with pytest.raises(InputError, match=r"toy.ipynb, parameters cell|takes int") as error:
         declared(make_notebook("toy", parameters=line))
     assert complaint in str(error.value)

@@ -34,9 +34,7 @@ def test_the_modules_of_the_project_are_all_preloaded() -> None:
     assert server is not None and server.wait_ready() and server.missing == []
 
 
-def test_kernels_talk_over_ipc_in_a_private_folder_that_is_gone_afterwards(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_kernels_talk_over_ipc_in_a_private_folder_that_is_gone_afterwards(make_notebook: Make, tmp_path: Path) -> None:
     note = tmp_path / "note"
     code = (
         "import json, os, pathlib\nfrom ipykernel import get_connection_file\n"
@@ -53,9 +51,7 @@ def test_two_kernels_draw_different_random_numbers(make_notebook: Make, tmp_path
     seen = set()
     for name in ("a", "b"):
         note = tmp_path / name
-        code = (
-            f"import random, numpy\nopen('{note}', 'w').write(f'{{random.random()}} {{numpy.random.rand()}}')"
-        )
+        code = f"import random, numpy\nopen('{note}', 'w').write(f'{{random.random()}} {{numpy.random.rand()}}')"
         assert run_notebook(make_notebook(name, code), out_dir=tmp_path / "out").ok
         seen |= set(note.read_text().split())
     assert len(seen) == 4
@@ -70,18 +66,14 @@ def test_a_script_without_a_main_guard_runs_once(make_notebook: Make, tmp_path: 
         f"assert run_notebook(Path({str(path)!r}), out_dir=Path({str(tmp_path / 'out')!r})).ok\n"
     )
     root = str(Path(provisioner.__file__).resolve().parents[2])
-    subprocess.run(
-        [sys.executable, str(script)], check=True, env={**os.environ, "PYTHONPATH": root}, timeout=120
-    )
+    subprocess.run([sys.executable, str(script)], check=True, env={**os.environ, "PYTHONPATH": root}, timeout=120)
     assert mark.read_text() == "x"
 
 
 def test_when_the_asking_process_goes_the_server_and_its_kernels_go_too(tmp_path: Path) -> None:
     server = ForkServer(LIGHT)
     assert server.wait_ready()
-    kernel = server.fork(
-        ["-f", str(tmp_path / "c.json")], env=dict(os.environ), cwd=None, log=tmp_path / "log"
-    )
+    kernel = server.fork(["-f", str(tmp_path / "c.json")], env=dict(os.environ), cwd=None, log=tmp_path / "log")
     assert kernel.poll() is None
     server.close()
     for _ in range(50):

@@ -41,9 +41,7 @@ def run(reports: Path, run_id: str, hour: int, *results: NotebookResult) -> dict
         seed=1,
         project="示例",
     )
-    return json.loads(
-        write_run(reports, facts, results, started_at=moment, now=moment).read_text(encoding="utf-8")
-    )
+    return json.loads(write_run(reports, facts, results, started_at=moment, now=moment).read_text(encoding="utf-8"))
 
 
 def index(reports: Path, language: str = "zh") -> str:
@@ -60,9 +58,7 @@ def test_run_json_pins_what_was_read_with_hashes_and_seconds(tmp_path: Path) -> 
     assert manifest["package_version"] and "git_commit" in manifest
     assert manifest["seconds"] == {"kernel_start": 0.8, "cells": 2.4}
     rfm = manifest["notebooks"]["rfm"]
-    assert (
-        rfm["files"] == {"html": "r1/rfm.html", "ipynb": "r1/rfm.ipynb"} and len(rfm["sha256"]["html"]) == 64
-    )
+    assert rfm["files"] == {"html": "r1/rfm.html", "ipynb": "r1/rfm.ipynb"} and len(rfm["sha256"]["html"]) == 64
     assert manifest["notebooks"]["tags"]["error"] == "cell 3 ended with KeyError"
 
 

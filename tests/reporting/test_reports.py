@@ -33,9 +33,7 @@ def made(request: pytest.FixtureRequest, small_world: Path) -> dict[str, Noteboo
 
 
 @pytest.fixture(scope="module")
-def seen(
-    made: dict[str, NotebookResult], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, int], Seen]:
+def seen(made: dict[str, NotebookResult], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Seen]:
     """What a browser saw of every page."""
     need(chromium(), "chromium (apt install chromium)")
     pages = {name: result.html for name, result in made.items()}
@@ -59,9 +57,7 @@ def test_every_report_is_made(made: dict[str, NotebookResult], name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_report_holds_code_a_phone_an_address_or_a_member(
-    made: dict[str, NotebookResult], name: str
-) -> None:
+def test_no_report_holds_code_a_phone_an_address_or_a_member(made: dict[str, NotebookResult], name: str) -> None:
     page = made[name].html
     assert page is not None
     text = page.read_text(encoding="utf-8")
@@ -100,9 +96,7 @@ def test_the_campaign_report_reads_the_known_effect(made: dict[str, NotebookResu
     assert re.search("提升|raised", made["campaign_result"].summary["sentence"])
 
 
-def test_groups_and_eight_types_add_up_to_the_members(
-    made: dict[str, NotebookResult], small_world: Path
-) -> None:
+def test_groups_and_eight_types_add_up_to_the_members(made: dict[str, NotebookResult], small_world: Path) -> None:
     rows = _table(made["rfm_segments"], 0)
     counts = [row[1]["text"] for row in [*rows["rows"], *rows["more"]]]
     assert sum(int(re.sub(r"\D", "", count)) for count in counts if not count.startswith("<")) <= 1500
@@ -137,13 +131,9 @@ def test_an_unknown_campaign_and_a_wrong_date_are_one_clear_error(small_world: P
         Job(by_name["rfm_segments"], {"compare_with": "2026-02-31"}),
         Job(by_name["data_health"], {"as_of": "31.10.2026"}),
     ]
-    errors = [
-        one.error for one in run_notebooks(jobs, out_dir=tmp_path, env={"CRM_WORKSPACE": str(small_world)})
-    ]
+    errors = [one.error for one in run_notebooks(jobs, out_dir=tmp_path, env={"CRM_WORKSPACE": str(small_world)})]
     assert "UnknownName: campaign 'winback'" in errors[0] and "did you mean 'winback_at_risk'" in errors[0]
-    assert (
-        "compare_with '2026-02-31' is not a date" in errors[1] and "'31.10.2026' is not a date" in errors[2]
-    )
+    assert "compare_with '2026-02-31' is not a date" in errors[1] and "'31.10.2026' is not a date" in errors[2]
 
 
 def _table(result: NotebookResult, index: int) -> dict:  # type: ignore[type-arg]

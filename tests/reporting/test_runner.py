@@ -31,9 +31,7 @@ def test_a_good_notebook_is_published_as_page_and_notebook_with_its_seconds(
 
 
 def test_parameters_reach_the_cells(make_notebook: Make, tmp_path: Path) -> None:
-    path = make_notebook(
-        "given", "print(f'got {top} of {names}')", parameters="top: int = 1\nnames: list[str] = []"
-    )
+    path = make_notebook("given", "print(f'got {top} of {names}')", parameters="top: int = 1\nnames: list[str] = []")
     result = run_notebook(path, {"top": 7, "names": ["甲"]}, out_dir=tmp_path / "out")
     assert "got 7 of [&#39;甲&#39;]" in result.html.read_text(encoding="utf-8")  # type: ignore[union-attr]
 
@@ -96,9 +94,7 @@ def test_a_kernel_that_ends_early_is_a_failure(make_notebook: Make, tmp_path: Pa
     assert result.status == "failed" and result.error and not published(tmp_path / "out")
 
 
-def test_a_notebook_that_hangs_is_stopped_and_its_children_with_it(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_a_notebook_that_hangs_is_stopped_and_its_children_with_it(make_notebook: Make, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     child = f"open('{note}', 'w').write(str(subprocess.Popen(['sleep', '600']).pid))"
     code = f"import subprocess, time\n{child}\ntime.sleep(600)"
@@ -119,14 +115,10 @@ def test_a_cell_that_takes_too_long_is_named(make_notebook: Make, tmp_path: Path
     assert result.error == "a cell took longer than 2 seconds"
 
 
-def test_one_failing_notebook_stops_no_other_and_results_keep_their_order(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_one_failing_notebook_stops_no_other_and_results_keep_their_order(make_notebook: Make, tmp_path: Path) -> None:
     jobs = [Job(make_notebook("a", GOOD)), Job(make_notebook("b", "1/0")), Job(make_notebook("c", GOOD))]
     seen: list[str] = []
-    results = run_notebooks(
-        jobs, out_dir=tmp_path / "out", on_result=lambda result: seen.append(result.notebook)
-    )
+    results = run_notebooks(jobs, out_dir=tmp_path / "out", on_result=lambda result: seen.append(result.notebook))
     assert [(result.notebook, result.ok) for result in results] == [("a", True), ("b", False), ("c", True)]
     assert sorted(seen) == ["a", "b", "c"]
 
@@ -137,18 +129,12 @@ def test_the_stock_provisioner_gives_the_same_page(make_notebook: Make, tmp_path
     for forked in (True, False):
         assert run_notebook(path, out_dir=tmp_path / str(forked), forked=forked).ok
         text = (tmp_path / str(forked) / "plain.html").read_text(encoding="utf-8")
-        pages.append(
-            [line for line in text.splitlines() if "made" not in line.lower() and "生成于" not in line]
-        )
+        pages.append([line for line in text.splitlines() if "made" not in line.lower() and "生成于" not in line])
     assert pages[0] == pages[1]
 
 
-def test_the_kernel_gets_the_environment_and_the_folder_of_the_notebook(
-    make_notebook: Make, tmp_path: Path
-) -> None:
-    path = make_notebook(
-        "env", "import os; print(os.environ['MARK'], os.environ['CRM_LANGUAGE'], os.getcwd())"
-    )
+def test_the_kernel_gets_the_environment_and_the_folder_of_the_notebook(make_notebook: Make, tmp_path: Path) -> None:
+    path = make_notebook("env", "import os; print(os.environ['MARK'], os.environ['CRM_LANGUAGE'], os.getcwd())")
     result = run_notebook(path, out_dir=tmp_path / "out", env={"MARK": "here"}, language="en")
     assert f"here en {tmp_path}" in result.html.read_text(encoding="utf-8")  # type: ignore[union-attr]
 

@@ -37,9 +37,7 @@ def table():
 
 def values(table, text, **more):
     return (
-        table.select(z=compile_expression(text, table, where="rules.yml line 3", **more))
-        .to_pyarrow()["z"]
-        .to_pylist()
+        table.select(z=compile_expression(text, table, where="rules.yml line 3", **more)).to_pyarrow()["z"].to_pylist()
     )
 
 
@@ -159,9 +157,7 @@ def test_an_error_of_the_engine_library_is_told_in_terms_of_the_text(table):
     def broken(value):
         raise TypeError("no such thing")
 
-    with pytest.raises(
-        InputError, match=r"rules.yml line 3: 'broken.orders.' cannot be worked out: no such thing"
-    ):
+    with pytest.raises(InputError, match=r"rules.yml line 3: 'broken.orders.' cannot be worked out: no such thing"):
         values(table, "broken(orders)", functions={"broken": broken})
 
 
@@ -236,9 +232,7 @@ def kleene(text, row):
 @settings(max_examples=25, deadline=None)
 @given(LOGIC)
 def test_any_logic_is_three_valued_like_sql(text):
-    rows = [
-        {"p": p, "q": q, "r": r} for p in (True, False, None) for q in (True, None) for r in (False, None)
-    ]
+    rows = [{"p": p, "q": q, "r": r} for p in (True, False, None) for q in (True, None) for r in (False, None)]
     table = ibis.memtable(pa.Table.from_pylist(rows, pa.schema([(name, pa.bool_()) for name in "pqr"])))
     assert values(table, text) == [kleene(text, row) for row in rows]
 

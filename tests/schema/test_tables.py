@@ -51,9 +51,7 @@ def test_every_time_is_a_utc_timestamp_and_named_so(schema: TableSchema) -> None
 def test_money_is_decimal_with_its_currency_beside_it(schema: TableSchema) -> None:
     for column in schema.columns:
         if column.name.endswith(("_amount", "_price", "_cost")) or column.name in ("amount", "budget"):
-            assert column.type in ("decimal(18, 2)", "decimal(18, 6)") and column.unit == "currency", (
-                column.name
-            )
+            assert column.type in ("decimal(18, 2)", "decimal(18, 6)") and column.unit == "currency", column.name
 
 
 @pytest.mark.parametrize("name", CONTRACT)

@@ -40,9 +40,7 @@ def found(name: str, *rows: dict[str, Any], drop: str = "") -> list[str | None]:
     fields = ibis.schema(schema.types()).to_pyarrow()
     columns = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in fields if f.name != drop}
     table = ibis.memtable(pa.table({**columns, "_n": list(range(len(rows)))}))
-    return (
-        table.select("_n", wrong=violations(table, schema)).order_by("_n").to_pyarrow()["wrong"].to_pylist()
-    )
+    return table.select("_n", wrong=violations(table, schema)).order_by("_n").to_pyarrow()["wrong"].to_pylist()
 
 
 def test_a_clean_table_has_none() -> None:
@@ -119,12 +117,8 @@ def test_birth_dates_and_genders_out_of_range_are_named() -> None:
 def test_the_failing_keys_come_from_one_filter() -> None:
     fields = ibis.schema(TABLES["orders"].types()).to_pyarrow()
     rows = [order(f"o{n}", net_amount=Decimal("10.50") + (n % 7 == 0)) for n in range(100)]
-    table = ibis.memtable(
-        pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in fields})
-    )
-    bad = (
-        table.filter(violations(table, TABLES["orders"]).notnull()).order_by("order_id").order_id.to_pyarrow()
-    )
+    table = ibis.memtable(pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in fields}))
+    bad = table.filter(violations(table, TABLES["orders"]).notnull()).order_by("order_id").order_id.to_pyarrow()
     assert sorted(bad.to_pylist()) == sorted(f"o{n}" for n in range(0, 100, 7))
 
 

@@ -84,17 +84,13 @@ def test_where_orders_were_never_supplied_nobody_is_said_to_have_none():
 
 def test_equal_values_get_equal_scores_and_the_order_of_rows_changes_nothing():
     rng = random.Random(1)
-    rows = [
-        buyer(str(n), rng.randrange(50), rng.choice([1, 1, 1, 2, 3, 9]), str(rng.randrange(5)))
-        for n in range(300)
-    ]
+    rows = [buyer(str(n), rng.randrange(50), rng.choice([1, 1, 1, 2, 3, 9]), str(rng.randrange(5))) for n in range(300)]
     rows += [nobody(f"n{n}") for n in range(10)]
 
     def scores(given):
         table = features_table(given)
         return {
-            row["member_id"]: row
-            for row in score(table, thresholds(table, SegmentSettings())).to_pyarrow().to_pylist()
+            row["member_id"]: row for row in score(table, thresholds(table, SegmentSettings())).to_pyarrow().to_pylist()
         }
 
     found = scores(rows)
@@ -121,11 +117,7 @@ def test_rule_segments_hold_those_for_whom_the_condition_is_true_and_unknown_is_
     )
     rows = [buyer("a", 1, 1, "5.50", tier="gold"), buyer("b", 1, 2, "5", tier="tin"), nobody("c")]
     found = assign(features_table(rows), conf)
-    held = {
-        (row["member_id"], row["segment"])
-        for row in found.to_pyarrow().to_pylist()
-        if row["scheme"] == "rule"
-    }
+    held = {(row["member_id"], row["segment"]) for row in found.to_pyarrow().to_pylist() if row["scheme"] == "rule"}
     assert held == {("a", "gold"), ("b", "not_gold"), ("a", "both")}
 
 

@@ -71,8 +71,6 @@ def test_members_of_a_segment_are_found_by_its_name():
 
 def test_the_shipped_rules_compile_and_all_that_are_wrong_are_told_at_once():
     check(SHIPPED)
-    wrong = {
-        name: {"title": TITLE, "when": when} for name, when in {"one": "nothing > 1", "two": "1 +"}.items()
-    }
+    wrong = {name: {"title": TITLE, "when": when} for name, when in {"one": "nothing > 1", "two": "1 +"}.items()}
     with pytest.raises(InputError, match=r"(?s)rule 'one'.*rule 'two'"):
         check(SegmentSettings.model_validate({"rules": wrong}))

@@ -30,13 +30,9 @@ def test_a_limit_is_the_smallest_value_with_at_least_that_share_at_or_below_it()
 @hypothesis_settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_limits_are_the_inverted_cdf_whatever_the_ties(days):
-    found = thresholds(
-        features_table([buyer(str(n), d, 1, "1") for n, d in enumerate(days)]), SegmentSettings()
-    )
+    found = thresholds(features_table([buyer(str(n), d, 1, "1") for n, d in enumerate(days)]), SegmentSettings())
     ranks = [math.ceil(Fraction(k * len(days), 5)) for k in (1, 2, 3, 4)]
-    assert [int(v) for v in found.quintiles.days_since_last_order] == [
-        sorted(days)[rank - 1] for rank in ranks
-    ]
+    assert [int(v) for v in found.quintiles.days_since_last_order] == [sorted(days)[rank - 1] for rank in ranks]
 
 
 def test_the_mean_is_that_of_members_with_a_paid_order_and_exact():

@@ -58,9 +58,7 @@ def test_only_people_on_the_list_order_more_and_only_responders(told: dict[str, 
     assert set(cards) <= listed
     assert all(latent[card]["responds_later"] for card in cards)
     responders = [card for card in listed if latent[card]["responds_later"]]
-    assert 0.85 * len(responders) < len(cards) <= len(responders), (
-        "but for failed messages and closed accounts"
-    )
+    assert 0.85 * len(responders) < len(cards) <= len(responders), "but for failed messages and closed accounts"
     assert len(set(cards)) == len(cards)
 
 
@@ -97,9 +95,7 @@ def test_before_the_message_nothing_of_it_shows(tmp_path: Path, told: dict[str, 
     day = date(2026, 10, 1)
     with_list = _world(tmp_path / "a", exported_on=day, answered=[told["payload"]])
     without = _world(tmp_path / "b", exported_on=day)
-    assert [row for row in digests(with_list).items() if "回执" not in row[0]] == list(
-        digests(without).items()
-    )
+    assert [row for row in digests(with_list).items() if "回执" not in row[0]] == list(digests(without).items())
 
 
 def test_the_time_of_sending_can_be_given(tmp_path: Path, told: dict[str, object]) -> None:

@@ -40,9 +40,7 @@ def test_a_block_is_the_same_whatever_was_drawn_before_it() -> None:
     assert len(alone.people) == 500
     assert np.array_equal(alone.people.phone, after.people.phone)
     assert np.array_equal(alone.trades[0].orders.net, after.trades[0].orders.net)
-    assert all(
-        np.array_equal(a[1]["at"], b[1]["at"]) for a, b in zip(alone.events, after.events, strict=True)
-    )
+    assert all(np.array_equal(a[1]["at"], b[1]["at"]) for a, b in zip(alone.events, after.events, strict=True))
 
 
 def test_every_feed_has_rows_in_its_own_encoding(tmp_path: Path) -> None:

@@ -55,9 +55,7 @@ def _known(table: pa.Table, feed: str, last: str, ids: set[str]) -> Counter[tupl
 
 
 @pytest.mark.parametrize("day", DAYS, ids=str)
-def test_an_export_of_an_earlier_day_holds_exactly_what_was_known_then(
-    tmp_path: Path, whole: Path, day: date
-) -> None:
+def test_an_export_of_an_earlier_day_holds_exactly_what_was_known_then(tmp_path: Path, whole: Path, day: date) -> None:
     early = small(tmp_path / "shop", exported_on=day)
     for feed in BORN:
         if not any(path.name.startswith(feed) for path in early.iterdir()):
@@ -66,9 +64,7 @@ def test_an_export_of_an_earlier_day_holds_exactly_what_was_known_then(
         found = raw(early, feed)
         ids = set(found[found.column_names[0]].to_pylist())
         kept = [name for name in found.column_names if not (feed == "订单" and name in DERIVED)]
-        assert Counter(map(tuple, _rows(found.select(kept)))) == _known(
-            raw(whole, feed), feed, str(day), ids
-        ), feed
+        assert Counter(map(tuple, _rows(found.select(kept)))) == _known(raw(whole, feed), feed, str(day), ids), feed
 
 
 def _rows(table: pa.Table) -> list[tuple[str, ...]]:

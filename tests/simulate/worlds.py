@@ -46,9 +46,7 @@ def _read(path: Path) -> pa.Table:
     coded = "gb18030" if path.name in ("会员资料.csv", "退款.csv", "营销活动.csv", "商机.csv") else "utf-8"
     content = pa.input_stream(path, compression="detect").read().decode(coded).removeprefix("\ufeff")
     head = content.split("\n", 1)[0].replace('"', "").split(",")
-    options = pa_csv.ConvertOptions(
-        column_types={name: pa.string() for name in head}, strings_can_be_null=False
-    )
+    options = pa_csv.ConvertOptions(column_types={name: pa.string() for name in head}, strings_can_be_null=False)
     return pa_csv.read_csv(pa.BufferReader(content.encode()), convert_options=options)
 
 

@@ -1,6 +1,6 @@
 """`make soak`: the long runs, one after the other; ends with 1 when any of them fails.
 
-    python -m tests.soak [--seed N] [--campaigns 1000]
+python -m tests.soak [--seed N] [--campaigns 1000]
 """
 
 from __future__ import annotations

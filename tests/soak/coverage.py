@@ -34,9 +34,7 @@ BUY, STAY = 2.0, 4.0  # purchase probability of a person ~ Beta(2, 4), mean one 
 def region(campaigns: int, probability: float, level: float = 0.999) -> tuple[int, int]:
     """The exact central binomial region: counts that a right implementation gives with at least `level`."""
     tail = (1 - level) / 2
-    return int(stats.binom.ppf(tail, campaigns, probability)), int(
-        stats.binom.isf(tail, campaigns, probability)
-    )
+    return int(stats.binom.ppf(tail, campaigns, probability)), int(stats.binom.isf(tail, campaigns, probability))
 
 
 def batch(
@@ -77,9 +75,7 @@ def batch(
     return pa.table(columns), truth
 
 
-def judged(
-    backend: ibis.BaseBackend, persons: pa.Table, control: Fraction, salt: str
-) -> dict[str, dict[str, object]]:
+def judged(backend: ibis.BaseBackend, persons: pa.Table, control: Fraction, salt: str) -> dict[str, dict[str, object]]:
     """campaign -> metric -> ArmResult, through the product's draw and statistics."""
     table = backend.create_table("persons", persons, overwrite=True)
     members = table.select("person_id", member_id="person_id", stratum="campaign")
@@ -142,11 +138,8 @@ def soak(campaigns: int, seed: int) -> dict[str, object]:
         "alarm_region": alarms,
         "covered": real["net_amount adjusted"],
         "false_alarms": said["net_amount"],
-        "ok": covered[0] <= real["net_amount adjusted"] <= covered[1]
-        and alarms[0] <= said["net_amount"] <= alarms[1],
-        "all_intervals": {
-            name: real[name] for name in sorted(real) if "raised" not in name and "lowered" not in name
-        },
+        "ok": covered[0] <= real["net_amount adjusted"] <= covered[1] and alarms[0] <= said["net_amount"] <= alarms[1],
+        "all_intervals": {name: real[name] for name in sorted(real) if "raised" not in name and "lowered" not in name},
         "all_false_alarms": said,
         "milliseconds_per_campaign": (time.perf_counter() - started) * 1000 / campaigns / 2,
     }

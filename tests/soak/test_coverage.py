@@ -13,9 +13,7 @@ from scipy import stats
 @pytest.fixture(scope="module")
 def coverage() -> ModuleType:
     """The soak's own file; loaded by path, as its name is also that of a well-known package."""
-    found = importlib.util.spec_from_file_location(
-        "campaign_coverage", Path(__file__).with_name("coverage.py")
-    )
+    found = importlib.util.spec_from_file_location("campaign_coverage", Path(__file__).with_name("coverage.py"))
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)

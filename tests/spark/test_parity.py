@@ -157,9 +157,7 @@ def engines(tmp_path_factory):
         folder = tmp_path_factory.mktemp(kind)
         engine = connect(EngineSettings(kind=kind), folder / "spill")
         if kind == "spark":
-            engine._session.conf.set(
-                "spark.sql.shuffle.partitions", "2"
-            )  # 200 tasks a join are slow on 500 rows
+            engine._session.conf.set("spark.sql.shuffle.partitions", "2")  # 200 tasks a join are slow on 500 rows
 
         def load(name, content, engine=engine, folder=folder):
             pq.write_table(content, folder / f"{name}.parquet")
@@ -250,7 +248,5 @@ def test_expressions_are_the_same(engines):
 def test_conditions_are_the_same(engines):
     same(
         engines,
-        lambda t: t.features.filter(condition("not tier == '金卡'", t.features, where="x")).select(
-            "member_id"
-        ),
+        lambda t: t.features.filter(condition("not tier == '金卡'", t.features, where="x")).select("member_id"),
     )

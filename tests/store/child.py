@@ -88,9 +88,7 @@ def hold(folder: Path, seconds: str) -> None:
     """Holds the lease for a while and publishes one load."""
     lake = open_lake(folder)
     with lake.write("holding") as opened:
-        opened.upsert(
-            "orders", rows_of("orders", [order(str(os.getpid()), "2026-01-05", "2026-06-01")]), load_id="h"
-        )
+        opened.upsert("orders", rows_of("orders", [order(str(os.getpid()), "2026-01-05", "2026-06-01")]), load_id="h")
         sys.stdout.write("held\n")
         sys.stdout.flush()
         time.sleep(float(seconds))
@@ -119,9 +117,7 @@ def as_nobody(folder: Path, action: str) -> None:
     """Tries to write a lake that belongs to someone else; prints the error."""
     from crm_core.errors import RunFailed
 
-    with (
-        tempfile.TemporaryDirectory() as warm
-    ):  # loads every module while the interpreter's own files may be read
+    with tempfile.TemporaryDirectory() as warm:  # loads every module while the interpreter's own files may be read
         load(open_lake(Path(warm)), "l1", "orders", [])
     os.setgroups([])
     os.setgid(65534)
@@ -147,6 +143,4 @@ def views(folder: Path, day: str) -> None:
 
 if __name__ == "__main__":
     action, folder = sys.argv[1], Path(sys.argv[2])
-    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](
-        folder, sys.argv[3]
-    )
+    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](folder, sys.argv[3])

@@ -39,9 +39,7 @@ def postgres() -> Iterator[str]:
         shutil.chown(home, "postgres")
         who["user"] = "postgres"
     options = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off -c max_connections=60"
-    subprocess.run(
-        [programs / "initdb", "-D", home / "data", "-A", "trust", "-U", "crm", "-E", "UTF8"], **who
-    )
+    subprocess.run([programs / "initdb", "-D", home / "data", "-A", "trust", "-U", "crm", "-E", "UTF8"], **who)
     start = [programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-w", "-o", options, "start"]
     subprocess.run(
         start, **{**who, "capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -22,9 +22,7 @@ SMALL = EngineSettings(memory_limit="512MB", threads=1)
 
 def open_lake(folder: Path, engine: Any = None) -> Lake:
     """The lake in `folder` with its SQLite ledger."""
-    return Lake(
-        folder / "lake", Ledger.in_folder(folder / "ledger"), engine or connect(SMALL, folder / "spill")
-    )
+    return Lake(folder / "lake", Ledger.in_folder(folder / "ledger"), engine or connect(SMALL, folder / "spill"))
 
 
 def rows_of(name: str, rows: Iterable[dict[str, Any]]) -> ir.Table:
@@ -38,9 +36,7 @@ def rows_of(name: str, rows: Iterable[dict[str, Any]]) -> ir.Table:
     return ibis.memtable(pa.table({**columns, "_effective_at": moments}))
 
 
-def order(
-    order_id: str, ordered_at: str, effective_at: str, net: str = "10.00", **more: Any
-) -> dict[str, Any]:
+def order(order_id: str, ordered_at: str, effective_at: str, net: str = "10.00", **more: Any) -> dict[str, Any]:
     """One order."""
     amounts = {"gross_amount": Decimal(net), "net_amount": Decimal(net)}
     nought = {"discount_amount": Decimal(0), "shipping_amount": Decimal(0)}

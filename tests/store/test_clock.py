@@ -27,9 +27,7 @@ MOMENTS = st.lists(st.datetimes(datetime(1990, 1, 2), datetime(2044, 12, 30)), m
 
 
 def column(moments: list[datetime]) -> Any:
-    return ibis.memtable(
-        pa.table({"n": list(range(len(moments))), "at": pa.array(moments, pa.timestamp("us"))})
-    )
+    return ibis.memtable(pa.table({"n": list(range(len(moments))), "at": pa.array(moments, pa.timestamp("us"))}))
 
 
 def results(engine: Any, table: Any, value: Any) -> list[Any]:

@@ -28,18 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def child(action: str, folder: Path, argument: str = "", **more: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.store.child", action, str(folder), argument]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
 @pytest.mark.parametrize("point", list(DEATHS))
 def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
     lake: Lake, tmp_path: Path, point: str
 ) -> None:
-    load(
-        lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01"), order("b", "2026-02-05", "2026-06-01")]
-    )
+    load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01"), order("b", "2026-02-05", "2026-06-01")])
     before = content_hash(lake, "orders"), lake.snapshot().id
     dying = child("crash", tmp_path, point)
     assert dying.wait(120) == -signal.SIGKILL, dying.stderr.read() if dying.stderr else ""
@@ -51,18 +47,14 @@ def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
     load(lake, "l3", "orders", [order("d", "2026-01-05", "2026-06-03")])
     assert time.monotonic() - started < 60, "a dead holder's lease is taken over at once"
     expected = (
-        [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")]
-        if published
-        else [("a", "l1"), ("b", "l1"), ("d", "l3")]
+        [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")] if published else [("a", "l1"), ("b", "l1"), ("d", "l3")]
     )
     assert listed(lake.table("orders"), "order_id", "load_id") == expected
     assert (tmp_path / "lake" / "members").exists() == published
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_lose_nothing_that_was_published_and_double_nothing(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_kills_at_random_moments_lose_nothing_that_was_published_and_double_nothing(lake: Lake, tmp_path: Path) -> None:
     random.seed(7)
     for _ in range(2):
         running = child("endless", tmp_path)
@@ -90,9 +82,7 @@ def test_a_log_entry_that_a_power_cut_left_torn_is_taken_back(lake: Lake) -> Non
     assert listed(lake.table("orders"), "order_id") == [("a",), ("b",)]
 
 
-def test_two_processes_that_write_at_once_both_succeed_one_after_the_other(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_two_processes_that_write_at_once_both_succeed_one_after_the_other(lake: Lake, tmp_path: Path) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     both = [child("hold", tmp_path, "0.5") for _ in range(2)]
     for process in both:

@@ -31,9 +31,7 @@ def features(*members: str) -> Any:
 
 def some_load(load_id: str) -> Load:
     counts = dict.fromkeys(("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected"), 1)
-    return Load(
-        load_id=load_id, source="s", state="live", started_at=now(), finished_at=now(), detail={}, **counts
-    )
+    return Load(load_id=load_id, source="s", state="live", started_at=now(), finished_at=now(), detail={}, **counts)
 
 
 def test_an_exception_publishes_nothing_and_leaves_the_disk_as_it_was(lake: Lake) -> None:
@@ -123,11 +121,7 @@ def test_all_that_was_published_was_synced_first(lake: Lake, monkeypatch: pytest
         with lake.write("results") as writer:
             writer.replace_date("member_features", date(2026, 1, month), features("m"))
         new = {lake.root / name for name in on_disk(lake) if name not in earlier and "/" in name}
-        folders = (
-            {path.parent for path in new}
-            | {lake.root / name for name in lake.snapshot().versions}
-            | {lake.root}
-        )
+        folders = {path.parent for path in new} | {lake.root / name for name in lake.snapshot().versions} | {lake.root}
         assert len(new) >= 6
         assert {str(path) for path in new | folders} <= synced
 

@@ -82,9 +82,7 @@ def test_a_missing_audit_line_is_noticed(ledger: Ledger) -> None:
         ledger.verify_audit()
 
 
-def test_four_processes_that_append_at_once_lose_nothing(
-    ledger: Ledger, ledger_url: str, tmp_path: Path
-) -> None:
+def test_four_processes_that_append_at_once_lose_nothing(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:
     children("audit", tmp_path, ledger_url)
     assert ledger.verify_audit() == 160
     with ledger.session() as session:
@@ -115,9 +113,7 @@ def test_an_exception_inside_a_transaction_leaves_no_row(ledger: Ledger) -> None
 def test_snapshots_come_back_as_they_were_and_the_newest_is_found(ledger: Ledger) -> None:
     for version in (1, 2):
         with ledger.transaction() as session:
-            session.add(
-                Snapshot(created_at=now(), purpose="p", versions={"orders": version}, covers_until=None)
-            )
+            session.add(Snapshot(created_at=now(), purpose="p", versions={"orders": version}, covers_until=None))
     newest = ledger.newest_snapshot()
     assert newest is not None and newest.versions == {"orders": 2}
     assert ledger.get(Snapshot, newest.id).versions == {"orders": 2}

@@ -101,8 +101,7 @@ def test_the_last_microsecond_of_the_day_belongs_to_it_and_the_next_does_not(lak
 
 def test_a_closed_order_is_closed_from_its_day_on(shop: Lake) -> None:
     states = [
-        dict(listed(at(shop, day).orders, "order_id", "status"))["closed"]
-        for day in ("2026-03-03", "2026-03-04")
+        dict(listed(at(shop, day).orders, "order_id", "status"))["closed"] for day in ("2026-03-03", "2026-03-04")
     ]
     assert states == ["placed", "closed"]
 
@@ -191,9 +190,7 @@ def test_a_backdated_version_still_shows_nothing_that_is_later(lake: Lake) -> No
         ],
     )
     assert listed(at(lake, "2026-02-20").opportunities) == []
-    assert listed(at(lake, "2026-03-02").opportunities, "closed_at", "outcome", "contract_id") == [
-        (None, None, None)
-    ]
+    assert listed(at(lake, "2026-03-02").opportunities, "closed_at", "outcome", "contract_id") == [(None, None, None)]
     assert listed(at(lake, "2026-02-20").members, "member_id") == [("unknown",)]
     assert listed(at(lake, "2026-03-02").members, "member_id") == [("m",), ("unknown",)]
 
@@ -239,8 +236,7 @@ def test_every_view_of_an_empty_lake_is_empty_and_has_the_table_s_columns(lake: 
 
 def test_supplied_says_whether_any_row_exists_as_of_the_day(shop: Lake) -> None:
     found = [
-        (at(shop, day).supplied("orders"), at(shop, day).supplied("members"))
-        for day in ("2026-02-01", "2026-03-01")
+        (at(shop, day).supplied("orders"), at(shop, day).supplied("members")) for day in ("2026-02-01", "2026-03-01")
     ]
     assert found == [(False, False), (True, False)]
 

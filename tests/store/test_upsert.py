@@ -54,9 +54,7 @@ def split(data: st.DataObject, rows: list[Any]) -> list[list[Any]]:
 @pytest.mark.parametrize("name", list(KINDS))
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
-def test_files_in_any_order_split_or_repeated_give_the_same_table(
-    engine: Any, name: str, data: st.DataObject
-) -> None:
+def test_files_in_any_order_split_or_repeated_give_the_same_table(engine: Any, name: str, data: st.DataObject) -> None:
     rows = data.draw(st.lists(KINDS[name], min_size=1, max_size=8))
     with fresh(engine) as whole, fresh(engine) as parts:
         load(whole, "all", name, rows)
@@ -85,8 +83,7 @@ def test_undoing_any_load_equals_never_having_loaded_it(engine: Any, name: str, 
             writer.forget(name, f"l{gone}")
         assert content_hash(undone, name) == content_hash(never, name)
         states = [
-            listed(lake.table(f"{name}_versions"), "load_id", "_effective_at", "_row_hash")
-            for lake in (undone, never)
+            listed(lake.table(f"{name}_versions"), "load_id", "_effective_at", "_row_hash") for lake in (undone, never)
         ]
         assert states[0] == states[1]
         assert undone.has_rows(name) == never.has_rows(name)
@@ -191,7 +188,5 @@ def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_wit
 
 
 def test_a_table_that_cannot_be_is_refused_with_the_nearest(lake: Lake) -> None:
-    with pytest.raises(
-        UnknownName, match=r"table 'ordres' is not known in the lake; did you mean 'orders'\?"
-    ):
+    with pytest.raises(UnknownName, match=r"table 'ordres' is not known in the lake; did you mean 'orders'\?"):
         lake.table("ordres")

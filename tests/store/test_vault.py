@@ -89,20 +89,14 @@ def test_keyed_is_python_s_hmac_for_any_text_and_key_and_null_stays_null(
     rows = engine.to_pyarrow(made.order_by("n")).to_pylist()
     assert list(made.columns) == ["n", "v", "h", "short"]
     for row, value in zip(rows, values, strict=True):
-        expected = (
-            None
-            if value is None
-            else hmac.new(key, f"名 space\x1f{value}".encode(), hashlib.sha256).hexdigest()
-        )
+        expected = None if value is None else hmac.new(key, f"名 space\x1f{value}".encode(), hashlib.sha256).hexdigest()
         assert row["h"] == expected
         assert value is None or row["h"] == vault.hmac_one("名 space", value) != row["short"]
 
 
 def test_a_member_id_is_the_beginning_of_the_account_s_hmac(vault: Vault, engine: Any) -> None:
     table = ibis.memtable(pa.table({"v": ["张三"]}))
-    made = engine.to_pyarrow(vault.keyed(table, {"member_id": ("tmall", "v")}, length=24))["member_id"][
-        0
-    ].as_py()
+    made = engine.to_pyarrow(vault.keyed(table, {"member_id": ("tmall", "v")}, length=24))["member_id"][0].as_py()
     assert made == vault.member_id("tmall", "张三") and len(made) == 24
 
 
@@ -117,9 +111,7 @@ def test_only_its_owner_may_read_anything_in_it(vault: Vault, ledger: Ledger) ->
 
 
 def test_contacts_are_read_only_while_their_load_is_live(vault: Vault, ledger: Ledger, engine: Any) -> None:
-    vault.put(
-        "contacts", "l1", contacts([("m", "phone", "+861", True, 1), ("n", "phone", "+862", True, 1)], "l1")
-    )
+    vault.put("contacts", "l1", contacts([("m", "phone", "+861", True, 1), ("n", "phone", "+862", True, 1)], "l1"))
     assert engine.to_pyarrow(vault.contacts("phone")).num_rows == 0
     state(ledger, "l1", "live")
     assert engine.to_pyarrow(vault.contacts("phone")).num_rows == 2
@@ -127,14 +119,10 @@ def test_contacts_are_read_only_while_their_load_is_live(vault: Vault, ledger: L
     assert engine.to_pyarrow(vault.contacts("phone")).num_rows == 0
 
 
-def test_each_member_has_the_newest_valid_contact_of_a_kind(
-    vault: Vault, ledger: Ledger, engine: Any
-) -> None:
+def test_each_member_has_the_newest_valid_contact_of_a_kind(vault: Vault, ledger: Ledger, engine: Any) -> None:
     state(ledger, "l1", "live")
     state(ledger, "l2", "live")
-    vault.put(
-        "contacts", "l1", contacts([("m", "phone", "+861", True, 1), ("m", "phone", "+862", True, 5)], "l1")
-    )
+    vault.put("contacts", "l1", contacts([("m", "phone", "+861", True, 1), ("m", "phone", "+862", True, 5)], "l1"))
     vault.put(
         "contacts",
         "l2",
@@ -172,9 +160,7 @@ def test_a_sweep_takes_what_dead_loads_left_and_nothing_else(vault: Vault, ledge
 
 def test_a_refusal_counts_once_and_its_version_changes_only_with_the_list(vault: Vault, engine: Any) -> None:
     empty = vault.suppression_version()
-    rows = [
-        {"kind": "phone", "value_hmac": mac, "reason": "TD", "source": "reply"} for mac in ("a", "b", "a")
-    ]
+    rows = [{"kind": "phone", "value_hmac": mac, "reason": "TD", "source": "reply"} for mac in ("a", "b", "a")]
     assert vault.suppress(rows, datetime(2026, 1, 1)) == 2
     first = vault.suppression_version()
     assert vault.suppress(rows, datetime(2026, 2, 2)) == vault.suppress([]) == 0

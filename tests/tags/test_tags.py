@@ -111,16 +111,12 @@ def test_the_shipped_tags_compile_and_are_described_in_both_languages():
 
 
 def test_an_unknown_tag_offers_the_nearest():
-    with pytest.raises(
-        UnknownName, match=r"tag 'age_bnad' is not known in conf/tags.yml; did you mean 'age_band'"
-    ):
+    with pytest.raises(UnknownName, match=r"tag 'age_bnad' is not known in conf/tags.yml; did you mean 'age_band'"):
         describe("age_bnad", SHIPPED)
 
 
 def test_all_tags_that_cannot_be_read_are_told_at_once():
-    conf = tags(
-        one={"kind": "rule", "when": "nothing > 1"}, two={"kind": "statistic", "value": "net_amont * 2"}
-    )
+    conf = tags(one={"kind": "rule", "when": "nothing > 1"}, two={"kind": "statistic", "value": "net_amont * 2"})
     with pytest.raises(InputError, match=r"(?s)tag 'one'.*tag 'two'.*did you mean 'net_amount'"):
         check(conf)
 

@@ -128,9 +128,7 @@ class View:
         """Share of members beside share of the amount paid, by the column 'title'."""
         series = {"member_share": self.text("member_share"), "amount_share": self.text("amount_share")}
         title, subtitle = self.text(key), self.text(f"{key}_sub")
-        return charts.paired_bars(
-            rows, "title", series, "percent", self.labels, title=title, subtitle=subtitle
-        )
+        return charts.paired_bars(rows, "title", series, "percent", self.labels, title=title, subtitle=subtitle)
 
     def note(self, key: str, tone: str = "plain", **values: Any) -> Block:
         """A sentence of labels.yml as a block."""

@@ -98,9 +98,7 @@ class CampaignLists(View):
     def _funnel_row(self, name: str, wave: int) -> dict[str, Any]:
         ours = self.waves[(self.waves["campaign_id"] == name) & (self.waves["wave"] == wave)]
         members = ours.groupby("status")["members"].sum()
-        handed, held, refused = (
-            int(members.get(status, 0)) for status in ("selected", "held_out", "rejected")
-        )
+        handed, held, refused = (int(members.get(status, 0)) for status in ("selected", "held_out", "rejected"))
         chosen = int(ours["members"].sum())
         title = self.title(name, wave)
         if self.settings(name) and not self._exported(name, wave):
@@ -132,7 +130,5 @@ class CampaignLists(View):
     def _exported(self, name: str, wave: int) -> bool:
         query = select(Export.export_id).join(Audience, Audience.audience_id == Export.audience_id)
         with self.workspace.ledger.session() as session:
-            found = session.scalars(
-                query.where(Audience.campaign == name, Audience.wave == wave).limit(1)
-            ).first()
+            found = session.scalars(query.where(Audience.campaign == name, Audience.wave == wave).limit(1)).first()
         return found is not None

@@ -275,16 +275,12 @@ class CampaignResult(CampaignLists):
         """Repeat, change or stop – by the reading of each campaign."""
         if self.waves.empty:
             names = self.workspace.config.campaign_names()
-            return self.steps(
-                (self.text("do_first_campaign"), f"crm campaign plan {names[0] if names else 'NAME'}")
-            )
+            return self.steps((self.text("do_first_campaign"), f"crm campaign plan {names[0] if names else 'NAME'}"))
         items = []
         for (name, wave), found in self.evaluations.items():
             reading = found.result().reading
             command = (
-                f"crm campaign {'freeze' if reading == 'raised' else 'plan'} {name}"
-                if self.settings(name)
-                else ""
+                f"crm campaign {'freeze' if reading == 'raised' else 'plan'} {name}" if self.settings(name) else ""
             )
             items.append((self.text(f"do_{reading}", campaign=self.title(name, wave)), command))
             if found.window.preliminary:

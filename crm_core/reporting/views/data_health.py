@@ -103,11 +103,7 @@ class DataHealth(View):
 
     def _fields(self, schema: TableSchema) -> list[dict[str, Any]]:
         table = getattr(self.workspace.tables, schema.name)
-        listed = [
-            c
-            for c in schema.columns
-            if c.name in table.columns and c.name not in {load.name for load in LOAD}
-        ]
+        listed = [c for c in schema.columns if c.name in table.columns and c.name not in {load.name for load in LOAD}]
         wanted: dict[str, Any] = {"all": table.count()}
         for column in listed:
             value = table[column.name]
@@ -282,9 +278,7 @@ class DataHealth(View):
     def rejects(self) -> Block:
         """Refused rows by field and reason, most frequent first."""
         rejects = self._rejects()
-        counted = rejects.group_by(["field", "reason"]).agg(
-            rows=rejects.count(), files=rejects.file.nunique()
-        )
+        counted = rejects.group_by(["field", "reason"]).agg(rows=rejects.count(), files=rejects.file.nunique())
         rows = frame(counted.order_by(ibis.desc("rows"), "field", "reason").limit(40))
         if rows.empty:
             return self.note("no_rejects", "good")
@@ -305,10 +299,7 @@ class DataHealth(View):
         if not absent:
             return self.note("all_supplied", "good")
         rows = pd.DataFrame(
-            [
-                {"table": self.labels.name("tables", name), "cost": self.text(f"cost_{name}")}
-                for name in absent
-            ]
+            [{"table": self.labels.name("tables", name), "cost": self.text(f"cost_{name}")} for name in absent]
         )
         columns = self.columns(table="not_there", cost="costs")
         return self.table(rows, columns)

@@ -84,9 +84,7 @@ class MemberTags(View):
             return pd.DataFrame(columns=["tag", "value", "members"])
         listed = long(self.workspace.tags.select("member_id", *spoken))
         counted = listed.group_by(["tag", "value"]).agg(members=listed.count())
-        rank = ibis.row_number().over(
-            group_by=counted.tag, order_by=[ibis.desc(counted.members), counted.value]
-        )
+        rank = ibis.row_number().over(group_by=counted.tag, order_by=[ibis.desc(counted.members), counted.value])
         few = counted.mutate(place=rank).filter(lambda t: t.place < MOST_VALUES).order_by("tag", "place")
         return frame(few.drop("place"))
 
@@ -97,9 +95,7 @@ class MemberTags(View):
         per_member = numbers.share(rows["members"].sum(), self.members)
         reached = _reached(self.workspace.tags, tags)
         drifted = rows[rows["drift"].abs() >= DRIFT] if self.before else rows.head(0)
-        shifted = self.labels.joined(
-            drifted.sort_values("drift", key=abs, ascending=False)["title"].head(3).tolist()
-        )
+        shifted = self.labels.joined(drifted.sort_values("drift", key=abs, ascending=False)["title"].head(3).tolist())
         sentence = self.text(
             "tags_sentence",
             tags=len(tags),
@@ -118,9 +114,7 @@ class MemberTags(View):
                 len(drifted) if self.before else None,
                 "count",
                 metric="drift",
-                sentence=self.text("versus", date=self.before)
-                if self.before
-                else self.text("no_earlier_short"),
+                sentence=self.text("versus", date=self.before) if self.before else self.text("no_earlier_short"),
             ),
             sentence=sentence,
         )
@@ -147,9 +141,7 @@ class MemberTags(View):
         rows["title"] = [self.described[name].title for name in rows["tag"]]
         rows["shown"] = [self.labels.name("values", str(value)) for value in rows["value"]]
         rows["share"] = rows["members"] / self.members
-        columns = self.columns(
-            title="tag", shown="value", members="members people", share="share percent bar"
-        )
+        columns = self.columns(title="tag", shown="value", members="members people", share="share percent bar")
         shown = self.masked(rows, "members", ["share"])
         return self.table(
             shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows))
@@ -187,11 +179,7 @@ class MemberTags(View):
         """Change of each tag's share since the date before, in percentage points."""
         if self.before is None:
             return self.note("no_earlier_date")
-        rows = (
-            self.coverage_rows.dropna(subset=["drift"])
-            .sort_values("drift", key=abs, ascending=False)
-            .head(12)
-        )
+        rows = self.coverage_rows.dropna(subset=["drift"]).sort_values("drift", key=abs, ascending=False).head(12)
         rows = rows[rows["drift"].abs() >= 0.0005]
         if rows.empty:
             return self.note("no_drift", "good", date=self.before)
@@ -229,9 +217,7 @@ class MemberTags(View):
             active=listed.count(where=listed.days_since_last_order < ACTIVE_DAYS),
         )  # fmt: skip
         rows = frame(
-            counted.filter(counted.members >= max(1, self.min_cell)).order_by(
-                ibis.desc("amount"), "tag", "value"
-            )
+            counted.filter(counted.members >= max(1, self.min_cell)).order_by(ibis.desc("amount"), "tag", "value")
         )
         rows["title"] = [self._tag_title(row.tag, row.value) for row in rows.itertuples()]
         rows["spend"] = rows["amount"].astype(float) / rows["members"]
@@ -258,9 +244,7 @@ class MemberTags(View):
             ],
             columns=["title", "meaning", "definition", "owner", "until"],
         )
-        columns = self.columns(
-            title="tag", meaning="meaning", definition="rule", owner="owner", until="valid_until"
-        )
+        columns = self.columns(title="tag", meaning="meaning", definition="rule", owner="owner", until="valid_until")
         return self.table(rows, columns, more=self.text("all_tags", count=len(rows)))
 
     def next_steps(self) -> Block:
@@ -279,9 +263,7 @@ class MemberTags(View):
             worst = drifted.sort_values("drift", key=abs, ascending=False).iloc[0]
             items.append(
                 (
-                    self.text(
-                        "do_drift", which=worst["title"], drift=self.show(worst["drift"], "points", sign=True)
-                    ),
+                    self.text("do_drift", which=worst["title"], drift=self.show(worst["drift"], "points", sign=True)),
                     f"crm tag {worst['tag']}",
                 )
             )

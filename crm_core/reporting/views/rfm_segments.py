@@ -51,18 +51,14 @@ class RfmSegments(View):
     def _before(self, asked: str) -> date | None:
         if not asked:
             return self.workspace.previous_date("member_segments")
-        stored = [
-            day for day in self.workspace.tables.result_dates("member_segments") if day < self.workspace.as_of
-        ]
+        stored = [day for day in self.workspace.tables.result_dates("member_segments") if day < self.workspace.as_of]
         try:
             day = date.fromisoformat(asked)
         except ValueError:
             raise InputError(f"compare_with '{asked}' is not a date; write it as YYYY-MM-DD") from None
         if day not in stored:
             known = ", ".join(map(str, stored[-5:])) or "none"
-            raise InputError(
-                f"no segments are stored for {day} (before {self.workspace.as_of}); stored: {known}"
-            )
+            raise InputError(f"no segments are stored for {day} (before {self.workspace.as_of}); stored: {known}")
         return day
 
     @cached_property
@@ -86,9 +82,7 @@ class RfmSegments(View):
         if self.before is None or self.before not in self.workspace.tables.result_dates("member_features"):
             return {}
         tables = self.workspace.tables
-        return _totals(
-            tables.result("member_segments", self.before), tables.result("member_features", self.before)
-        )
+        return _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
 
     def _by_segment(self, scheme: str, assigned: ir.Table, features: ir.Table) -> pd.DataFrame:
         ours = assigned.filter(assigned.scheme == scheme)
@@ -246,8 +240,7 @@ class RfmSegments(View):
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         hidden = ["member_share", "net_amount", "amount_share", "per_member"]
         rows["rule"] = [
-            describe(f"type:{s}", self.workspace.config.segments, self.language).definition
-            for s in rows["segment"]
+            describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]
         ]
         columns = self.columns(
             title="type @eight_types",

@@ -46,9 +46,7 @@ class Ledger:
         try:
             self._migrate()
         except DatabaseError as error:
-            raise RunFailed(
-                f"the ledger cannot be opened: {_reason(error)}; check its folder's permissions"
-            ) from None
+            raise RunFailed(f"the ledger cannot be opened: {_reason(error)}; check its folder's permissions") from None
 
     @classmethod
     def in_folder(cls, folder: Path) -> Ledger:
@@ -56,9 +54,7 @@ class Ledger:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise RunFailed(
-                f"{folder} cannot be made: {error.strerror}; check permissions and space"
-            ) from None
+            raise RunFailed(f"{folder} cannot be made: {error.strerror}; check permissions and space") from None
         return cls(URL.create("sqlite", database=str(folder / "ledger.db")))
 
     @contextmanager
@@ -98,9 +94,7 @@ class Ledger:
         detail = json.loads(json.dumps(detail, default=str))  # as it will be read back: keys are texts, dates too
         last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).first()
         previous = last.chain if last else GENESIS
-        entry = AuditEntry(
-            at=now(), actor=actor, action=action, subject=subject, detail=detail, previous=previous
-        )
+        entry = AuditEntry(at=now(), actor=actor, action=action, subject=subject, detail=detail, previous=previous)
         entry.chain = _chain(entry)
         session.add(entry)
         session.flush()
@@ -109,9 +103,7 @@ class Ledger:
         """Checks the whole chain and returns how many lines hold. Raises RunFailed naming the first line that does not."""
         previous, count = GENESIS, 0
         with self.session() as session:
-            for entry in session.scalars(
-                select(AuditEntry).order_by(AuditEntry.id).execution_options(yield_per=1000)
-            ):
+            for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.id).execution_options(yield_per=1000)):
                 if entry.previous != previous or entry.chain != _chain(entry):
                     raise RunFailed(
                         f"audit line {entry.id} was changed or one before it is missing; the chain is broken"
@@ -122,11 +114,7 @@ class Ledger:
     def _migrate(self) -> None:
         with self.engine.connect() as connection:
             has_version = inspect(connection).has_table("alembic_version")
-            current = (
-                connection.execute(select(VERSION.c.version_num)).scalar()
-                if has_version
-                else None
-            )
+            current = connection.execute(select(VERSION.c.version_num)).scalar() if has_version else None
         if current == HEAD:
             return
         from alembic import command
@@ -196,9 +184,7 @@ def _begin_postgres(connection: Any) -> None:
 
 def _chain(entry: AuditEntry) -> str:
     content = [entry.previous, entry.at.isoformat(), entry.actor, entry.action, entry.subject, entry.detail]
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 
 def _reason(error: SQLAlchemyError) -> str:

@@ -11,9 +11,7 @@ def upgrade() -> None:
     """Makes every table."""
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("actor", sa.String(length=100), nullable=False),
         sa.Column("action", sa.String(length=60), nullable=False),
@@ -58,9 +56,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "snapshots",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("purpose", sa.String(length=200), nullable=False),
         sa.Column("versions", sa.JSON(), nullable=False),
@@ -86,9 +82,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "load_files",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("load_id", sa.String(length=40), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=300), nullable=False),
@@ -129,17 +123,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("counts", sa.JSON(), nullable=False),
         sa.Column("detail", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["audience_id"], ["audiences.audience_id"], name=op.f("fk_exports_audience_id")
-        ),
+        sa.ForeignKeyConstraint(["audience_id"], ["audiences.audience_id"], name=op.f("fk_exports_audience_id")),
         sa.PrimaryKeyConstraint("export_id", name=op.f("pk_exports")),
     )
     op.create_index(op.f("ix_exports_audience_id"), "exports", ["audience_id"], unique=False)
     op.create_table(
         "reports",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("run_id", sa.String(length=60), nullable=False),
         sa.Column("notebook", sa.String(length=100), nullable=False),
         sa.Column("language", sa.String(length=5), nullable=False),
