@@ -19,6 +19,7 @@ from typing import Any
 from crm_core import campaigns, ingest, runs
 from crm_core.campaigns.records import exports_of
 from crm_core.errors import InputError, RunFailed
+from crm_core.reporting import warm
 from crm_core.simulate import simulate
 from crm_core.workspace import Workspace
 
@@ -73,6 +74,7 @@ def demo(workspace: Workspace, *, members: int, seed: int, days: int, flow: Any,
     """
     _only_for_demo(workspace, {"members": members, "seed": seed, "days": days})
     done = Demo(str(workspace.root))
+    warm()  # kernels and Prefect's server come up while the shop is simulated and loaded
     server = flow.start_server_early(str(workspace.root))
     listed = UNTIL - timedelta(days=LIST_DAYS_BEFORE)
     first, answers = workspace.data_dir / "sample" / "first_export", workspace.inbox_dir / SOURCE
