@@ -26,6 +26,7 @@ from crm_core.reporting import (
     declared,
     new_run_id,
     run_notebooks,
+    warm,
     write_index,
     write_run,
 )
@@ -62,6 +63,7 @@ def inbox(workspace: Workspace) -> list[Inbox]:
 def begin(workspace: Workspace, parameters: Mapping[str, Any], language: str, actor: str = "crm") -> str:
     """Computes and stores the results of the workspace's date and opens a run in the ledger; returns its run_id."""
     started = now()
+    warm()  # kernels come up while the results are worked out
     hashes = workspace.refresh(actor)
     assert workspace.snapshot is not None
     run_id = new_run_id()
@@ -133,6 +135,7 @@ def finish(workspace: Workspace, run_id: str, results: Sequence[NotebookResult])
         versions=snapshot.versions,
         config_hash=run.config_hash,
         project=workspace.config.project.name,
+        time_zone=workspace.config.project.time_zone,
         hashes=run.results,
         actor=run.detail["process"],
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 from markupsafe import Markup, escape
@@ -53,8 +54,10 @@ def render(executed: Path, *, name: str, language: str, now: dt.datetime | None 
     parts = list(_parts(content, language))
     title, lead, parts = _title(parts, name)
     blocks = [block for part in parts if part["kind"] == "blocks" for block in part["blocks"]]
-    facts = {"as_of": "", "project": ""} | next((b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {})
-    made_at = (now or dt.datetime.now(dt.UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
+    facts = {"as_of": "", "project": "", "time_zone": "UTC"} | next(
+        (b["data"] for b in _flat(blocks) if b["kind"] == "provenance"), {}
+    )
+    made_at = (now or dt.datetime.now(dt.UTC)).astimezone(ZoneInfo(facts["time_zone"]))
     page = (
         environment()
         .get_template("report.html.j2")
@@ -64,7 +67,7 @@ def render(executed: Path, *, name: str, language: str, now: dt.datetime | None 
             lead=lead,
             sections=_sections(parts),
             name=name,
-            made_at=made_at,
+            made_at=f"{made_at:%Y-%m-%d %H:%M}",
             facts=facts,
             **_assets(),
         )

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from crm_core import __version__
 from crm_core.errors import InputError
@@ -39,6 +40,7 @@ class RunFacts:
     config_hash: str = ""
     seed: int | None = None
     project: str = ""
+    time_zone: str = "UTC"
     hashes: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     actor: str = ""
@@ -153,9 +155,9 @@ def _latest(name: str, runs: Sequence[Mapping[str, Any]]) -> Listed | None:
             sentence=entry.get("sentence", ""),
             cards=entry.get("cards", []),
             as_of=entry.get("as_of") or run["as_of"],
-            made_at=local(run["finished_at"]),
+            made_at=_finished(run),
             path=entry["files"]["html"],
-            failed_at=local(failed["finished_at"]) if failed else "",
+            failed_at=_finished(failed) if failed else "",
             error=failed["notebooks"][name]["error"] if failed else "",
         )
     return None
@@ -177,7 +179,7 @@ def write_index(reports: Path, *, language: str = "zh", project: str = "", liste
             reports=latest(runs),
             failed_only=failed_only,
             runs=[_listed_run(run) for run in runs[:listed_runs]],
-            made_at=local(dt.datetime.now(dt.UTC).isoformat()),
+            made_at=local(dt.datetime.now(dt.UTC).isoformat(), runs[0].get("time_zone", "UTC") if runs else "UTC"),
             **page.assets(),
         )
     )
@@ -192,7 +194,7 @@ def _failed_without_report(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[st
     for run in runs:
         for name, entry in run["notebooks"].items():
             if name not in good and name not in found:
-                found[name] = {"name": name, "error": entry["error"], "at": local(run["finished_at"])}
+                found[name] = {"name": name, "error": entry["error"], "at": _finished(run)}
     return list(found.values())
 
 
@@ -209,15 +211,19 @@ def _listed_run(run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run_id": run["run_id"],
         "as_of": run["as_of"],
-        "made_at": local(run["finished_at"]),
+        "made_at": _finished(run),
         "seconds": run.get("seconds", {}),
         "notebooks": notebooks,
     }
 
 
-def local(moment: str) -> str:
-    """An ISO moment as local date and minute."""
-    return dt.datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+def local(moment: str, time_zone: str) -> str:
+    """An ISO moment as date and minute of `time_zone`."""
+    return dt.datetime.fromisoformat(moment).astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M")
+
+
+def _finished(run: Mapping[str, Any]) -> str:
+    return local(run["finished_at"], run.get("time_zone", "UTC"))
 
 
 def git_commit() -> str:

@@ -163,6 +163,7 @@ class View:
         data = {
             "project": workspace.config.project.name,
             "as_of": str(workspace.as_of),
+            "time_zone": workspace.config.project.time_zone,
             "snapshot": snapshot.id if snapshot else None,
             "versions": dict(zip(read["name"], read["version"].tolist(), strict=True)),
             "rows": dict(zip(read["name"], read["rows"].tolist(), strict=True)),

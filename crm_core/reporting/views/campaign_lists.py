@@ -96,12 +96,10 @@ class CampaignLists(View):
         return blocks.group(*parts, reasons) if reasons else parts[0]
 
     def _funnel_row(self, name: str, wave: int) -> dict[str, Any]:
-        ours = self.waves[(self.waves["campaign_id"] == name) & (self.waves["wave"] == wave)]
-        members = ours.groupby("status")["members"].sum()
-        handed, held, refused = (int(members.get(status, 0)) for status in ("selected", "held_out", "rejected"))
-        chosen = int(ours["members"].sum())
+        chosen, sums = self._members(name, wave)
+        handed, held, refused = (sums[status] for status in ("exported", "held_out", "rejected"))
         title = self.title(name, wave)
-        if self.settings(name) and not self._exported(name, wave):
+        if self.settings(name) and (name, wave) not in self._handed_off:
             title += self.text("not_exported")
         agrees = self.text("yes" if chosen == handed + held + refused else "no")
         return {
@@ -113,22 +111,44 @@ class CampaignLists(View):
             "agrees": agrees,
         }
 
+    def _members(self, name: str, wave: int) -> tuple[int, dict[str, int]]:
+        """Members in the list, and what became of them: by the newest hand-off, else by the list alone."""
+        ours = self.waves[(self.waves["campaign_id"] == name) & (self.waves["wave"] == wave)]
+        chosen = int(ours["members"].sum())
+        counts = self._handed_off.get((name, wave))
+        if counts is not None:
+            refused = sum(counts["rejected"].values())
+            return chosen, {"exported": counts["exported"], "held_out": counts["held_out"], "rejected": refused}
+        members = ours.groupby("status")["members"].sum()
+        names = {"exported": "selected", "held_out": "held_out", "rejected": "rejected"}
+        return chosen, {ours: int(members.get(theirs, 0)) for ours, theirs in names.items()}
+
+    def _refusals(self, name: str, wave: int) -> dict[str, int]:
+        counts = self._handed_off.get((name, wave))
+        if counts is not None:
+            return dict(counts["rejected"])
+        ours = self.waves[(self.waves["campaign_id"] == name) & (self.waves["wave"] == wave)]
+        rejected = ours[ours["status"] == "rejected"]
+        return dict(zip(rejected["reason"], rejected["members"].tolist(), strict=True))
+
     def _reasons(self) -> Block | None:
-        refused = self.waves[self.waves["status"] == "rejected"]
-        if refused.empty:
+        lines = [
+            {"campaign": self.title(*key), "reason": self.labels.name("reasons", reason), "members": count}
+            for key in self.keys
+            for reason, count in self._refusals(*key).items()
+        ]
+        if not lines:
             return None
-        rows = pd.DataFrame(
-            {
-                "campaign": [self.title(str(row.campaign_id), int(row.wave)) for row in refused.itertuples()],
-                "reason": [self.labels.name("reasons", str(reason)) for reason in refused["reason"]],
-                "members": refused["members"].to_list(),
-            }
-        )
+        rows = pd.DataFrame(lines)
         columns = self.columns(campaign="campaign", reason="excluded_because", members="members people")
         return self.table(self.masked(rows, "members"), columns, more=self.text("all_lines", count=len(rows)))
 
-    def _exported(self, name: str, wave: int) -> bool:
-        query = select(Export.export_id).join(Audience, Audience.audience_id == Export.audience_id)
+    @cached_property
+    def _handed_off(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """(campaign, wave) → counts of its newest hand-off."""
+        query = select(Audience.campaign, Audience.wave, Export.counts).join(
+            Export, Audience.audience_id == Export.audience_id
+        )
         with self.workspace.ledger.session() as session:
-            found = session.scalars(query.where(Audience.campaign == name, Audience.wave == wave).limit(1)).first()
-        return found is not None
+            rows = session.execute(query.order_by(Export.created_at)).all()
+        return {(campaign, wave): counts for campaign, wave, counts in rows}
