@@ -52,6 +52,14 @@ class Demo:
             "export": self.export, "counts": self.counts, "verdict": self.verdict, "run": self.run,
         }  # fmt: skip
 
+    def _adds_up(self) -> str:
+        rejected = self.counts["rejected"]
+        why = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
+        return (
+            f"selected {self.counts['selected']:,} = exported {self.counts['exported']:,} "
+            f"+ held out {self.counts['held_out']:,} + rejected {sum(rejected.values()):,} ({why or 'none'})"
+        )
+
     def lines(self) -> list[str]:
         """The closing words for people."""
         overhead = [times["kernel_start"] for times in self.run["seconds"].values()]
@@ -59,9 +67,9 @@ class Demo:
         return [
             "",
             f"target list:  {self.export}",
-            f"              {self.counts}",
+            f"              {self._adds_up()}",
             f"did it work?  {self.verdict}",
-            f"notebooks:    {len(cells)}, kernel start {max(overhead):.2f} s at most, cells {sum(cells):.1f} s in all",
+            f"notebooks:    {len(cells)}; seconds in kernel start {_listed(overhead)}, in cells {_listed(cells)}",
             f"seconds:      {self.seconds:.1f} in all",
             f"reports:      {self.run['index']}",
         ]
@@ -158,6 +166,10 @@ def _load(workspace: Workspace, folder: Path, tell: Callable[[str], None]) -> No
         f"  read {report.read:,} rows = accepted {report.accepted:,} + duplicate {report.duplicate:,} "
         f"+ rejected {report.rejected:,}"
     )
+
+
+def _listed(seconds: list[float]) -> str:
+    return " ".join(f"{one:.1f}" for one in seconds)
 
 
 def _only_for_demo(workspace: Workspace, world: dict[str, int]) -> None:

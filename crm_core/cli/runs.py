@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -37,7 +36,7 @@ def run(
     as_of: str = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover"),
     parameter: list[str] = PARAMETER,
     language: str = typer.Option("", "--language", help="zh or en; default: conf/project.yml"),
-    through_flow: bool = typer.Option(False, "--flow", help="through Prefect, even when no server is configured"),
+    through_flow: bool = typer.Option(False, "--flow", help="through Prefect, also where no server is configured"),
 ) -> None:
     """Work out segments and tags for a date and make reports."""
     from crm_core import runs as work
@@ -46,7 +45,7 @@ def run(
     names = work.nightly_names(workspace, notebooks or [])
     values = work.typed_parameters(workspace, names, _pairs(parameter))
     chosen = work.language(workspace, language)
-    if through_flow or os.environ.get("PREFECT_API_URL"):
+    if through_flow or flow("local_server").configured():
         run_id = flow("nightly").run(
             str(workspace.root), as_of=as_of, notebooks=names, language=chosen, parameters=values, ingest_inbox=False
         )
