@@ -77,7 +77,7 @@ def _journey(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ...]
         at="ordered_at", what=orders.status, where="channel", subject="order_id"
     )
     both = bought.mutate(what="order " + bought.what).union(seen)
-    newest = both.order_by([both["at"].desc(), both["what"]]).limit(JOURNEY_ROWS)
+    newest = both.order_by([both["at"].desc(), "what", "where", "subject"]).limit(JOURNEY_ROWS)
     return tuple(newest.to_pyarrow().to_pylist())
 
 
@@ -85,4 +85,4 @@ def _campaigns(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ..
     audiences = workspace.tables.audiences
     rows = audiences.filter(audiences.member_id == member_id)
     chosen = rows.select("audience_id", "campaign_id", "wave", "status", "arm", "stratum", "reason", "assigned_at")
-    return tuple(chosen.order_by("assigned_at").to_pyarrow().to_pylist())
+    return tuple(chosen.order_by("assigned_at", "audience_id").to_pyarrow().to_pylist())

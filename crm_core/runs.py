@@ -52,7 +52,7 @@ def inbox(workspace: Workspace) -> list[Inbox]:
         return []
     found = []
     known = workspace.config.source_names()
-    for folder in sorted(path for path in workspace.inbox_dir.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in workspace.inbox_dir.iterdir() if path.is_dir() and path.name[0] != "."):
         if folder.name not in known:
             raise unknown("source", folder.name, known, f"conf/sources/ (folder {folder.name} of the inbox)")
         if any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()):
@@ -117,6 +117,7 @@ def execute(
         env={
             "CRM_WORKSPACE": str(workspace.root),
             "CRM_SNAPSHOT": str(run.snapshot_id),
+            "CRM_CONFIG": run.config_hash,
             "CRM_MEMORY_SHARE": str(workspace.config.reports.concurrency + 1),
         },
     )

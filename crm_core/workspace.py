@@ -52,7 +52,11 @@ class Workspace:
         pinned = os.environ.get("CRM_SNAPSHOT", "")
         number = snapshot if snapshot is not None else (int(pinned) if pinned else None)
         day = as_of if isinstance(as_of, date) else parse_date(as_of) if as_of else None
-        return cls(root, config or read_config(root), day, number)
+        opened = cls(root, config or read_config(root), day, number)
+        kept = os.environ.get("CRM_CONFIG", "")
+        if kept and config is None and kept != opened.config.hash():  # edited since the run began
+            opened.config = opened._config_of(kept)
+        return opened
 
     @property
     def data_dir(self) -> Path:
@@ -153,7 +157,7 @@ class Workspace:
         return {
             "member_features": features,
             "member_segments": segments.assign(features, self.config.segments),
-            "member_tags": tags.compute(features, self.config.tags),
+            "member_tags": tags.compute(features, self.config.tags, self.as_of),
         }
 
     def refresh(self, actor: str = "crm") -> dict[str, str]:
@@ -163,7 +167,7 @@ class Workspace:
         """
         day = self.as_of
         with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
-            self._read_newest()
+            self._read(None)
             hashes = {}
             for name, rows in self.compute().items():
                 staged = writer.stage(rows)
@@ -171,15 +175,19 @@ class Workspace:
                 writer.replace_date(name, day, staged)
             self._thin_out(writer, day)
             writer.audit("refresh", day.isoformat(), {"results": hashes})
-        self._read_newest()
+        # not the newest one: another process may have published since, and a run pins what its results came from
+        self._read(writer.published.id if writer.published else None)
         return hashes
 
     def pinned(self, snapshot_id: int, config_hash: str, as_of: date) -> Workspace:
         """This workspace as a past run saw it: its snapshot, its settings, its date."""
+        return Workspace(self.root, self._config_of(config_hash), as_of, snapshot_id)
+
+    def _config_of(self, config_hash: str) -> Config:
         kept: ConfigText | None = self.ledger.get(ConfigText, config_hash)
         if kept is None:
             raise unknown("settings hash", config_hash[:12], [], "the ledger")
-        return Workspace(self.root, Config(kept.texts), as_of, snapshot_id)
+        return Config(kept.texts)
 
     def _result(self, name: str) -> ir.Table:
         if self.as_of in self.tables.result_dates(name):
@@ -190,8 +198,8 @@ class Workspace:
     def _computed(self) -> dict[str, ir.Table]:
         return self.compute()
 
-    def _read_newest(self) -> None:
-        self._wanted_date, self._wanted_snapshot = self.as_of, None
+    def _read(self, snapshot_id: int | None) -> None:
+        self._wanted_date, self._wanted_snapshot = self.as_of, snapshot_id
         for name in ("snapshot", "tables", "features", "segments", "tags", "_computed"):
             self.__dict__.pop(name, None)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
+from sqlalchemy import select
 
 from crm_core.campaigns.allocation import allocate, stratum_of
 from crm_core.campaigns.funnel import (
@@ -220,8 +221,9 @@ def freeze(
         if known is not None:
             return _again(known, rows_hash)
         row = _record(found, rows_hash)
-        _store(found.rows, row, lake, ledger, config, actor)
-        return Frozen.of(row, new=True)
+        _stop_on_another_date(row, ledger)
+        rival = _store(found.rows, row, lake, ledger, config, actor)
+        return Frozen.of(row, new=True) if rival is None else _again(rival, rows_hash)
 
 
 def _again(known: Audience, rows_hash: str) -> Frozen:
@@ -231,6 +233,18 @@ def _again(known: Audience, rows_hash: str) -> Frozen:
             f"changed since; use the frozen list, or freeze wave {known.wave + 1}"
         )
     return Frozen.of(known, new=False)
+
+
+def _stop_on_another_date(row: Audience, ledger: Ledger) -> None:
+    """A wave has one list: two of them would be judged as one, with the money of whoever is in both counted twice."""
+    with ledger.session() as session:
+        ours = session.scalars(select(Audience).where(Audience.campaign == row.campaign)).all()
+    for other in ours:
+        if other.wave == row.wave and other.as_of != row.as_of:
+            raise InputError(
+                f"wave {row.wave} of '{row.campaign}' is frozen already, as of {other.as_of} ({other.audience_id}); "
+                f"use that list, or freeze wave {max(each.wave for each in ours) + 1}"
+            )
 
 
 def _record(found: Computed, rows_hash: str) -> Audience:
@@ -280,10 +294,14 @@ def funnel_of(found: Computed, reasons: Mapping[str | None, int]) -> list[Step]:
     return [Step(found.settings.segment, everybody, sum(reasons.values())), *steps(reasons, found.rules)]
 
 
-def _store(rows: ir.Table, row: Audience, lake: Lake, ledger: Ledger, config: Config, actor: str) -> None:
+def _store(rows: ir.Table, row: Audience, lake: Lake, ledger: Ledger, config: Config, actor: str) -> Audience | None:
+    """Stores the list; gives back, and leaves as it is, the one that another process froze in the meantime."""
     with ledger.transaction() as session:
         ledger.keep_config(session, row.config_hash, config.texts())
     with lake.write(f"freeze {row.audience_id}", actor) as writer:
+        rival: Audience | None = ledger.get(Audience, row.audience_id)
+        if rival is not None:
+            return rival
         writer.upsert("audiences", rows.mutate(_effective_at=rows.assigned_at), load_id=row.audience_id)
         writer.record(row)
         detail = {
@@ -293,6 +311,7 @@ def _store(rows: ir.Table, row: Audience, lake: Lake, ledger: Ledger, config: Co
             "rows_hash": row.rows_hash,
         }
         writer.audit("freeze", row.audience_id, detail | {"counts": row.counts})
+    return None
 
 
 def stored_rows(audience_id: str, lake: Lake) -> ir.Table:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import ibis
 import ibis.expr.types as ir
 
 from crm_core.campaigns.audience import stored_rows
@@ -60,6 +61,7 @@ def export(
     platform: str = "",
     at: datetime | None = None,
     renew: bool = False,
+    only_unsent: bool = False,
     actor: str = "crm",
     purpose: str = "",
 ) -> HandedOff:
@@ -68,13 +70,15 @@ def export(
     `at` is the hand-off time, local to the project when it has no zone; default: the campaign's send_at on
     the day after the list's date. Raises InputError when nothing was frozen, or when somebody in the pinned
     hand-off has refused or been erased since and `renew` is not set; RunFailed when the stored list was
-    altered or the files cannot be written.
+    altered or the files cannot be written. `only_unsent` leaves out whom the receipts say the message was sent
+    to, for a list of which the platform took only a part.
     """
     audience = audience_named(ledger, audience_id) if audience_id else audience_of(ledger, campaign)
     job = _job(config, pinned(audience.audience_id, lake, ledger), platform, at, exports_dir)
-    with staged(lake.engine, _rows(job, lake, vault)) as rows:
+    chosen = _rows(job, lake, vault)
+    with staged(lake.engine, _without_sent(chosen, job, lake) if only_unsent else chosen) as rows:
         prior = next(iter(exports_of(ledger, audience.audience_id, job.platform_name, job.hand_off_at)), None)
-        if prior is None or renew:
+        if prior is None or renew or only_unsent:
             who = {"actor": actor, "purpose": purpose or job.settings.purpose}
             return _new(rows, job, lake, ledger, prior, who)
         return _again(rows, job, lake, prior)
@@ -117,6 +121,18 @@ def _rows(job: Job, lake: Lake, vault: Vault) -> ir.Table:
         stored, job.made_from.tables, newest, vault, job.settings, job.platform, moment, job.hand_off_at
     )
     return with_parts(rows, job.settings, job.country)
+
+
+def _without_sent(rows: ir.Table, job: Job, lake: Lake) -> ir.Table:
+    """`rows` with the reason 'already_sent' for members to whom receipts say that this campaign's message went out."""
+    events = lake.table("interactions")
+    sent = events.filter(
+        events.campaign_id == job.audience.campaign,
+        events.event.isin(["sent", "delivered"]),
+        events.occurred_at > job.made_from.tables.instant,
+    )
+    went_out = rows.member_id.isin(sent.select("member_id").distinct().member_id)
+    return rows.mutate(reason=rows.reason.coalesce(went_out.ifelse("already_sent", ibis.null("string"))))
 
 
 def _version(rows: ir.Table) -> str:

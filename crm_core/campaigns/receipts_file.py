@@ -5,6 +5,7 @@ wrong with the rest.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ import pyarrow.csv
 from crm_core.config.platforms import ReceiptSettings
 from crm_core.errors import InputError
 
+FAULT = re.compile(r"(Row #\d+: )?Expected \d+ columns, got \d+|invalid UTF-?8 data")
 ROW = pa.schema(
     [
         ("row_number", pa.int64()),
@@ -95,7 +97,11 @@ def _as_text(path: Path, settings: ReceiptSettings) -> pa.Table:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check that it exists and may be read") from None
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV file in {encoding}: {str(error).splitlines()[0][:200]}") from None
+        # arrow quotes the row that it cannot read, and so the contact in it
+        fault = FAULT.search(str(error))
+        raise InputError(
+            f"{path} is not a CSV file in {encoding}" + (f": {fault[0]}" if fault else "; export it again")
+        ) from None
     needed = headings[:3]
     missing = [name for name in needed if name not in table.column_names]
     if missing:

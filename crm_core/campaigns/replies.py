@@ -82,16 +82,15 @@ def receipts(
     sha256 = file_hash(path)
     load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}"
     with lake.write(f"receipts of {export_id}", actor) as writer:
-        hits = writer.stage(
-            _hits(_matched(table, members, platform, lake, vault), export_id, writer.table("interactions"))
-        )
+        said = _hashed(table, platform, vault)
+        hits = writer.stage(_hits(_matched(said, members, platform, lake), export_id, writer.table("interactions")))
         outcome = count_by(hits, "outcome")
         strangers = table.num_rows - sum(outcome.values())
         rejected |= {"not in this export": strangers} if strangers else {}
         fresh = writer.stage(
             _events(hits, export_id, audience.campaign, platform.channel, writer.table("interactions"))
         )
-        refusals = _refuse(hits, KINDS[platform.channel], export_id, vault)
+        refusals = _refuse(said, KINDS[platform.channel], export_id, vault)
         found = Receipts(
             load_id,
             read,
@@ -107,6 +106,7 @@ def receipts(
             if _count(revoked):
                 writer.upsert("consents", revoked, load_id=load_id)
             writer.record(*_records(found, row.platform, path, sha256))
+        if found.events or refusals:
             writer.audit("receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals})
     return found
 
@@ -115,14 +115,19 @@ def _count(table: ir.Table) -> int:
     return int(table.count().to_pyarrow().as_py())
 
 
-def _matched(table: pa.Table, members: ir.Table, platform: PlatformSettings, lake: Lake, vault: Vault) -> ir.Table:
+def _hashed(table: pa.Table, platform: PlatformSettings, vault: Vault) -> ir.Table:
+    """The rows of the file with contact_hash."""
+    kind = KINDS[platform.channel]
+    written = ibis.memtable(table)
+    full = written.mutate(contact=_in_full(written.contact, kind, platform))
+    return vault.keyed(full, {"contact_hash": (kind, "contact")})
+
+
+def _matched(hashed: ir.Table, members: ir.Table, platform: PlatformSettings, lake: Lake) -> ir.Table:
     """The rows whose contact belongs to a member of the hand-off: row_number, member_id, contact_hash, event,
     occurred_at.
     """
     kind = KINDS[platform.channel]
-    written = ibis.memtable(table)
-    full = written.mutate(contact=_in_full(written.contact, kind, platform))
-    hashed = vault.keyed(full, {"contact_hash": (kind, "contact")})
     identities = lake.table("identities")
     known = identities.filter(identities.id_kind == kind).semi_join(members, "member_id")
     # a number that two of them have had belongs to whom it was seen with last
@@ -195,9 +200,11 @@ def _events(hits: ir.Table, export_id: str, campaign: str, channel: str, interac
     )
 
 
-def _refuse(hits: ir.Table, kind: str, export_id: str, vault: Vault) -> int:
-    """Suppresses the contacts that refused; before anything is published, so that a refusal is never lost."""
-    refusing = hits.filter(hits.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
+def _refuse(said: ir.Table, kind: str, export_id: str, vault: Vault) -> int:
+    """Suppresses the contacts that refused; before anything is published, so that a refusal is never lost. Those of
+    contacts that are not in this export count too: a reply may come after the number changed hands or lists.
+    """
+    refusing = said.filter(said.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
     hashes = refusing.to_pyarrow()["contact_hash"].to_pylist()
     rows = [
         {"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"} for each in hashes

@@ -51,6 +51,7 @@ def export(
     at: str = typer.Option("", "--at", help="hand-off time, e.g. 2026-11-02T10:00; default: the day after, at send_at"),
     audience: str = typer.Option("", "--audience", help="audience_id; default: the newest list of the campaign"),
     renew: bool = typer.Option(False, "--renew", help="a new export that lists the difference to the last"),
+    only_unsent: bool = typer.Option(False, "--only-unsent", help="leave out whom receipts say it was sent to"),
 ) -> None:
     """Write what the platform takes, with manifest, hold-out and rejected members apart."""
     from crm_core import campaigns
@@ -59,7 +60,7 @@ def export(
     with working("exporting"):
         handed = campaigns.export(
             workspace.config, workspace.lake, workspace.ledger, workspace.vault, workspace.exports_dir, campaign,
-            audience_id=audience, platform=platform, at=_time(at), renew=renew, actor=actor(),
+            audience_id=audience, platform=platform, at=_time(at), renew=renew, only_unsent=only_unsent, actor=actor(),
         )  # fmt: skip
     facts = _facts(handed)
     say(facts, [f"{name}: {_shown(value)}" for name, value in facts.items()])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crm_core.cli.output import actor, open_workspace, say, table, working
+from crm_core.cli.output import actor, local, open_workspace, say, table, working
 from crm_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def loads() -> None:
     """List the loads of this workspace, newest first."""
     from crm_core.ingest import loads as listed
 
-    rows = [
+    workspace = open_workspace()
+    zone = workspace.config.project.zone
+    rows: list[dict[str, Any]] = [
         {
             "load_id": load.load_id,
             "source": load.source,
@@ -77,9 +79,11 @@ def loads() -> None:
             "duplicate": load.rows_duplicate,
             "rejected": load.rows_rejected,
         }
-        for load, _ in listed(open_workspace().ledger)
+        for load, _ in listed(workspace.ledger)
     ]
-    say({"loads": rows}, table(rows))
+    shown = [{**row, "finished_at": row["finished_at"] and local(row["finished_at"], zone)} for row in rows]
+    none = ["nothing was loaded yet; begin with: crm ingest SOURCE PATH..."]
+    say({"loads": rows}, [*table(shown), f"finished_at is in {zone}"] if rows else none)
 
 
 def undo(load_id: str) -> None:
@@ -156,7 +160,7 @@ def _lines(report: LoadReport) -> list[str]:
         for each in report.rejects
     ]
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
-    sums = [f"{each.name}: {each.rows:,} = {each.written:,}" for each in report.balances]
+    sums = [f"{each.name}: {each.rows:,} in the files = {each.written:,} written" for each in report.balances]
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
     total = (
         f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} "
@@ -165,6 +169,6 @@ def _lines(report: LoadReport) -> list[str]:
     where = "dry run: nothing was written" if report.dry_run else f"load {report.load_id}"
     more = [f"every refused row: crm rejects {report.load_id}"] if report.rejected and not report.dry_run else []
     return [
-        *table(files), "", *table(tables), *twice, *sums, *contacts, *refused, *more, *ignored, total,
+        *table(files), "", *([] if report.dry_run else table(tables)), *twice, *sums, *contacts, *refused, *more, *ignored, total,
         f"{where}, {report.seconds:.1f} s",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from crm_core.errors import InputError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from crm_core.workspace import Workspace
 
 
@@ -112,6 +114,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = Non
     right = [all(isinstance(row.get(name), int | float | Decimal) for row in rows) for name in names]
     body = [_line(line, widths, right) for line in cells]
     return [_line(names, widths, right), _line(["-" * width for width in widths], widths, right), *body]
+
+
+def local(moment: datetime, zone: ZoneInfo) -> str:
+    """A moment of the ledger or the lake (naive UTC) as a clock in `zone` shows it."""
+    known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return known.astimezone(zone).strftime("%Y-%m-%d %H:%M")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

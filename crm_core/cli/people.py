@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crm_core.cli.output import open_workspace, say, table, working
+from crm_core.cli.output import local, open_workspace, say, table, working
 from crm_core.errors import InputError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from crm_core.member import MemberCard
     from crm_core.tags import Reason
     from crm_core.workspace import Workspace
 
+MOST_VALUES = 20
 AS_OF = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover")
 
 
@@ -39,7 +43,7 @@ def member(
         card = member_card(
             workspace, member_id or member_of_account(workspace, account), workspace.config.project.language
         )
-    say(asdict(card), _card_lines(card))
+    say(asdict(card), _card_lines(card, workspace.config.project.zone, workspace.config.project.currency))
 
 
 def segment(
@@ -70,7 +74,9 @@ def segment(
         "segment": shown.reference, "title": shown.title, "definition": shown.definition, "members": size,
         "as_of": workspace.as_of.isoformat(), "previous": before.isoformat() if before else None, "movement": moves,
     }  # fmt: skip
-    since = [f"movement since {before}:", *table(moves, ["from_segment", "to_segment", "members"])] if before else []
+    since = ["movement: no segments of an earlier date are stored"]
+    if before:
+        since = [f"movement since {before}:", *table(moves, ["from_segment", "to_segment", "members"])]
     lines = [f"{shown.reference} {shown.title}: {size:,} members as of {workspace.as_of}", shown.definition, *since]
     say(facts, lines)
 
@@ -88,7 +94,12 @@ def tag(name: str, as_of: str = AS_OF) -> None:
     rows = [{**row, "before": then.get(row["value"])} for row in now]
     facts = {**asdict(shown), "as_of": workspace.as_of.isoformat(), "previous": before, "values": rows}
     head = [f"{name} {shown.title} ({shown.kind}, owner {shown.owner})", shown.definition, f"as of {workspace.as_of}"]
-    say(facts, [*head, *table(rows[:20])])
+    shown_rows = [
+        {**row, "value": "(no value)" if row["value"] is None else row["value"]} for row in rows[:MOST_VALUES]
+    ]
+    more = [f"… {len(rows) - MOST_VALUES:,} more values"] if len(rows) > MOST_VALUES else []
+    since = [f"'before' is {before}"] if before else ["no tags of an earlier date are stored"]
+    say(facts, [*head, *table(shown_rows), *more, *since])
 
 
 def _values(workspace: Workspace, name: str, day: Any) -> list[dict[str, Any]]:
@@ -105,20 +116,43 @@ def _count(rows: Any) -> int:
     return int(rows.count().to_pyarrow().as_py())
 
 
-def _card_lines(card: MemberCard) -> list[str]:
-    facts = [f"  {name}: {value}" for name, value in card.features.items()]
+def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str) -> list[str]:
+    from crm_core.measures import FEATURES
+
+    units = {name: feature.unit.replace("currency", currency) for name, feature in FEATURES.items()}
+    facts = [f"  {name}{_unit(units.get(name, ''))}: {_shown(value, zone)}" for name, value in card.features.items()]
     segments = [f"  {reference} {title}: {definition}" for reference, title, definition in card.segments]
-    tags = [f"  {reason.tag} = {reason.value}: {_why(reason)}" for reason in card.tags if reason.value is not None]
+    tags = [
+        f"  {reason.tag} = {_shown(reason.value, zone)}: {_why(reason, zone)}"
+        for reason in card.tags
+        if reason.value is not None
+    ]
     journey = [
-        f"  {row['at']:%Y-%m-%d %H:%M} {row['what']} {row['where'] or ''} {row['subject'] or ''}"
+        f"  {local(row['at'], zone)} {row['what']} {row['where'] or ''} {row['subject'] or ''}".rstrip()
         for row in card.journey
     ]
+    campaigns = [{**row, "assigned_at": local(row["assigned_at"], zone)} for row in card.campaigns]
     return [
-        f"member {card.member_id} as of {card.as_of}", "facts", *facts, "segments", *segments, "tags", *tags,
-        "journey, newest first (UTC)", *journey, "campaigns", *table(card.campaigns),
+        f"member {card.member_id} as of {card.as_of}; times of {zone}", "facts", *facts, "segments", *segments,
+        "tags", *tags, "journey, newest first", *journey, "campaigns", *table(campaigns),
     ]  # fmt: skip
 
 
-def _why(reason: Reason) -> str:
-    values = ", ".join(f"{name} {value}" for name, value in reason.features.items())
-    return f"{reason.fired or 'no condition holds'} ({values})"
+def _unit(unit: str) -> str:
+    return "" if unit in ("", "UTC", "share", "1–12") else f" ({unit})"
+
+
+def _shown(value: Any, zone: ZoneInfo) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return local(value, zone)
+    return f"{value:,.2f}".removesuffix(".00") if isinstance(value, float) else str(value)
+
+
+def _why(reason: Reason, zone: ZoneInfo) -> str:
+    values = ", ".join(f"{name} {_shown(value, zone)}" for name, value in reason.features.items())
+    # a statistic has no conditions, so no parts
+    return f"{reason.fired or 'no condition holds'} ({values})" if reason.fired or reason.parts else f"from {values}"

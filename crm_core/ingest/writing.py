@@ -20,6 +20,7 @@ from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, Reject
 from crm_core.ingest.rows import Context
 from crm_core.schema import LOAD, TABLES
 from crm_core.store import Lake, Ledger, Vault, Writer, local_date, now
+from crm_core.store.hashing import row_hash
 from crm_core.store.ledger import Load, LoadFile
 
 
@@ -113,10 +114,18 @@ def _absent(schema: Any, table: ir.Table) -> dict[str, Any]:
 
 
 def _backdated(rows: ir.Table, key: tuple[str, ...]) -> ir.Table:
-    """The rows, and for each key its earliest state once more, holding since 1970."""
-    place = ibis.row_number().over(group_by=list(key), order_by=rows._effective_at)
+    """The rows, and for each key its earliest state once more, holding since before 1970.
+
+    Its time is mirrored there: of the earliest states of several loads the earliest of all is then the latest, so that
+    files loaded one by one say the same as together.
+    """
+    content = [name for name in rows.columns if name != "_effective_at"]
+    order = [rows._effective_at, row_hash(rows, content).desc()]  # as the store decides
+    place = ibis.row_number().over(group_by=list(key), order_by=order)
     first = rows.mutate(_place=place).filter(lambda t: t._place == 0).drop("_place")
-    return rows.union(first.mutate(_effective_at=ibis.literal(datetime(1970, 1, 1)).cast("timestamp(6)")))
+    origin = ibis.literal(datetime(1970, 1, 1)).cast("timestamp(6)")
+    mirrored = origin - (first._effective_at - origin)
+    return rows.union(first.mutate(_effective_at=ibis.least(first._effective_at, mirrored)))
 
 
 def _union(tables: list[ir.Table]) -> ir.Table:

@@ -155,7 +155,7 @@ def _consents(tables: Tables) -> ir.Table:
         order_by=[sms.changed_at.desc(), (sms.state == "granted").cast("int64").asc(), sms.state],
     )
     latest = sms.mutate(_rank=rank).filter(lambda t: t._rank == 0)
-    expired = (latest.state == "granted") & (latest.expires_at < ibis.literal(tables.instant)).fill_null(False)
+    expired = (latest.state == "granted") & (latest.expires_at <= ibis.literal(tables.instant)).fill_null(False)
     return latest.select("member_id", sms_consent=expired.ifelse("expired", latest.state))
 
 

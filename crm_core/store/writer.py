@@ -298,10 +298,11 @@ class Writer:
             )
         except CrmError:
             raise
-        except Exception as error:  # the engine's error arrives through the Arrow stream in many classes
+        except Exception as error:  # noqa: BLE001 - the engine's error arrives through the Arrow stream in many classes
+            # its text may quote values of members, and a cause would travel into logs
             raise RunFailed(
                 f"table {name} could not be written: {delta.reason(error)}; nothing was published"
-            ) from error
+            ) from None
 
 
 def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:

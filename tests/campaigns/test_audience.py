@@ -72,6 +72,8 @@ def test_freezing_a_wave_again_with_other_settings_is_refused(shop: Shop) -> Non
     other = shop.with_file("campaigns/trial.yml", changed)
     with pytest.raises(InputError, match=r"is frozen already and would differ now.*or freeze wave 2"):
         freeze(other.tables(), other.config, campaign="trial", **other.parts)
+    with pytest.raises(InputError, match=r"wave 1 of 'trial' is frozen already, as of 2026-10-31 .*freeze wave 2"):
+        freeze(shop.tables(date(2026, 10, 30)), shop.config, campaign="trial", **shop.parts)
     second = freeze(other.tables(), other.config, campaign="trial", wave=2, **other.parts)
     assert second.counts["persons"]["control"] == round(0.3 * sum(second.counts["persons"].values()))
 

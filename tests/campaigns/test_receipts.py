@@ -67,6 +67,16 @@ def test_receipts_become_events_once_and_refusals_end_the_consent(new_shop: Call
         _handed(shop)
 
 
+def test_a_refusal_counts_though_its_number_is_not_in_the_export(shop: Shop, tmp_path: Path) -> None:
+    done, _ = _handed(shop)
+    path = _file(tmp_path / "r.csv", "13999999998,replied,2026-11-01 11:00:00,TD")
+    common = {"exports_dir": shop.root / "exports", "config": shop.config, **shop.parts}
+    taken = receipts(path, done.export_id, **common)
+    assert (taken.rejected, taken.events, taken.refusals) == ({"not in this export": 1}, {}, 1)
+    held = shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist()
+    assert shop.vault.hmac_one("phone", "+8613999999998") in held
+
+
 def test_an_export_that_was_never_made_is_named(shop: Shop, tmp_path: Path) -> None:
     done, _ = _handed(shop)
     common = {"exports_dir": shop.root / "exports", "config": shop.config, **shop.parts}
@@ -97,6 +107,13 @@ def test_a_file_that_is_no_receipts_file_is_named(content: bytes, message: str, 
     path = tmp_path / "r.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
+        read_receipts(path, PLATFORM.receipts, ZONE)
+
+
+def test_a_row_that_cannot_be_read_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("phone,status,time\n13800138000,sent\n")
+    with pytest.raises(InputError, match=r"Expected 3 columns, got 2$"):
         read_receipts(path, PLATFORM.receipts, ZONE)
 
 

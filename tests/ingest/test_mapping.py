@@ -71,6 +71,15 @@ def test_backdated_attributes_hold_before_they_were_first_stated(tmp_path: Path)
     assert tiers(shop, "2026-10-31") == {"c1": "gold", "c2": "silver"}
 
 
+def test_backdated_attributes_do_not_depend_on_how_the_files_are_split(tmp_path: Path) -> None:
+    for name, order in (("forth", ROWS), ("back", ROWS[::-1])):
+        shop = open_shop(tmp_path / name, {"sources/members.yml": MEMBERS.replace("BACKDATE", "true")})
+        for at, row in enumerate(order):
+            shop.load(write(tmp_path / f"{name}{at}.csv", text_of([row], HEADINGS)), source="members")
+        assert tiers(shop, "2026-02-28") == {"c1": "silver", "c2": "silver"}
+        assert tiers(shop, "2026-10-31") == {"c1": "gold", "c2": "silver"}
+
+
 def test_dates_and_addresses_go_in_as_year_month_and_province_only(tmp_path: Path) -> None:
     shop = members(tmp_path)
     (row,) = (row for row in shop.rows("members") if row["tier"] == "gold")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, column, create_engine, event, func, inspect, select, table
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crm_core.errors import InputError, RunFailed
@@ -70,6 +70,8 @@ class Ledger:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 session.connection(execution_options={"crm_write": True})
                 yield session
+        except IntegrityError:
+            raise RunFailed("another process wrote the same into the ledger just now; run the command again") from None
         except OperationalError as error:
             raise RunFailed(f"the ledger could not be written: {_reason(error)}") from None
 
