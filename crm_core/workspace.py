@@ -6,18 +6,21 @@ conf/ replace the repository's file by file. CRM_SNAPSHOT and CRM_CONFIG pin a r
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
 
 from crm_core.config import Config
 from crm_core.errors import InputError, unknown
 from crm_core.store import Lake, Ledger, Tables, Vault, connect, table_hash
-from crm_core.store.ledger import Audience, ConfigText, Run, Snapshot
+from crm_core.store.ledger import Audience, ConfigText, Snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = ("member_features", "member_segments", "member_tags")
@@ -168,11 +171,11 @@ class Workspace:
         day = self.as_of
         with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
             self._read(None)
-            hashes = {}
+            basis, hashes = self._basis(), {}
             for name, rows in self.compute().items():
                 staged = writer.stage(rows)
                 hashes[name] = table_hash(staged)
-                writer.replace_date(name, day, staged)
+                writer.replace_date(name, day, staged.mutate(_basis=ibis.literal(basis)))
             self._thin_out(writer, day)
             writer.audit("refresh", day.isoformat(), {"results": hashes})
         # not the newest one: another process may have published since, and a run pins what its results came from
@@ -190,9 +193,19 @@ class Workspace:
         return Config(kept.texts)
 
     def _result(self, name: str) -> ir.Table:
-        if self.as_of in self.tables.result_dates(name):
+        if self.as_of in self.tables.result_dates(name) and self.tables.result_basis(name) == self._basis():
             return self.tables.result(name)
         return self._computed[name]
+
+    def _basis(self) -> str:
+        """What results are worked out from: the versions of the data and the settings that decide. Stored beside them, so
+        that results from before a load, an undo or a change of conf are not taken for today's."""
+        made = {*RESULTS, "audiences", "audiences_versions", "rejects"}
+        versions = self.snapshot.versions if self.snapshot else {}
+        texts = self.config.texts()
+        decides = {name: texts.get(name, "") for name in ("project.yml", "segments.yml", "tags.yml")}
+        data = {name: version for name, version in versions.items() if name not in made}
+        return hashlib.sha256(json.dumps([data, decides], sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def _computed(self) -> dict[str, ir.Table]:
@@ -206,8 +219,9 @@ class Workspace:
     def _thin_out(self, writer: Any, day: date) -> None:
         from sqlalchemy import select
 
+        # a run needs no stored rows to be rebuilt; a list's date keeps what explains it
         with self.ledger.session() as session:
-            pinned = set(session.scalars(select(Run.as_of))) | set(session.scalars(select(Audience.as_of))) | {day}
+            pinned = set(session.scalars(select(Audience.as_of))) | {day}
         for name in RESULTS:
             stored = self.lake.dates(name)
             old = stored[: -self.config.project.keep_dates]

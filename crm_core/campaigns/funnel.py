@@ -77,11 +77,13 @@ def count_by(table: ir.Table, column: str) -> dict[Any, int]:
 
 
 def consenting(consents: ir.Table, channel: str, instant: datetime) -> ir.Table:
-    """Members whose newest consent for `channel` is granted and has not expired at `instant` (naive UTC)."""
+    """Members whose newest consent for `channel` is granted and has not expired at `instant` (naive UTC).
+
+    Of two changes at the same moment the refusal counts.
+    """
     ours = consents.filter(consents.channel == channel)
-    newest = ours.mutate(
-        _place=ibis.row_number().over(ibis.window(group_by="member_id", order_by=[ibis.desc("changed_at"), "state"]))
-    )
+    order = [ours.changed_at.desc(), (ours.state == "granted").cast("int64").asc(), ours.state]
+    newest = ours.mutate(_place=ibis.row_number().over(ibis.window(group_by="member_id", order_by=order)))
     holds = (newest.state == "granted") & (newest.expires_at.isnull() | (newest.expires_at > instant))
     return newest.filter((newest._place == 0) & holds).select("member_id")
 

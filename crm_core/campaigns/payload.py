@@ -130,6 +130,8 @@ def _rules(chosen: ir.Table, held: ir.Column, hashes: ir.Table) -> list[Rule]:
     unsafe = ibis.or_(
         *[message.startswith(sign) for sign in TRIGGERS],
         *[message.contains(sign) for sign in ("\t", "\r", "\n")],
+        # an account id is somebody's own text; a phone may begin with +
+        *[chosen.contact.startswith(sign) for sign in TRIGGERS if sign != "+"],
     )
     failing = {
         "no_contact": chosen.contact_hash.isnull(),

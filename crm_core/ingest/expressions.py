@@ -131,7 +131,9 @@ def _day(value: Any) -> Any:
 
 
 def _part(text: Any, separator: str, number: int) -> Any:
-    return text.split(separator)[number - 1].strip().nullif("")
+    # a text without the separator is no part but the whole, which a private field must not show
+    found = text.split(separator)[number - 1].strip().nullif("")
+    return text.contains(separator).ifelse(found, ibis.null("string"))
 
 
 def _texts(feed: FeedSettings) -> Iterator[str]:

@@ -228,8 +228,8 @@ CAMPAIGNS = TableSchema(
 
 CONSENTS = TableSchema(
     "consents",
-    "one row per member, channel and change",
-    ("member_id", "channel", "changed_at"),
+    "one row per member, channel and change; two changes at one moment are two rows",
+    ("member_id", "channel", "changed_at", "state"),
     (
         _id("member_id", "member"),
         _coded("channel", "channel the consent is for", words.CHANNEL, nullable=False),

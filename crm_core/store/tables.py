@@ -131,6 +131,14 @@ class Tables:
             *[column for column in table.columns if column.startswith("_")]
         )
 
+    def result_basis(self, name: str) -> str:
+        """What the stored rows of `name` for this date were worked out from; '' where that was not noted."""
+        table = self._lake.table(name, self.snapshot)
+        if "_basis" not in table.columns:
+            return ""
+        found = table.filter(table.as_of == ibis.literal(self.as_of)).select("_basis").limit(1).to_pyarrow()
+        return str(found["_basis"][0].as_py() or "") if found.num_rows else ""
+
     def result_dates(self, name: str) -> list[date]:
         """Dates up to this view's for which `name` is stored, oldest first."""
         return [day for day in self._lake.dates(name, self.snapshot) if day <= self.as_of]
