@@ -124,9 +124,9 @@ def verdict(workspace: Workspace) -> str:
     """The campaign's reading as one sentence."""
     settings = workspace.config.campaign(CAMPAIGN)
     found = campaigns.evaluate(workspace.tables, CAMPAIGN, settings, ledger=workspace.ledger).result()
-    lift = found.chosen
+    lift, currency = found.chosen, workspace.config.project.currency
     return (
-        f"{CAMPAIGN}: {found.reading} – {found.metric} per person {lift.lift:+.2f} "
+        f"{CAMPAIGN}: {found.reading} – {found.metric} per person {lift.lift:+.2f} {currency} "
         f"({lift.low:+.2f} … {lift.high:+.2f}, 95 %), against the control that was held out"
     )
 

@@ -44,7 +44,8 @@ def evaluate(
     window = _window(start, window_days, settings, known, tables.instant)
     metric: Metric = settings.metric if settings else _metric(known)
     columns = [*METRICS, *(BEFORE + name for name in METRICS)]
-    arms = moments(outcomes(assigned, tables.paid_orders, window), "arm", columns)
+    found = moments(outcomes(assigned, tables.paid_orders, window), "arm", columns)
+    arms = {arm: found[arm] for arm in sorted(found)}
     ratio = sample_ratio({arm: each.count() for arm, each in arms.items()}, settings.shares if settings else {})
     adjust = settings.adjust if settings else "pre_period"
     results = tuple(each for name in METRICS for each in judge(arms, name, adjust, primary=name == metric))

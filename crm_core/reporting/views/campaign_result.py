@@ -279,9 +279,8 @@ class CampaignResult(CampaignLists):
         items = []
         for (name, wave), found in self.evaluations.items():
             reading = found.result().reading
-            command = (
-                f"crm campaign {'freeze' if reading == 'raised' else 'plan'} {name}" if self.settings(name) else ""
-            )
+            asked = f"freeze {name} --wave {wave + 1}" if reading == "raised" else f"plan {name}"
+            command = f"crm campaign {asked}" if self.settings(name) else ""
             items.append((self.text(f"do_{reading}", campaign=self.title(name, wave)), command))
             if found.window.preliminary:
                 until = found.window.ends_at.date()

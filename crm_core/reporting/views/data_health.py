@@ -313,7 +313,7 @@ class DataHealth(View):
                 items.append(
                     (
                         self.text("do_rejects", count=self.show(row.rejected, "count"), source=row.source),
-                        f"crm rejects {row.load_id} --fix rejects.csv",
+                        f"crm rejects {row.load_id}",
                     )
                 )
         behind = self.sizes["days_behind"].dropna().min() if len(self.sizes) else None
@@ -322,7 +322,7 @@ class DataHealth(View):
         absent = [name for name in FACTS if name not in self.supplied]
         if absent:
             listed = self.labels.joined([self.labels.name("tables", name) for name in absent[:4]])
-            items.append((self.text("do_supply", tables=listed), "crm ingest --suggest FILE"))
+            items.append((self.text("do_supply", tables=listed), "crm ingest SOURCE FILE --dry-run"))
         return self.steps(*items) if items else self.note("nothing_to_mend", "good")
 
 
