@@ -20,7 +20,7 @@ def commands() -> list[str]:
 
     from crm_core.cli import app
 
-    return sorted(get_command(app).commands)  # type: ignore[attr-defined]
+    return sorted(get_command(app).commands)
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)

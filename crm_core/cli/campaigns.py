@@ -85,7 +85,7 @@ def export(
 @app.command()
 def receipts(
     campaign: str = CAMPAIGN,
-    path: Path = typer.Argument(..., help="the platform's receipts file"),  # noqa: B008
+    path: Path = typer.Argument(..., help="the platform's receipts file"),
     export_id: str = typer.Option("", "--export", help="which hand-off; default: the campaign's newest"),
 ) -> None:
     """Take in what the platform says: delivered, failed, replies, refusals."""

@@ -46,7 +46,7 @@ def simulate(
 
 def ingest(
     source: str = typer.Argument("", help="a file of conf/sources/, without .yml"),
-    paths: list[Path] = typer.Argument(None, help="files, or folders of files"),  # noqa: B008
+    paths: list[Path] = typer.Argument(None, help="files, or folders of files"),
     dry_run: bool = typer.Option(False, "--dry-run", help="does everything but writing"),
 ) -> None:
     """Load files of a source; prints what became of every row."""

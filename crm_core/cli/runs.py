@@ -32,7 +32,7 @@ def demo(members: int = MEMBERS, seed: int = SEED, days: int = DAYS) -> None:
 
 
 def run(
-    notebooks: list[str] = typer.Argument(None, help="default: the nightly set of conf/reports.yml"),  # noqa: B008
+    notebooks: list[str] = typer.Argument(None, help="default: the nightly set of conf/reports.yml"),
     as_of: str = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover"),
     parameter: list[str] = PARAMETER,
     language: str = typer.Option("", "--language", help="zh or en; default: conf/project.yml"),

@@ -171,7 +171,7 @@ def test_members_of_live_campaigns_of_full_inboxes_and_of_the_suppression_list_s
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 80), st.randoms(use_true_random=False))
-def test_everybody_selected_is_in_an_arm_held_out_or_rejected_with_the_first_reason(size, rng) -> None:  # type: ignore[no-untyped-def]
+def test_everybody_selected_is_in_an_arm_held_out_or_rejected_with_the_first_reason(size, rng) -> None:
     ids = [f"m{at:03d}" for at in range(size)]
     people = [f"p{rng.randrange(size):03d}" for _ in ids]
     kept, removed = ({one for one in ids if rng.random() < share} for share in (0.7, 0.2))

@@ -40,7 +40,7 @@ def test_a_file_becomes_a_frozen_model_of_plain_values(tmp_path: Path) -> None:
     assert (book.title, book.rules[0].share, book.named["x"].name) == ("店", 0.5, "b")
     assert type(book.title) is str and type(book.rules[0].share) is float
     with pytest.raises(ValidationError):
-        book.title = "other"  # type: ignore[misc]
+        book.title = "other"
 
 
 def test_an_empty_file_is_all_defaults() -> None:

@@ -30,7 +30,7 @@ def rows(lake: Lake, table: str) -> int:
 
 @pytest.mark.parametrize("name", CONFIG.source_names())
 def test_every_preset_compiles_and_has_a_title_in_both_languages(shop: Shop, name: str) -> None:
-    check_source(_context(CONFIG, shop.lake, name, None))  # type: ignore[arg-type]
+    check_source(_context(CONFIG, shop.lake, name, None))
     assert set(CONFIG.source(name).title) == {"en", "zh"}
 
 

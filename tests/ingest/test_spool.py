@@ -19,7 +19,7 @@ ROWS = "张三,北京\n李四,𠮷野家\n"
 
 
 def decode(path: Path, **options: object) -> tuple[spool.Text, str]:
-    found = spool.decode(path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz")  # type: ignore[arg-type]
+    found = spool.decode(path, path.with_name("copy"), ReaderSettings(**options), compressed=path.suffix == ".gz")
     return found, found.path.read_text(encoding="utf-8")
 
 

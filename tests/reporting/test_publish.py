@@ -29,7 +29,7 @@ def result(reports: Path, run_id: str, name: str, *, ok: bool = True, sentence: 
     )  # fmt: skip
 
 
-def run(reports: Path, run_id: str, hour: int, *results: NotebookResult) -> dict:  # type: ignore[type-arg]
+def run(reports: Path, run_id: str, hour: int, *results: NotebookResult) -> dict:
     moment = dt.datetime(2026, 11, 1, hour, tzinfo=dt.UTC)
     facts = RunFacts(
         run_id,

@@ -136,7 +136,7 @@ def test_an_unknown_campaign_and_a_wrong_date_are_one_clear_error(small_world: P
     assert "compare_with '2026-02-31' is not a date" in errors[1] and "'31.10.2026' is not a date" in errors[2]
 
 
-def _table(result: NotebookResult, index: int) -> dict:  # type: ignore[type-arg]
+def _table(result: NotebookResult, index: int) -> dict:
     assert result.ipynb is not None
     content = json.loads(result.ipynb.read_text(encoding="utf-8"))
     found = []

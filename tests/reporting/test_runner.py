@@ -25,7 +25,7 @@ def test_a_good_notebook_is_published_as_page_and_notebook_with_its_seconds(
 ) -> None:
     result = run_notebook(make_notebook("good", GOOD), out_dir=tmp_path / "out")
     assert result.ok and published(tmp_path / "out") == ["good.html", "good.ipynb"]
-    assert "the answer" in result.html.read_text(encoding="utf-8")  # type: ignore[union-attr]
+    assert "the answer" in result.html.read_text(encoding="utf-8")
     assert result.seconds_in_kernel_start > 0 and result.seconds_in_cells > 0
     assert result.seconds == pytest.approx(result.seconds_in_kernel_start + result.seconds_in_cells, abs=0.01)
 
@@ -33,7 +33,7 @@ def test_a_good_notebook_is_published_as_page_and_notebook_with_its_seconds(
 def test_parameters_reach_the_cells(make_notebook: Make, tmp_path: Path) -> None:
     path = make_notebook("given", "print(f'got {top} of {names}')", parameters="top: int = 1\nnames: list[str] = []")
     result = run_notebook(path, {"top": 7, "names": ["甲"]}, out_dir=tmp_path / "out")
-    assert "got 7 of [&#39;甲&#39;]" in result.html.read_text(encoding="utf-8")  # type: ignore[union-attr]
+    assert "got 7 of [&#39;甲&#39;]" in result.html.read_text(encoding="utf-8")
 
 
 def test_code_in_a_parameter_name_is_refused_and_never_runs(make_notebook: Make, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_stock_provisioner_gives_the_same_page(make_notebook: Make, tmp_path
 def test_the_kernel_gets_the_environment_and_the_folder_of_the_notebook(make_notebook: Make, tmp_path: Path) -> None:
     path = make_notebook("env", "import os; print(os.environ['MARK'], os.environ['CRM_LANGUAGE'], os.getcwd())")
     result = run_notebook(path, out_dir=tmp_path / "out", env={"MARK": "here"}, language="en")
-    assert f"here en {tmp_path}" in result.html.read_text(encoding="utf-8")  # type: ignore[union-attr]
+    assert f"here en {tmp_path}" in result.html.read_text(encoding="utf-8")
 
 
 def test_the_published_notebook_holds_no_path_of_this_machine_and_no_stderr(
@@ -144,7 +144,7 @@ def test_the_published_notebook_holds_no_path_of_this_machine_and_no_stderr(
 ) -> None:
     code = "import sys; print('loud', file=sys.stderr); print('fine')"
     result = run_notebook(make_notebook("clean", code), out_dir=tmp_path / "out")
-    text = result.ipynb.read_text(encoding="utf-8")  # type: ignore[union-attr]
+    text = result.ipynb.read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "loud\\n" not in text and "fine" in text
     assert json.loads(text)["metadata"]["language"] == "zh"
 

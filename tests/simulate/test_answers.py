@@ -16,7 +16,7 @@ SENT = datetime(2026, 10, 2, 10, 0)
 
 
 def _world(folder: Path, **changes: object) -> Path:
-    simulate(folder, **{"members": 3_000, "days": 200, "until": UNTIL, **changes})  # type: ignore[arg-type]
+    simulate(folder, **{"members": 3_000, "days": 200, "until": UNTIL, **changes})
     return folder
 
 
@@ -44,16 +44,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def _extra(told: dict[str, object]) -> list[dict[str, object]]:
-    before = set(truth(told["silent"], "expected_orders")["order_id"].to_pylist())  # type: ignore[arg-type]
-    after = truth(told["answered"], "expected_orders").to_pylist()  # type: ignore[arg-type]
+    before = set(truth(told["silent"], "expected_orders")["order_id"].to_pylist())
+    after = truth(told["answered"], "expected_orders").to_pylist()
     return [row for row in after if row["order_id"] not in before]
 
 
 def test_only_people_on_the_list_order_more_and_only_responders(told: dict[str, object]) -> None:
     extra = _extra(told)
-    latent = {row["account_id"]: row for row in truth(told["silent"], "latent_members").to_pylist()}  # type: ignore[arg-type]
-    by_phone: dict[str, str] = told["cards"]  # type: ignore[assignment]
-    listed = {latent[by_phone[phone]]["person_account_id"] for phone in told["phones"]}  # type: ignore[attr-defined]
+    latent = {row["account_id"]: row for row in truth(told["silent"], "latent_members").to_pylist()}
+    by_phone: dict[str, str] = told["cards"]
+    listed = {latent[by_phone[phone]]["person_account_id"] for phone in told["phones"]}
     cards = [str(row["account_id"]) for row in extra]
     assert set(cards) <= listed
     assert all(latent[card]["responds_later"] for card in cards)
@@ -64,16 +64,16 @@ def test_only_people_on_the_list_order_more_and_only_responders(told: dict[str, 
 
 def test_the_extra_orders_fall_into_the_fortnight_after_the_message(told: dict[str, object]) -> None:
     for row in _extra(told):
-        shop_time = row["ordered_at"].replace(tzinfo=None) + timedelta(hours=8)  # type: ignore[attr-defined]
+        shop_time = row["ordered_at"].replace(tzinfo=None) + timedelta(hours=8)
         assert timedelta(0) < shop_time - SENT < timedelta(days=14)
 
 
 def test_everything_else_in_the_world_stays_as_it_was(told: dict[str, object]) -> None:
-    before, after = digests(told["silent"]), digests(told["answered"])  # type: ignore[arg-type]
+    before, after = digests(told["silent"]), digests(told["answered"])
     changed = {name for name in before if before[name] != after[name] and "truth" not in name}
     assert changed <= {"订单_2026.csv", "订单明细_2026.csv", "退款.csv", "会员互动_2026.csv"}
-    old = {row["订单编号"]: row for row in raw(told["silent"], "订单").to_pylist()}  # type: ignore[arg-type]
-    new = {row["订单编号"]: row for row in raw(told["answered"], "订单").to_pylist()}  # type: ignore[arg-type]
+    old = {row["订单编号"]: row for row in raw(told["silent"], "订单").to_pylist()}
+    new = {row["订单编号"]: row for row in raw(told["answered"], "订单").to_pylist()}
     assert all(new[key] == row for key, row in old.items())
 
 
@@ -82,7 +82,7 @@ def test_receipts_say_what_became_of_every_listed_number(told: dict[str, object]
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     first = {row["phone"]: row["status"] for row in rows if row["status"] != "replied"}
-    assert set(first) == {*told["phones"], "13000000000"}  # type: ignore[misc]
+    assert set(first) == {*told["phones"], "13000000000"}
     assert first["13000000000"] == "failed"
     assert 0.005 < list(first.values()).count("failed") / len(first) < 0.06
     replies = {row["reply"] for row in rows if row["status"] == "replied"}
@@ -101,7 +101,7 @@ def test_before_the_message_nothing_of_it_shows(tmp_path: Path, told: dict[str, 
 def test_the_time_of_sending_can_be_given(tmp_path: Path, told: dict[str, object]) -> None:
     sent = datetime(2026, 9, 10, 19, 30)
     later = _world(tmp_path / "shop", answered=[told["payload"]], sent_at=sent)
-    before = set(truth(told["silent"], "expected_orders")["order_id"].to_pylist())  # type: ignore[arg-type]
+    before = set(truth(told["silent"], "expected_orders")["order_id"].to_pylist())
     extra = [row for row in truth(later, "expected_orders").to_pylist() if row["order_id"] not in before]
     assert extra
     assert min(row["ordered_at"] for row in extra).isoformat() > "2026-09-10T11:30"

@@ -29,12 +29,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
 def test_purchase_rates_and_dropout_are_those_of_the_type(shop: Path, kind: object) -> None:
     latent = truth(shop, "latent_members").to_pandas()
-    mine = latent[latent.type == kind.name]  # type: ignore[attr-defined]
+    mine = latent[latent.type == kind.name]
     size = len(mine)
-    assert abs(size - 12_000 * kind.share) < SIGMA * sqrt(12_000 * kind.share)  # type: ignore[attr-defined]
+    assert abs(size - 12_000 * kind.share) < SIGMA * sqrt(12_000 * kind.share)
     # Gamma(r, alpha): mean r / alpha, standard deviation sqrt(r) / alpha
-    mean = kind.r / kind.alpha  # type: ignore[attr-defined]
-    assert abs(mine.rate.mean() - mean) < SIGMA * sqrt(kind.r) / kind.alpha / sqrt(size)  # type: ignore[attr-defined]
+    mean = kind.r / kind.alpha
+    assert abs(mine.rate.mean() - mean) < SIGMA * sqrt(kind.r) / kind.alpha / sqrt(size)
     # repeat purchases minus their intensity is a martingale: its variance is the summed intensity
     intensity = (mine.rate * mine.exposure).sum()
     assert abs(mine.repeat_purchases.sum() - intensity) < SIGMA * sqrt(intensity)

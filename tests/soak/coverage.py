@@ -113,7 +113,7 @@ def run(campaigns: int, seed: int, with_effect: bool) -> Counter[str]:
 
 
 def _counted(name: str, result: object, truth: float) -> list[str]:
-    found = [f"{name} {result.reading}"] if result.reading != "no_evidence" else []  # type: ignore[attr-defined]
+    found = [f"{name} {result.reading}"] if result.reading != "no_evidence" else []
     per_person = {"ordered": 1.0, "orders": 1 + EXTRA_ORDERS, "net_amount": MEAN_AMOUNT}[name]
     relative = truth / (BUY / (BUY + STAY) * per_person)
     for kind in ("lift", "adjusted"):
