@@ -135,6 +135,9 @@ def _kill(children: set[int]) -> None:
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+        # a child that was forked a moment ago does not lead its group yet; not reaped, its number is still its own
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _become_kernel(request: dict[str, Any], inherited: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from crm_core.reporting import provisioner, run_notebook
@@ -70,17 +71,25 @@ def test_a_script_without_a_main_guard_runs_once(make_notebook: Make, tmp_path: 
     assert mark.read_text() == "x"
 
 
+def _runs(pid: int) -> bool:
+    """Whether the process is there and not a zombie that init has yet to reap."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_when_the_asking_process_goes_the_server_and_its_kernels_go_too(tmp_path: Path) -> None:
     server = ForkServer(LIGHT)
     assert server.wait_ready()
     kernel = server.fork(["-f", str(tmp_path / "c.json")], env=dict(os.environ), cwd=None, log=tmp_path / "log")
     assert kernel.poll() is None
     server.close()
-    for _ in range(50):
-        if not Path(f"/proc/{kernel.pid}").exists():
-            break
+    assert kernel.poll() is not None
+    until = time.monotonic() + 30
+    while _runs(kernel.pid) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not Path(f"/proc/{kernel.pid}").exists() and kernel.poll() is not None
+    assert not _runs(kernel.pid)
 
 
 def test_a_broken_server_is_replaced_and_in_the_meantime_the_stock_provisioner_works(
