@@ -16,24 +16,11 @@ from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import Opened, View, first_row, frame
 from crm_core.segments import Thresholds, describe, movement, score, thresholds
-from crm_core.segments.grid import GRID
+from crm_core.segments.grid import GRID, GROUP_TITLES, NO_PAID_ORDER
 
 ACTIVE_DAYS = 90
 AT_RISK = ("at_risk", "cant_lose")
-NO_ORDER = "no_paid_order"
-BEST_FIRST = (
-    "champions",
-    "loyal",
-    "potential_loyalist",
-    "new",
-    "promising",
-    "need_attention",
-    "about_to_sleep",
-    "at_risk",
-    "cant_lose",
-    "hibernating",
-    "lost",
-)
+BEST_FIRST = tuple(name for name in GROUP_TITLES if name != NO_PAID_ORDER)
 
 
 class RfmSegments(View):
@@ -159,7 +146,7 @@ class RfmSegments(View):
         rows = self._ordered(self.groups)
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
-        buyers = rows[rows["segment"] != NO_ORDER]
+        buyers = rows[rows["segment"] != NO_PAID_ORDER]
         hidden = ["member_share", "net_amount", "amount_share", "per_member", "mean_days"]
         chart = self.shares(self.masked(buyers, "members", hidden), "groups_chart")
         shown = self.masked(rows, "members", hidden)
@@ -235,7 +222,7 @@ class RfmSegments(View):
     def types(self) -> Block:
         """The eight types: members and money."""
         rows = self._by_segment("type", self.workspace.segments, self.workspace.features)
-        rows = rows[rows["segment"] != NO_ORDER].sort_values("net_amount", ascending=False)
+        rows = rows[rows["segment"] != NO_PAID_ORDER].sort_values("net_amount", ascending=False)
         if rows.empty:
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         hidden = ["member_share", "net_amount", "amount_share", "per_member"]
@@ -274,7 +261,7 @@ class RfmSegments(View):
     def _net(self, rows: pd.DataFrame) -> pd.DataFrame:
         gained = rows.groupby("to_segment")["members"].sum()
         lost = rows.groupby("from_segment")["members"].sum()
-        names = [name for name in (*BEST_FIRST, NO_ORDER) if name in gained.index or name in lost.index]
+        names = [name for name in (*BEST_FIRST, NO_PAID_ORDER) if name in gained.index or name in lost.index]
         change = [int(gained.get(name, 0)) - int(lost.get(name, 0)) for name in names]
         return pd.DataFrame({"title": [self._title(f"rfm:{name}") for name in names], "change": change})
 
@@ -296,7 +283,7 @@ class RfmSegments(View):
         return self.steps(*items) if items else self.note("nothing_to_do")
 
     def _ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
-        order = {name: index for index, name in enumerate((*BEST_FIRST, NO_ORDER))}
+        order = {name: index for index, name in enumerate((*BEST_FIRST, NO_PAID_ORDER))}
         return rows.sort_values("segment", key=lambda names: names.map(order)).reset_index(drop=True)
 
 
