@@ -4,9 +4,21 @@ A source has feeds (kinds of file). A feed says how to read (`reader`), which he
 fields (`fields`), which rows are refused (`reject_when`), what the rows become (`tables`), whose contact data
 they carry (`contacts`) and which sums must agree (`balance`). Expressions are those of
 `crm_core.schema.expressions`; in `tables` also `account(field)` (the pseudonymous member id; the mapping goes
-to the vault), `number_within(field, …)` (1, 2, … by file order), `year(date)`, `month(date)`,
-`part(text, separator, n)` and, where `per` groups rows of one file, `total(x) earliest(x) latest(x) first(x)
-any_value(x) count()`. One example:
+to the vault), `number_within(field, …)` (1, 2, … by file order), `fingerprint(field, …)` (an id for rows that
+have none: equal cells give equal ids), `year(date)`, `month(date)`, `part(text, separator, n)` and, where `per`
+groups rows of one file, `total(x) earliest(x) latest(x) first(x) any_value(x) count()`.
+
+Shapes that a file may have beyond a table with headings:
+
+    reader: {headings: [user_id, item_id, at]}   # the file has no row of headings; these are its columns in order
+    reader: {format: jsonl}                      # one JSON object a line; headings are its keys, nested ones as a.b
+    reader: {short_rows: fill}                   # rows with too few cells get empty ones at their end
+    distributor: {heading: 分销员#2}              # the second of several columns of one heading
+    at: {heading: at, type: time, formats: [epoch_s]}            # seconds (epoch_ms: milliseconds) since 1970 in UTC
+    amount: {heading: 订单金额, type: money, strip: "（.*）$"}     # what is taken off a cell before it is read
+    carry: {by: [order_id], fields: [paid_at, total]}            # of a feed: cells that stand in a group's first row only
+
+One example:
 
     source: corner_shop
     title: {en: Corner shop, zh: 街角小店}
@@ -92,14 +104,35 @@ from pydantic import Field, field_validator, model_validator
 
 from crm_core.config.loader import Settings
 
+EPOCHS = ("epoch_s", "epoch_ms")
 FieldType = Literal["text", "integer", "number", "money", "price", "time", "date", "flag"]
 Expression = str | int | float | bool
+
+
+def pattern_fault(pattern: str) -> str:
+    """What is wrong with a pattern for the engines (RE2: neither look-around nor back-references); '' if nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        return str(error).removeprefix("Invalid regular expression: ")
+    return ""
 
 
 class ReaderSettings(Settings):
     """How the bytes of a file become rows of text."""
 
-    format: Literal["auto", "csv", "parquet", "xlsx"] = Field("auto", description="auto: by what the file holds")
+    format: Literal["auto", "csv", "jsonl", "parquet", "xlsx"] = Field(
+        "auto", description="auto: by what the file holds"
+    )
+    headings: tuple[str, ...] = Field(
+        (), description="columns in order, for files (CSV, XLSX) without a row of headings"
+    )
+    short_rows: Literal["reject", "fill"] = Field(
+        "reject", description="rows with fewer cells than headings: refused, or filled with empty cells at their end"
+    )
     encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "cp1252"] = Field(
         "auto", description="auto: byte order mark, else UTF-8 if the whole file is, else GB18030"
     )
@@ -108,7 +141,7 @@ class ReaderSettings(Settings):
     )
     nulls: tuple[str, ...] = Field(("", "NULL"), description="cells that say nothing, compared after trimming blanks")
     sheet: str = Field("", description="sheet of a workbook; empty: the first")
-    skip_lines: int = Field(0, ge=0, description="lines above the headings")
+    skip_lines: int = Field(0, ge=0, description="lines above the headings, or above the first row")
 
 
 class FieldSettings(Settings):
@@ -122,8 +155,10 @@ class FieldSettings(Settings):
     )
     formats: tuple[str, ...] = Field(
         (),
-        description="strptime formats; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601",
+        description="strptime formats, or epoch_s or epoch_ms alone; default: 2026-10-31 08:26:00, 2026/10/31 8:26, "
+        "ISO 8601",
     )
+    strip: str = Field("", description="pattern of what is taken off a cell, everywhere it fits, before it is read")
     required: bool = Field(False, description="the heading must be in the file")
     filled: bool = Field(False, description="every row must have a value; implies required")
     values: dict[str, str | None] = Field({}, description="the shop's word → ours; any other word is a reject")
@@ -136,12 +171,36 @@ class FieldSettings(Settings):
             raise ValueError(f"formats belong to type time or date, not {self.type}")
         if self.values and self.type != "text":
             raise ValueError(f"values belong to type text, not {self.type}")
+        epoch = next((form for form in self.formats if form in EPOCHS), "")
+        if epoch and (self.type != "time" or len(self.formats) > 1):
+            raise ValueError(f"{epoch} stands alone and belongs to type time")
         return self
+
+    @field_validator("strip")
+    @classmethod
+    def _pattern_is_one(cls, value: str) -> str:
+        if value and (fault := pattern_fault(value)):
+            raise ValueError(f"'{value}' is no pattern (RE2): {fault}")
+        return value
+
+    @property
+    def epoch(self) -> str:
+        """'epoch_s', 'epoch_ms', or '' for times that are written as dates."""
+        return self.formats[0] if self.formats and self.formats[0] in EPOCHS else ""
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Every spelling that is taken for this field, the preferred one first."""
         return (self.heading, *self.aliases)
+
+
+class CarrySettings(Settings):
+    """Cells that a file writes only in the first row of a group: later rows that leave them empty take the group's
+    first filled value above them, before anything is checked.
+    """
+
+    by: tuple[str, ...] = Field(min_length=1, description="fields that make the group; a row that lacks one is alone")
+    fields: tuple[str, ...] = Field(min_length=1, description="fields whose empty cells are filled")
 
 
 class RowRule(Settings):
@@ -197,6 +256,7 @@ class FeedSettings(Settings):
         "duplicate", description="identical rows of one file: known duplicates, or rows in their own right"
     )
     fields: dict[str, FieldSettings] = Field(min_length=1)
+    carry: CarrySettings | None = None
     reject_when: tuple[RowRule, ...] = ()
     tables: dict[str, TableSettings] = Field({})
     contacts: tuple[ContactSettings, ...] = ()
@@ -207,6 +267,13 @@ class FeedSettings(Settings):
         for name in self.fields:
             if not name.isidentifier() or name.startswith("_"):
                 raise ValueError(f"field name '{name}' must be letters, digits and _ and not begin with a digit or _")
+        for name in (*self.carry.by, *self.carry.fields) if self.carry else ():
+            if name not in self.fields:
+                raise ValueError(f"carry names the field '{name}', which `fields` lacks")
+        if self.carry and self.repeated_rows == "duplicate":
+            raise ValueError(
+                "carry makes rows of a group alike; add `repeated_rows: keep`, or they pass for duplicates"
+            )
         for contact in self.contacts:
             for name in (contact.account, *contact.kinds().values()):
                 if name not in self.fields:

@@ -39,6 +39,8 @@ WANTED = {
     "money": "an amount, such as 1,234.50",
     "price": "a price, such as 1.25",
     "time": "a time, such as 2026-10-31 08:26:00",
+    "epoch_s": "whole seconds since 1970, such as 1511544070",
+    "epoch_ms": "whole milliseconds since 1970, such as 1511544070000",
     "date": "a date, such as 2026-10-31",
     "flag": "a yes or no",
 }
@@ -55,13 +57,18 @@ _MAIL_LIKE = r"[^\s@,;]+@[^\s@,;]+"
 def _try_strptime(text: str, formats: dt.Array(dt.string)) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
 
 
+@ibis.udf.scalar.builtin(name="make_timestamp")
+def _since_1970(microseconds: int) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+
+
 @ibis.udf.scalar.builtin(name="timezone")
 def _wall_clock(zone: str, instant: dt.Timestamp(timezone="UTC")) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
 
 
-def cell(value: ir.Value, nulls: tuple[str, ...]) -> Any:
-    """A cell as text without blanks around it; null where it is one of `nulls`."""
-    text: Any = value.re_replace(_AROUND, "")
+def cell(value: ir.Value, nulls: tuple[str, ...], strip: str = "") -> Any:
+    """A cell as text without what the pattern `strip` fits and blanks around it; null where it is one of `nulls`."""
+    bare: Any = value.re_replace(strip, "") if strip else value
+    text: Any = bare.re_replace(_AROUND, "")
     return text.isin(["", *nulls]).ifelse(ibis.null("string"), text)
 
 
@@ -70,6 +77,8 @@ def local_time(text: Any, field: FieldSettings) -> Any:
 
     A step of its own, because the way to UTC asks for it once for each change of the clocks.
     """
+    if field.epoch:
+        return ibis.null("timestamp(6)")
     if field.formats:
         return _try_strptime(text, ibis.array([ibis.literal(form) for form in field.formats]))
     return _when(text, rf"^{_DAY}(?:[ T]{_CLOCK})?$", text.try_cast("timestamp(6)"))
@@ -90,7 +99,7 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
         "number": lambda: _when(text, r"^[-+]?\d+(?:\.\d+)?$", text.try_cast("float64")),
         "money": lambda: _amount(text, 2, fen),
         "price": lambda: _amount(text, 6, fen),
-        "time": lambda: _time(text, local, field.formats, zone),
+        "time": lambda: _epoch(text, field.epoch) if field.epoch else _time(text, local, field.formats, zone),
         "date": lambda: _date(text, field.formats),
         "flag": lambda: ibis.cases((text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None),
     }[field.type]
@@ -115,6 +124,12 @@ def _amount(text: Any, decimals: int, fen: bool) -> Any:
     pattern = _AMOUNT.replace("DECIMALS", "0+" if decimals == 2 else r"\d{1,4}0*")
     hundredth = ibis.literal(Decimal("0.01"), type=kind)
     return _when(text, pattern, (digits.try_cast(kind) * hundredth).cast(kind))
+
+
+def _epoch(text: Any, unit: str) -> Any:
+    # at most the year 2286: more digits are another unit
+    digits, microseconds = (10, 1_000_000) if unit == "epoch_s" else (13, 1_000)
+    return _when(text, rf"^-?\d{{1,{digits}}}$", _since_1970(text.try_cast("int64") * microseconds))
 
 
 def _time(text: Any, local: Any, formats: tuple[str, ...], zone: ZoneInfo) -> Any:
@@ -142,7 +157,7 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
         known = ", ".join(list(field.values)[:30])
         checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known; known: {known}"))
     elif field.type != "text":
-        checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.type]}"))
+        checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.epoch or field.type]}"))
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
     sentence: Any = ibis.null("string")

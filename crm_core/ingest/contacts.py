@@ -15,9 +15,9 @@ import phonenumbers
 import pyarrow as pa
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, PhoneNumberType
 
+from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import member_column
 from crm_core.ingest.mapping import Members, with_ids
-from crm_core.ingest.reader import engine_errors
 from crm_core.ingest.rows import Context, Staged
 from crm_core.schema.expressions import compile_expression
 from crm_core.schema.vocabulary import ID_KIND

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from crm_core.errors import InputError
 
-SUFFIXES = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
+SUFFIXES = {
+    ".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".parquet": "parquet", ".xlsx": "xlsx",
+}  # fmt: skip
 MAX_RATIO, MAX_UNPACKED = 200, 2 * 2**30
 """An XLSX that unpacks to more than this is refused: 0.9 MB have been seen to open to 1.35 GB."""
 
@@ -25,8 +28,8 @@ _FOREIGN = {
 
 
 def detect(path: Path, wanted: str = "auto") -> str:
-    """'csv', 'csv.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not the
-    `wanted` format.
+    """'csv', 'jsonl', either with '.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not
+    the `wanted` format.
     """
     try:
         with path.open("rb") as handle:
@@ -36,7 +39,9 @@ def detect(path: Path, wanted: str = "auto") -> str:
     if not head:
         raise InputError(f"{path.name} is empty (0 bytes); export it again")
     found = _by_magic(path, head)
-    expected = SUFFIXES.get(path.suffix.lower()) if wanted == "auto" else wanted
+    expected = SUFFIXES.get(_suffix(path)) if wanted == "auto" else wanted
+    if found.startswith("csv") and (expected == "jsonl" or (wanted == "auto" and head.lstrip()[:1] == b"{")):
+        return found.replace("csv", "jsonl")
     if found.startswith("csv") and expected in ("parquet", "xlsx"):
         raise InputError(
             f"{path.name} should be {expected} but does not begin like one; "
@@ -45,6 +50,12 @@ def detect(path: Path, wanted: str = "auto") -> str:
     if wanted not in ("auto", found.split(".")[0]):
         raise InputError(f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them")
     return found
+
+
+def _suffix(path: Path) -> str:
+    """The ending that says what is inside: of a.jsonl.gz that is .jsonl."""
+    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return inner.suffix.lower()
 
 
 def _by_magic(path: Path, head: bytes) -> str:

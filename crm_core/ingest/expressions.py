@@ -58,7 +58,7 @@ def row_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Callabl
     def number_within(*fields: Any) -> Any:
         return ibis.row_number().over(group_by=[file_of(rows._row), *fields], order_by=rows._row) + 1
 
-    return {"account": account, "number_within": number_within, "year": _year, "month": _month, "part": _part}
+    return {"account": account, "number_within": number_within, **_PLAIN}
 
 
 def group_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Callable[..., Any]]:
@@ -76,9 +76,7 @@ def group_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Calla
         "any_value": lambda value: value.min(),
         "first": lambda value: value.argmin(rows._row),
         "count": lambda: rows.count(),
-        "year": _year,
-        "month": _month,
-        "part": _part,
+        **_PLAIN,
     }
 
 
@@ -134,6 +132,18 @@ def _part(text: Any, separator: str, number: int) -> Any:
     # a text without the separator is no part but the whole, which a private field must not show
     found = text.split(separator)[number - 1].strip().nullif("")
     return text.contains(separator).ifelse(found, ibis.null("string"))
+
+
+def _fingerprint(*values: Any) -> Any:
+    # the length before each text keeps 'a' + 'bc' apart from 'ab' + 'c', and null from ''
+    texts = [value.cast("string") if isinstance(value, ir.Value) else ibis.literal(str(value)) for value in values]
+    marked = [(text.length().cast("string") + ":" + text).fill_null("-") for text in texts]
+    if not marked:
+        raise InputError("fingerprint() takes the names of the fields that tell rows apart")
+    return ibis.literal("").join(marked).hexdigest("md5")
+
+
+_PLAIN: dict[str, Callable[..., Any]] = {"fingerprint": _fingerprint, "year": _year, "month": _month, "part": _part}
 
 
 def _texts(feed: FeedSettings) -> Iterator[str]:

@@ -42,6 +42,10 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
     for position, heading in enumerate(headings):
         places.setdefault(plain(heading), []).append(position)
     places.pop("", None)
+    numbered = {
+        f"{name}#{n}": [at] for name, all_at in places.items() if len(all_at) > 1 for n, at in enumerate(all_at, 1)
+    }
+    places = {**numbered, **places}
     positions: dict[str, int] = {}
     missing: list[str] = []
     problems: list[str] = []
@@ -53,7 +57,10 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
                 problems.append(_missing(field.headings, places))
         elif len(places[known]) > 1:
             columns = " and ".join(str(place + 1) for place in places[known])
-            problems.append(f"heading '{known}' stands there {len(places[known])} times (columns {columns}); keep one")
+            problems.append(
+                f"heading '{known}' stands there {len(places[known])} times (columns {columns}); "
+                f"keep one, or say which one the source means: heading: {known}#2"
+            )
         else:
             positions[name] = places[known][0]
     used = set(positions.values())

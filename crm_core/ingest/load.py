@@ -29,10 +29,11 @@ from crm_core.errors import InputError, RunFailed
 from crm_core.ingest import spool
 from crm_core.ingest.balance import balances_of, count, reject_summary
 from crm_core.ingest.contacts import contacts_of
+from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.files import Found, find
 from crm_core.ingest.mapping import check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
-from crm_core.ingest.reader import engine_errors, file_of, number_of, read_batch
+from crm_core.ingest.reader import file_of, number_of, read_batch
 from crm_core.ingest.report import (
     ContactReport,
     FileReport,
@@ -123,7 +124,7 @@ def _open_all(
             feed = item.feeds[0] if item.feeds else ""
             passed.append(FileReport(item.path.name, feed, digest, item.path.stat().st_size, known_load=earlier))
             continue
-        opened.append(open_file(context.settings, item, digest, work / f"copy_{place}"))
+        opened.append(open_file(context.engine, context.settings, item, digest, work / f"copy_{place}"))
         seen[digest] = f"this one, as {item.path.name}"
     return passed, opened
 

@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 from crm_core.config.sources import TableSettings
 from crm_core.errors import InputError, RunFailed, unknown
 from crm_core.ingest.casts import TYPES
+from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import (
     accounts_of,
     group_functions,
@@ -26,7 +27,7 @@ from crm_core.ingest.expressions import (
     revealed,
     row_functions,
 )
-from crm_core.ingest.reader import engine_errors, file_of
+from crm_core.ingest.reader import file_of
 from crm_core.ingest.rows import Context, Staged
 from crm_core.schema import LOAD, TABLES, TableSchema, violations
 from crm_core.schema.expressions import compile_expression, condition

@@ -8,23 +8,20 @@ too many or too few cells or broken quotes are set aside by the engine with thei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-from pyarrow import ArrowException
 
-from crm_core.errors import InputError, RunFailed
-from crm_core.ingest.opening import Opened
+from crm_core.ingest import json_lines
+from crm_core.ingest.engine_errors import engine_errors
+from crm_core.ingest.opening import LINE_LIMIT, Opened
 
 ROW_BITS = 40
-LINE_LIMIT = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -59,30 +56,12 @@ def number_of(row: Any) -> Any:
     return row & ((1 << ROW_BITS) - 1)
 
 
-@contextmanager
-def engine_errors(name: str) -> Iterator[None]:
-    """Turns the engine's errors into ours. Their texts may quote values, so only the kind is passed on."""
-    try:
-        yield
-    except (duckdb.Error, ArrowException) as error:
-        text = str(error).lower()
-        if isinstance(error, duckdb.OutOfMemoryException) or "no space left" in text or "max_temp_directory" in text:
-            raise RunFailed(
-                f"{name} could not be loaded: memory or disk is full; nothing was changed "
-                "(engine.memory_limit and engine.spill_limit in conf/project.yml say how much may be used)"
-            ) from None
-        if "permission denied" in text:
-            raise RunFailed(f"{name} could not be loaded: no permission to write the spill folder") from None
-        kind = type(error).__name__
-        raise InputError(f"{name} cannot be read through to its end ({kind}); it is damaged: export it again") from None
-
-
 def read_batch(engine: Any, name: str, files: Sequence[Opened], work: Path) -> Batch:
     """Reads files of one layout. InputError when one cannot be read through, RunFailed on a full disk."""
     first = files[0]
     label = Batch(name, first.feed, tuple(files), ibis.memtable({"_row": [0]}), None).label
     with engine_errors(label):
-        if first.format.startswith("csv"):
+        if first.format.startswith(("csv", "jsonl")):
             raw, malformed = _csv(engine, name, files, work)
         else:
             parts = [_columns(engine, file, place) for place, file in enumerate(files)]
@@ -106,22 +85,29 @@ def _as_text(value: Any) -> Any:
 
 def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[ir.Table, ir.Table | None]:
     rejects, scans = f"malformed_{name}", f"scans_{name}"
+    first = files[0]
+    places = first.headings.positions.items()
+    json = first.format.startswith("jsonl")
+    columns = {f"c{place}": "VARCHAR" for place in range(len(first.all_headings))}
+    cells: dict[str, Any] = {"delim": first.delimiter, "quote": '"', "escape": '"', "columns": columns}
+    if first.fill:  # the engine cannot fill rows and read them in parallel where quotes may hold line ends
+        cells |= {"null_padding": True, "parallel": False}
     lines = engine.read_csv(
         [str(file.copy) for file in files],
         auto_detect=False,
         header=False,
-        delim=files[0].delimiter,
-        quote='"',
-        escape='"',
-        columns={f"c{place}": "VARCHAR" for place in range(len(files[0].all_headings))},
         filename=True,
         store_rejects=True,
         rejects_table=rejects,
         rejects_scan=scans,
         rejects_limit=0,
         max_line_size=LINE_LIMIT,
+        **(json_lines.LINES if json else cells),
     )
-    wanted = {field: f"c{column}" for field, column in files[0].headings.positions.items()}
+    wanted: dict[str, Any] = {field: f"c{column}" for field, column in places}
+    if json:
+        wanted = json_lines.cells(lines.line, {field: first.pointers[column] for field, column in places})
+        wanted["_good"] = json_lines.is_object(lines.line)
     path = work / f"raw_{name}.parquet"
     engine.to_parquet(lines.select(_copy="filename", **wanted), path, compression="snappy")
     errors = _errors(engine, engine.table(rejects), engine.table(scans), work / f"malformed_{name}.parquet")
@@ -129,7 +115,18 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
         engine.drop_table(table, force=True)
     for file in files:
         file.copy.unlink()
-    return _numbered(engine, engine.read_parquet(path, file_row_number=True), files, errors)
+    rows, malformed = _numbered(engine, engine.read_parquet(path, file_row_number=True), files, errors)
+    return _objects(rows, malformed) if json else (rows, malformed)
+
+
+def _objects(rows: ir.Table, malformed: ir.Table | None) -> tuple[ir.Table, ir.Table | None]:
+    """The lines that are JSON objects; the others with the malformed ones, all for the same reason."""
+    bad = rows.filter(~rows._good).select("_row", reason=ibis.literal(json_lines.REASON))
+    if malformed is not None:
+        bad = bad.union(malformed.mutate(reason=ibis.literal(json_lines.REASON)))
+    elif not bad.count().to_pyarrow().as_py():
+        return rows.drop("_good"), None
+    return rows.filter(rows._good).drop("_good"), bad
 
 
 def _numbered(

@@ -19,8 +19,10 @@ import ibis.expr.types as ir
 
 from crm_core.config.sources import FeedSettings, SourceSettings
 from crm_core.ingest import casts
+from crm_core.ingest.carry import carried
+from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, private_fields
-from crm_core.ingest.reader import Batch, engine_errors, file_of
+from crm_core.ingest.reader import Batch, file_of
 from crm_core.schema.expressions import condition
 
 
@@ -93,8 +95,8 @@ def _typed(context: Context, batch: Batch, feed: FeedSettings) -> tuple[ir.Table
     fen, now = context.settings.money_unit == "fen", ibis.literal(context.now).cast("timestamp(6)")
     hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
     raw = batch.raw
-    texts = {f"_raw_{name}": casts.cell(raw[name], feed.reader.nulls) for name in batch.shown}
-    cells = raw.select("_row", **texts)
+    texts = {f"_raw_{name}": casts.cell(raw[name], feed.reader.nulls, feed.fields[name].strip) for name in batch.shown}
+    cells = carried(raw.select("_row", **texts), feed.carry)
     times = [name for name in batch.shown if feed.fields[name].type == "time"]
     cells = cells.mutate(
         **{f"_local_{name}": casts.local_time(cells[f"_raw_{name}"], feed.fields[name]) for name in times}

@@ -32,8 +32,8 @@ DELIMITERS = (",", "\t", ";", "|")
 
 @dataclass(frozen=True)
 class Text:
-    """A decoded file: `path` holds the rows below the headings; `heading_lines` is how many rows stood
-    above them.
+    """A decoded file: `path` holds the rows below the headings (all of them where it has none), `heading_record`
+    the headings or else the first row, and `rows_above` says how many rows stood above that.
     """
 
     path: Path
@@ -57,8 +57,9 @@ def copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool) -> Text:
-    """Writes the rows of `path` to `target` as UTF-8 and returns the headings' text.
+def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool, json: bool = False) -> Text:
+    """Writes the rows of `path` to `target` as UTF-8 and returns the headings' text. `json`: a quotation mark
+    opens nothing that a line end could stand in.
 
     InputError where bytes cannot be decoded (names encoding and place), where there are NUL bytes, no
     headings or no end to them, or where a gzip file is cut off. RunFailed when the disk is full.
@@ -68,7 +69,7 @@ def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool) -
     for encoding in _candidates(start, reader.encoding):
         try:
             with _open(path, compressed) as handle, writing(target.parent):
-                return _decode(handle, path, target, encoding, reader.skip_lines)
+                return _decode(handle, path, target, encoding, _Shape(reader, json))
         except UnicodeDecodeError as error:
             failed = error
     raise InputError(
@@ -113,11 +114,18 @@ def _open(path: Path, compressed: bool) -> Iterator[IO[bytes]]:
         raise InputError(f"{path.name} is a damaged or cut-off gzip file; export or copy it again") from None
 
 
-def _decode(handle: IO[bytes], path: Path, target: Path, encoding: str, skip_lines: int) -> Text:
+class _Shape:
+    """What the decoder has to know of a file: lines to skip, whether headings come next, whether quotes count."""
+
+    def __init__(self, reader: ReaderSettings, json: bool) -> None:
+        self.skip, self.headless, self.quotes = reader.skip_lines, json or bool(reader.headings), not json
+
+
+def _decode(handle: IO[bytes], path: Path, target: Path, encoding: str, shape: _Shape) -> Text:
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("strict"), translate=True)
     chunks = _chunks(handle, decoder, path)
-    rows_above, heading, rest = _take_headings(chunks, skip_lines, path)
-    blank_lines = _BlankLines()
+    rows_above, heading, rest = _take_headings(chunks, shape, path)
+    blank_lines = _BlankLines(shape.quotes)
     with target.open("w", encoding="utf-8", newline="\n") as out:
         out.write(blank_lines.drop(rest))
         for chunk in chunks:
@@ -140,26 +148,32 @@ def _no_nul(text: str, path: Path) -> str:
     return text
 
 
-def _take_headings(chunks: Iterator[str], skip_lines: int, path: Path) -> tuple[int, str, str]:
-    """Rows above the headings, the record of headings, and what follows it of the text read so far."""
+def _take_headings(chunks: Iterator[str], shape: _Shape, path: Path) -> tuple[int, str, str]:
+    """Rows above the headings, the record of headings, and what follows it of the text read so far.
+
+    Without headings: rows above the first row, that row, and the text read so far from it on.
+    """
     text, above = "", 0
     for chunk in chunks:
         text += chunk
-        while (end := _record_end(text)) is not None:
-            record, text = text[:end], text[end + 1 :]
-            if above >= skip_lines and record.strip():
-                return above, record, text
+        while (end := _record_end(text, shape.quotes)) is not None:
+            record, rest = text[:end], text[end + 1 :]
+            if above >= shape.skip and record.strip():
+                return above, record, text if shape.headless else rest
+            text = rest
             above += 1
         if len(text) > MAX_HEADING:
             raise InputError(f"{path.name} has no line end in its first megabyte: it is not a table of text")
     if not text.strip():
-        raise InputError(f"{path.name} holds no headings (it is blank); export it again")
-    return above, text, ""
+        raise InputError(
+            f"{path.name} holds no {'rows' if shape.headless else 'headings'} (it is blank); export it again"
+        )
+    return above, text, text if shape.headless else ""
 
 
-def _record_end(text: str) -> int | None:
+def _record_end(text: str, quotes: bool) -> int | None:
     end = text.find("\n")
-    while end >= 0 and text.count('"', 0, end) % 2:
+    while quotes and end >= 0 and text.count('"', 0, end) % 2:
         end = text.find("\n", end + 1)
     return end if end >= 0 else None
 
@@ -167,13 +181,13 @@ def _record_end(text: str) -> int | None:
 class _BlankLines:
     """Drops lines without a character outside quotes, which the engine would skip but count."""
 
-    def __init__(self) -> None:
-        self.quoted, self.at_start = False, True
+    def __init__(self, quotes: bool = True) -> None:
+        self.quoted, self.at_start, self.mark = False, True, '"' if quotes else "\0"
 
     def drop(self, text: str) -> str:
         if "\n\n" not in text and not (self.at_start and text.startswith("\n")):
             if text:
-                self.quoted ^= bool(text.count('"') % 2)
+                self.quoted ^= bool(text.count(self.mark) % 2)
                 self.at_start = text.endswith("\n")
             return text
         kept: list[str] = []
@@ -181,8 +195,8 @@ class _BlankLines:
         for line in lines:
             if line or self.quoted or not self.at_start:
                 kept.append(line + "\n")
-            self.quoted ^= bool(line.count('"') % 2)
+            self.quoted ^= bool(line.count(self.mark) % 2)
             self.at_start = True
-        self.quoted ^= bool(last.count('"') % 2)
+        self.quoted ^= bool(last.count(self.mark) % 2)
         self.at_start = not last and self.at_start
         return "".join([*kept, last])

@@ -12,7 +12,8 @@ import json
 import resource
 import subprocess
 import sys
-from itertools import islice
+from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ SECONDS = 600
 BATCH = 20_000
 
 
-def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int) -> tuple[list[str], int]:
+def convert(
+    path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()
+) -> tuple[list[str], int]:
     """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the
-    rows above.
+    rows above the first row. `given`: the headings, where the sheet has none.
 
     InputError where the workbook is damaged, has no such sheet, no headings, or needs more memory than
     allowed.
     """
-    command = [sys.executable, "-P", __file__, str(path), str(target), sheet, str(skip_lines)]
+    command = [sys.executable, "-P", __file__, str(path), str(target), sheet, str(skip_lines), *given]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -47,7 +50,7 @@ def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int) ->
     return answer["headings"], answer["above"]
 
 
-def _convert(path: Path, target: Path, sheet: str, skip_lines: int) -> dict[str, Any]:
+def _convert(path: Path, target: Path, sheet: str, skip_lines: int, given: list[str]) -> dict[str, Any]:
     try:
         from python_calamine import CalamineWorkbook
     except ImportError:
@@ -61,10 +64,10 @@ def _convert(path: Path, target: Path, sheet: str, skip_lines: int) -> dict[str,
     except Exception as error:  # noqa: BLE001 - the library's errors are many; each means a damaged file
         return {"error": f"the workbook is damaged ({str(error)[:120]}); export it again"}
     texts = ([_text(cell) for cell in row] for row in rows)
-    return _write(texts, target, skip_lines)
+    return _write(texts, target, skip_lines, given)
 
 
-def _write(rows: Any, target: Path, skip_lines: int) -> dict[str, Any]:
+def _write(rows: Any, target: Path, skip_lines: int, given: list[str]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -76,12 +79,21 @@ def _write(rows: Any, target: Path, skip_lines: int) -> dict[str, Any]:
         above += 1
     if not headings:
         return {"error": "the sheet is empty; choose another with reader.sheet"}
+    if given:
+        if len(given) < len(headings):
+            return {"error": f"the first row has {len(headings)} cells, reader.headings names {len(given)}"}
+        if headings[: len(given)] == given:
+            return {"error": "the first row repeats reader.headings; leave that setting out"}
+        # a sheet may end before its last columns
+        first = [*[cell or None for cell in headings], *[None] * (len(given) - len(headings))]
+        rows = chain([first], ([*row, *[None] * (len(given) - len(row))] for row in rows))
+        headings, above = given, above - 1
     schema = pa.schema([(f"c{place}", pa.string()) for place in range(len(headings))])
     with pq.ParquetWriter(target, schema, compression="snappy") as writer:
         while batch := list(islice(rows, BATCH)):
             columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    return {"headings": headings, "above": above}
+    return {"headings": headings, "above": above + 1}
 
 
 def _text(cell: Any) -> str | None:
@@ -98,9 +110,9 @@ def _text(cell: Any) -> str | None:
 
 def main(arguments: list[str]) -> int:
     """The child: limits its own memory, converts, and answers with one JSON line on standard output."""
-    path, target, sheet, skip_lines = arguments
+    path, target, sheet, skip_lines, *given = arguments
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    sys.stdout.write(json.dumps(_convert(Path(path), Path(target), sheet, int(skip_lines))) + "\n")
+    sys.stdout.write(json.dumps(_convert(Path(path), Path(target), sheet, int(skip_lines), given)) + "\n")
     return 0
 
 

@@ -14,8 +14,8 @@ from crm_core.config import Config
 from crm_core.errors import InputError
 from crm_core.ingest.balance import count
 from crm_core.ingest.contacts import KEPT, identities_of
+from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.mapping import Mapped
-from crm_core.ingest.reader import engine_errors
 from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, RejectReport, TableReport
 from crm_core.ingest.rows import Context
 from crm_core.schema import LOAD, TABLES

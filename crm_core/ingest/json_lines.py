@@ -1,0 +1,71 @@
+"""Files of one JSON object a line (web and app events): keys as headings, nested ones with dots, read by the engine.
+
+A line is parsed once for all its fields. A value that is itself an object or a list is a cell of JSON text; null and
+a missing key are empty cells. A line that is no JSON object is malformed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+
+from crm_core.errors import InputError
+
+LINES: dict[str, Any] = {"delim": "\x01", "quote": "", "escape": "", "columns": {"line": "VARCHAR"}}
+"""How the engine's CSV reader takes whole lines: JSON writes control characters as escapes, so none splits a line."""
+REASON = "the line is not one JSON object"
+
+
+@ibis.udf.scalar.builtin(name="json_valid")
+def _valid(text: str) -> bool: ...
+
+
+@ibis.udf.scalar.builtin(name="json_type")
+def _type(text: str) -> str: ...
+
+
+@ibis.udf.scalar.builtin(name="json_extract_string")
+def _texts(text: str, pointers: dt.Array(dt.string)) -> dt.Array(dt.string): ...  # type: ignore[valid-type]
+
+
+@ibis.udf.agg.builtin(name="json_group_structure")
+def _structure(text: dt.json) -> str: ...
+
+
+def is_object(line: Any) -> Any:
+    """Whether a line is one JSON object."""
+    return ibis.ifelse(_valid(line), _type(line) == "OBJECT", False).fill_null(False)
+
+
+def keys(engine: Any, copy: Path, name: str, limit: int) -> dict[str, str]:
+    """Heading → JSON pointer of every key that an object of the file at `copy` has, in the order of their first
+    mention; InputError where no line is an object.
+    """
+    lines = engine.read_csv(
+        [str(copy)], auto_detect=False, header=False, ignore_errors=True, max_line_size=limit, **LINES
+    )
+    objects = lines.mutate(_good=is_object(lines.line)).filter(lambda t: t._good)
+    found = objects.agg(structure=_structure(objects.line.cast("json"))).to_pyarrow()["structure"][0].as_py()
+    if found is None:
+        raise InputError(f"{name} holds no JSON object in any line; one object a line is expected")
+    return dict(_paths(json.loads(found), (), ""))
+
+
+def _paths(structure: Mapping[str, Any], above: Sequence[str], pointer: str) -> Iterator[tuple[str, str]]:
+    for key, inner in structure.items():
+        place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        if isinstance(inner, dict) and inner:
+            yield from _paths(inner, (*above, key), place)
+        else:
+            yield ".".join((*above, key)), place
+
+
+def cells(line: Any, pointers: Mapping[str, str]) -> dict[str, Any]:
+    """Field → its text in a line, for fields and their JSON pointers; null for a line that is no object."""
+    texts = _texts(is_object(line).ifelse(line, None), ibis.array([ibis.literal(value) for value in pointers.values()]))
+    return {field: texts[place] for place, field in enumerate(pointers)}
