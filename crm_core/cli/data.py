@@ -93,7 +93,7 @@ def undo(load_id: str) -> None:
     workspace = open_workspace()
     with working(f"taking back {load_id}"):
         report = take_back(workspace.lake, workspace.vault, load_id, actor=actor())
-    keys = [{"table": name, "keys worked out anew": count} for name, count in report.tables.items()]
+    keys = [{"table": name, **asdict(counts)} for name, counts in report.tables.items()]
     say(asdict(report), [f"load {load_id} is taken back", *table(keys)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -11,18 +11,18 @@ from sqlalchemy import select
 
 from crm_core.errors import InputError, unknown
 from crm_core.schema import TABLES
-from crm_core.store import Lake, Ledger, Vault, now
+from crm_core.store import Lake, Ledger, UndoCounts, Vault, now
 from crm_core.store.ledger import Load, LoadFile
 
 
 @dataclass(frozen=True)
 class UndoReport:
-    """A load taken back: how many keys of each table were worked out anew from the loads that remain."""
+    """A load taken back: for each table how many of its keys are gone, returned to what other loads say, or unchanged."""
 
     load_id: str
     source: str
     snapshot: int | None
-    tables: dict[str, int]
+    tables: dict[str, UndoCounts]
 
 
 def loads(ledger: Ledger) -> list[tuple[Load, list[LoadFile]]]:
@@ -50,18 +50,22 @@ def undo(lake: Lake, vault: Vault, load_id: str, *, actor: str = "crm") -> UndoR
     The tables then are what they would be had it never been loaded; its files can be loaded again.
     UnknownName when there is no such load, InputError when it was taken back before.
     """
+    if load(lake.ledger, load_id).state != "live":
+        vault.forget_load(load_id)  # a kill just after the undo was published left its contacts there
     _live(lake.ledger, load_id)
     with lake.write(f"undo {load_id}", actor) as writer:
         record = _live(lake.ledger, load_id)
-        touched = {name: writer.forget(name, load_id) for name in TABLES}
+        counts = {name: writer.forget(name, load_id) for name in TABLES}
         writer.remove_load("rejects", load_id)
         record.state, record.undone_at = "undone", now()
         writer.covers_until = _covers_until(lake.ledger, without=load_id)
         writer.record(record)
-        changed = {name: keys for name, keys in touched.items() if keys}
-        writer.audit("undo", load_id, {"source": record.source, **changed})
+        touched = {name: found for name, found in counts.items() if found.keys}
+        writer.audit(
+            "undo", load_id, {"source": record.source, **{name: asdict(each) for name, each in touched.items()}}
+        )
     vault.forget_load(load_id)
-    return UndoReport(load_id, record.source, writer.published.id if writer.published else None, changed)
+    return UndoReport(load_id, record.source, writer.published.id if writer.published else None, touched)
 
 
 def rejects(lake: Lake, load_id: str) -> ir.Table:

@@ -7,12 +7,14 @@ from crm_core.store.lake import Lake
 from crm_core.store.ledger import Ledger, now
 from crm_core.store.tables import Tables
 from crm_core.store.vault import Vault
-from crm_core.store.writer import UpsertCounts, Writer
+from crm_core.store.versions import UndoCounts, UpsertCounts
+from crm_core.store.writer import Writer
 
 __all__ = [
     "Lake",
     "Ledger",
     "Tables",
+    "UndoCounts",
     "UpsertCounts",
     "Vault",
     "Writer",

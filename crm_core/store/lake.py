@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
-from sqlalchemy import select
 
 from crm_core.errors import InputError, unknown
 from crm_core.schema import LOAD, TABLES, Column, TableSchema, empty
-from crm_core.store import delta, lease
-from crm_core.store.ledger import Audience, Ledger, Run, Snapshot
+from crm_core.store import delta, lease, upkeep
+from crm_core.store.ledger import Ledger, Snapshot
 
 if TYPE_CHECKING:
     from crm_core.store.writer import Writer
@@ -124,12 +123,15 @@ class Lake:
             writer.roll_back()
             try:
                 yield writer
+                writer.tidy()
                 writer.publish()
             except BaseException:
                 # what was committed but not published goes at once, so that the disk is as it was; a kill leaves it to
                 # the next writer
                 writer.abandon()
                 raise
+            else:
+                writer.sweep_when_due()
             finally:
                 writer.close()
         finally:
@@ -140,43 +142,14 @@ class Lake:
         with self.write("compact") as writer:
             writer.compact()
 
-    def vacuum(self, keep_newest: int = 2) -> int:
+    def vacuum(self, keep_newest: int = upkeep.KEEP_NEWEST) -> int:
         """Deletes files that no pinned snapshot and none of the newest ones need; returns how many."""
         with self.write("vacuum") as writer:
-            pinned = self._pinned(keep_newest)
-            removed = 0
-            for folder in self.folders():
-                table = delta.open_table(folder)
-                if table is not None:
-                    keep = sorted({*pinned.get(folder.name, set()), table.version()})
-                    before = delta.parquet(folder)
-                    table.vacuum(
-                        retention_hours=0,
-                        dry_run=False,
-                        enforce_retention_duration=False,
-                        full=True,
-                        keep_versions=keep,
-                        post_commithook_properties=delta.HOOKS,
-                    )
-                    removed += len(before - delta.parquet(folder))
-                    writer.note(folder.name)
-            return removed
+            return writer.sweep(keep_newest)
 
     def folders(self) -> list[Path]:
         """Folders of all tables on disk, published or not."""
         return sorted(path for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
-
-    def _pinned(self, keep_newest: int) -> dict[str, set[int]]:
-        with self.ledger.session() as session:
-            ids = set(session.scalars(select(Run.snapshot_id))) | set(session.scalars(select(Audience.snapshot_id)))
-            newest = session.scalars(select(Snapshot.id).order_by(Snapshot.id.desc()).limit(keep_newest))
-            wanted = ids | set(newest)
-            rows = session.scalars(select(Snapshot).where(Snapshot.id.in_(wanted))).all()
-        pinned: dict[str, set[int]] = {}
-        for row in rows:
-            for name, version in row.versions.items():
-                pinned.setdefault(name, set()).add(version)
-        return pinned
 
     def _read(self, name: str, paths: list[str]) -> ir.Table:
         if not paths:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -23,28 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crm_core.errors import CrmError, RunFailed
 from crm_core.schema import TABLES, TableSchema
-from crm_core.store import delta, lease
-from crm_core.store.hashing import SEPARATOR, row_hash
-from crm_core.store.lake import Lake, content_columns, stored_schema
+from crm_core.store import delta, lease, upkeep
+from crm_core.store.lake import Lake
 from crm_core.store.ledger import Snapshot, now
+from crm_core.store.versions import UndoCounts, UpsertCounts, beats, best, key_text, months_of, stamped, with_month
 
 if TYPE_CHECKING:
     from crm_core.store.ledger.models import Base
 
 BATCH_ROWS = 100_000
-HASH_LENGTH = 16  # 64 bits: it only has to tell the few states of one key apart
 PUBLISHED = ".published"  # says that this lake belongs to a ledger that has snapshots
-
-
-@dataclass(frozen=True)
-class UpsertCounts:
-    """What became of the rows of one upsert. `conflicts`: keys named twice for the same time with different content."""
-
-    inserted: int
-    updated: int
-    unchanged: int
-    conflicts: int
-    conflict_keys: tuple[str, ...] = ()
 
 
 class Writer:
@@ -105,8 +92,8 @@ class Writer:
         """
         schema, versions = TABLES[name], f"{name}_versions"
         known = self._files(versions)
-        stamped = _versioned(incoming, schema, load_id)
-        self._commit(versions, _with_month(stamped, schema), append=True, partition="_month" if schema.month_of else "")
+        rows = stamped(incoming, schema, load_id)
+        self._commit(versions, with_month(rows, schema), append=True, partition="_month" if schema.month_of else "")
         rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
         winners, conflicts = self._winners(rows, schema)
         if name not in self._versions and not known and winners is rows:
@@ -115,25 +102,41 @@ class Writer:
         counts = self._renew_current(schema, winners)
         return UpsertCounts(*counts, len(conflicts), tuple(conflicts[:3]))
 
-    def forget(self, name: str, load_id: str) -> int:
-        """Drops one load's versions and works out its keys anew from those that remain; returns how many keys it had."""
+    def forget(self, name: str, load_id: str) -> UndoCounts:
+        """Drops one load's versions and works out anew the rows that it had the last word on.
+
+        Of the other versions only the keys are looked through; whole rows are read and written in the months of those keys.
+        """
         schema, versions = TABLES[name], f"{name}_versions"
         if versions not in self._versions:
-            return 0
-        before = self.table(versions)
-        keys = self.stage(before.filter(before.load_id == load_id).select(*schema.key).distinct())
-        count = _count(keys)
-        if not count:
-            return 0
+            return UndoCounts(0, 0, 0)
+        before, current, key = self.table(versions), self.table(name), list(schema.key)
+        total = _count(before.filter(before.load_id == load_id).select(*key).distinct())
+        if not total:
+            return UndoCounts(0, 0, 0)
+        said = current.filter(current.load_id == load_id)
+        keys = self.stage(said.select(*key, _old_at=said._effective_at, _old_hash=said._row_hash))
         self.remove_load(versions, load_id)
-        rest = self.table(versions)
-        winners = self.stage(_best(rest.semi_join(keys, list(schema.key)), schema))
-        self._replace_keys(schema, keys, winners)
-        return count
+        winners = self.stage(best(self._rows_of(versions, keys, schema), schema))
+        left = winners.select(*key, "_effective_at", "_row_hash").inner_join(keys, key)
+        other = (left._effective_at != left._old_at) | (left._row_hash != left._old_hash)
+        changed = _count(keys)
+        if changed:
+            self._replace_keys(schema, keys.select(*key), winners)
+        gone, returned = changed - _count(winners), _count(left.filter(other))
+        return UndoCounts(gone, returned, total - gone - returned)
+
+    def _rows_of(self, versions: str, keys: ir.Table, schema: TableSchema) -> ir.Table:
+        """The rows of `keys` in a table of versions, read from the months that hold them."""
+        rest, key = self.table(versions), list(schema.key)
+        if schema.month_of and versions in self._versions:
+            held = months_of(rest.semi_join(keys, key), schema).to_pyarrow()["_month"].to_pylist()
+            rest = self.lake.months(versions, self._versions[versions], held)
+        return rest.semi_join(keys, key)
 
     def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[str]]:
         # hashes of keys suffice: two keys that collide only cost the slower way below
-        hashed = rows.select(key=rows[schema.key[0]].hash() if len(schema.key) == 1 else _key_text(rows, schema).hash())
+        hashed = rows.select(key=rows[schema.key[0]].hash() if len(schema.key) == 1 else key_text(rows, schema).hash())
         found = hashed.aggregate(rows=hashed.count(), keys=hashed.key.nunique()).to_pyarrow().to_pylist()[0]
         if found["rows"] == found["keys"]:
             return rows, []
@@ -146,7 +149,7 @@ class Writer:
             .order_by(list(schema.key))
         )
         keys = [" / ".join(map(str, row.values())) for row in twice.to_pyarrow().to_pylist()]
-        return self.stage(_best(rows, schema)), keys
+        return self.stage(best(rows, schema)), keys
 
     def _renew_current(self, schema: TableSchema, winners: ir.Table) -> tuple[int, int, int]:
         if schema.name not in self._versions:
@@ -156,7 +159,7 @@ class Writer:
         known = current.select(*schema.key, _old_at=current._effective_at, _old_hash=current._row_hash)
         joined = winners.select(*schema.key, "_effective_at", "_row_hash").left_join(known, list(schema.key))
         state = ibis.cases(
-            (joined._old_hash.isnull(), "inserted"), (_beats(joined, schema), "updated"), else_="unchanged"
+            (joined._old_hash.isnull(), "inserted"), (beats(joined, schema), "updated"), else_="unchanged"
         )
         changed = self.stage(joined.select(*schema.key, _state=state).filter(lambda t: t._state != "unchanged"))
         counted = changed.group_by("_state").agg(rows=changed.count()).to_pyarrow().to_pylist()
@@ -173,7 +176,7 @@ class Writer:
         months: list[str] | None = None
         if schema.month_of:
             gone = current.semi_join(keys, list(schema.key))
-            touched = _month_of(gone, schema).union(_month_of(rows, schema)).distinct()
+            touched = months_of(gone, schema).union(months_of(rows, schema)).distinct()
             months = sorted(touched.to_pyarrow()["_month"].to_pylist())
             current = self.lake.months(schema.name, self._versions[schema.name], months)
         kept = current.anti_join(keys, list(schema.key)).select(*rows.columns)
@@ -183,7 +186,7 @@ class Writer:
         if not schema.month_of:
             self._commit(schema.name, rows, append=False)
             return
-        rows = _with_month(rows, schema)
+        rows = with_month(rows, schema)
         predicate = None
         if months is not None:
             predicate = f"_month IN ({', '.join(repr(month) for month in months)})"
@@ -203,17 +206,39 @@ class Writer:
             self.covers_until = day
 
     def compact(self) -> None:
-        """Joins small files of every published table."""
+        """Joins small files of every published table. Raises RunFailed where the disk will not take it."""
         for name in sorted(self._versions):
-            table = delta.open_table(self.lake.root / name)
-            if table is not None:
-                table.optimize.compact(writer_properties=delta.PARQUET, post_commithook_properties=delta.HOOKS)
-                self.note(name)
+            self._join_files(name, upkeep.crowded(self.lake.root / name, 1))
+
+    def tidy(self) -> None:
+        """Joins the files of what this writer changed, where they have become many; a full disk puts that off."""
+        for name in self._changed():
+            with suppress(RunFailed):
+                self._join_files(name, upkeep.crowded(self.lake.root / name))
+
+    def sweep(self, keep_newest: int = upkeep.KEEP_NEWEST, readers_newest: int = 0) -> int:
+        """Deletes files that no pinned snapshot and none of the newest ones need; returns how many."""
+        lease.renew(self.lake.ledger, self._fence)
+        pinned = upkeep.pinned(self.lake.ledger, keep_newest, readers_newest)
+        needless = [
+            path
+            for folder in self.lake.folders()
+            if folder.name in pinned
+            for path in upkeep.superseded(folder, pinned[folder.name])
+        ]
+        for path in needless:
+            path.unlink(missing_ok=True)
+        return len(needless)
+
+    def sweep_when_due(self) -> None:
+        """`sweep` after every so many snapshots. What was published stays published, even where nothing can be deleted."""
+        if self.published is not None and self.published.id % upkeep.SWEEP_EVERY == 0:
+            with suppress(CrmError, OSError, SQLAlchemyError):
+                self.sweep(readers_newest=upkeep.READERS_NEWEST)
 
     def publish(self) -> None:
         """Syncs everything to disk, then makes it visible with one ledger transaction."""
-        before = self._base.versions if self._base else {}
-        changed = [name for name, version in self._versions.items() if before.get(name) != version]
+        before, changed = self._base.versions if self._base else {}, self._changed()
         for name in changed:
             delta.make_durable(self.lake.root / name, before.get(name))
         ledger = self.lake.ledger
@@ -271,6 +296,16 @@ class Writer:
         assert version is not None
         self._versions[name] = version
 
+    def _changed(self) -> list[str]:
+        before = self._base.versions if self._base else {}
+        return [name for name, version in self._versions.items() if before.get(name) != version]
+
+    def _join_files(self, name: str, partitions: list[str]) -> None:
+        if partitions:
+            lease.renew(self.lake.ledger, self._fence)
+            upkeep.join_files(self.lake.root / name, partitions)
+            self.note(name)
+
     def _files(self, name: str) -> set[str]:
         version = self._versions.get(name)
         return set() if version is None else set(delta.files(self.lake.root / name, version))
@@ -305,49 +340,5 @@ class Writer:
             ) from None
 
 
-def _versioned(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
-    columns = content_columns(schema)
-    types = stored_schema(schema.name).types()
-    typed = incoming.select(
-        **{name: incoming[name].cast(types[name]) for name in columns}, _effective_at=incoming["_effective_at"]
-    )
-    stamped = typed.mutate(
-        load_id=ibis.literal(load_id),
-        recorded_at=ibis.literal(now()).cast("timestamp(6)"),
-        _row_hash=row_hash(typed, columns)[:HASH_LENGTH],
-    )
-    return stamped.select(*stored_schema(schema.name).names)
-
-
-def _best(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """One row per key: the greatest (effective_at, row hash); of equal ones that of the smallest load id."""
-    time = rows._effective_at.asc() if schema.first_wins else rows._effective_at.desc()
-    order = [time, rows._row_hash.desc(), rows.load_id.asc()]
-    rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
-    return rows.mutate(_rank=rank).filter(lambda t: t._rank == 0).drop("_rank")
-
-
-def _beats(joined: ir.Table, schema: TableSchema) -> ir.BooleanValue:
-    newer = joined._effective_at < joined._old_at if schema.first_wins else joined._effective_at > joined._old_at
-    same = (joined._effective_at == joined._old_at) & (joined._row_hash > joined._old_hash)
-    return newer | same
-
-
-def _month(value: ir.TimestampValue) -> ir.StringValue:
-    return value.strftime("%Y-%m")
-
-
-def _with_month(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    return rows.mutate(_month=_month(rows[schema.month_of])) if schema.month_of else rows
-
-
-def _key_text(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
-    return ibis.literal(SEPARATOR).join([rows[name].cast("string") for name in schema.key])
-
-
 def _count(rows: ir.Table) -> int:
     return int(rows.count().to_pyarrow().as_py())
-
-
-def _month_of(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    return rows.select(_month=_month(rows[schema.month_of])).distinct()

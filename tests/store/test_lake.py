@@ -242,7 +242,7 @@ def test_a_hundred_commits_and_their_checkpoint_leave_every_version_readable(lak
             writer.append("rejects", features("m").select(load_id=ibis.literal("never")))
         raise KeyError
     log = lake.root / "rejects" / "_delta_log"
-    assert len(list(log.glob("*.json"))) == 103, "no log entry may ever be cleaned away"
+    assert len(list(log.glob("*.json"))) == 104, "no log entry may ever be cleaned away; the last one joined the files"
     assert len(listed(lake.table("rejects"), "load_id")) == 103
     assert len(listed(open_lake(lake.root.parent, lake.engine).at_version("rejects", 5), "load_id")) == 6
     assert lake.snapshot().id == first.id

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_core.errors import UnknownName
-from crm_core.store import Lake, UpsertCounts
+from crm_core.store import Lake, UndoCounts, UpsertCounts, delta
 from tests.store.lakes import content_hash, listed, load, open_lake, order, rows_of
 
 # few keys, months and times, so that corrections, ties, repetitions and moves across months are common
@@ -160,8 +160,27 @@ def test_an_identity_keeps_its_first_sighting(lake: Lake) -> None:
     load(lake, "l3", "identities", [seen(4)])
     assert listed(lake.table("identities"), "first_seen_at") == [(datetime(2026, 6, 2),)]
     with lake.write("undo") as writer:
-        assert writer.forget("identities", "l2") == 1
+        assert writer.forget("identities", "l2") == UndoCounts(gone=0, returned=1, unchanged=0)
     assert listed(lake.table("identities"), "first_seen_at") == [(datetime(2026, 6, 4),)]
+
+
+def test_undo_says_what_went_what_returned_and_what_stayed_and_touches_only_their_months(lake: Lake) -> None:
+    old = [order(key, "2026-01-05", "2026-06-01") for key in "abc"]
+    load(lake, "l1", "orders", [*old, order("z", "2025-03-05", "2026-06-01")])
+    more = [
+        order("a", "2026-02-05", "2026-06-02"),
+        order("b", "2026-01-05", "2026-06-01"),
+        order("n", "2026-02-05", "2026-06-02"),
+    ]
+    load(lake, "l2", "orders", more)
+    before = {name: set(delta.files(lake.root / name, version)) for name, version in lake.snapshot().versions.items()}
+    with lake.write("undo") as writer:
+        assert writer.forget("orders", "l2") == UndoCounts(gone=1, returned=1, unchanged=1)
+    after = {name: set(delta.files(lake.root / name, version)) for name, version in lake.snapshot().versions.items()}
+    rewritten = {path.split("_month=")[1][:7] for name in after for path in before[name] ^ after[name]}
+    assert rewritten == {"2026-01", "2026-02"}
+    expected = [("a", "l1"), ("b", "l1"), ("c", "l1"), ("z", "l1")]
+    assert listed(lake.table("orders"), "order_id", "load_id") == expected
 
 
 def test_several_upserts_of_one_writer_build_on_each_other_before_they_are_published(lake: Lake) -> None:
@@ -183,7 +202,7 @@ def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_wit
     assert not lake.has_rows("orders") and listed(lake.table("orders")) == []
     load(lake, "l2", "orders", [order("a", "2026-01-05", "2026-06-01")])
     with lake.write("undo") as writer:
-        assert writer.forget("orders", "l9") == writer.forget("members", "l1") == 0
+        assert writer.forget("orders", "l9") == writer.forget("members", "l1") == UndoCounts(0, 0, 0)
     assert listed(lake.table("orders"), "order_id") == [("a",)]
 
 

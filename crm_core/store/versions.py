@@ -1,0 +1,96 @@
+"""Which of a key's versions is current: rows and counts of an upsert and its undoing, as expressions.
+
+For each key the greatest (effective_at, row hash) among the live loads wins, in tables whose first statement counts the
+smallest time; so the order, the split and the repetition of loads do not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.schema import TableSchema
+from crm_core.store.hashing import SEPARATOR, row_hash
+from crm_core.store.lake import content_columns, stored_schema
+from crm_core.store.ledger import now
+
+HASH_LENGTH = 16  # 64 bits: it only has to tell the few states of one key apart
+
+
+@dataclass(frozen=True)
+class UpsertCounts:
+    """What became of the rows of one upsert. `conflicts`: keys named twice for the same time with different content."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    conflicts: int
+    conflict_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UndoCounts:
+    """What became of the keys that a load named, once it is forgotten.
+
+    `gone`: no other load names them; `returned`: they are again as the remaining loads say; `unchanged`: they stay.
+    """
+
+    gone: int
+    returned: int
+    unchanged: int
+
+    @property
+    def keys(self) -> int:
+        """How many keys the load named."""
+        return self.gone + self.returned + self.unchanged
+
+
+def stamped(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
+    """`incoming` as the versions hold it: typed, with load, time of recording and the hash of what the source states."""
+    columns = content_columns(schema)
+    types = stored_schema(schema.name).types()
+    typed = incoming.select(
+        **{name: incoming[name].cast(types[name]) for name in columns}, _effective_at=incoming["_effective_at"]
+    )
+    rows = typed.mutate(
+        load_id=ibis.literal(load_id),
+        recorded_at=ibis.literal(now()).cast("timestamp(6)"),
+        _row_hash=row_hash(typed, columns)[:HASH_LENGTH],
+    )
+    return rows.select(*stored_schema(schema.name).names)
+
+
+def best(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """One row per key: the greatest (effective_at, row hash); of equal ones that of the smallest load id."""
+    time = rows._effective_at.asc() if schema.first_wins else rows._effective_at.desc()
+    order = [time, rows._row_hash.desc(), rows.load_id.asc()]
+    rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
+    return rows.mutate(_rank=rank).filter(lambda t: t._rank == 0).drop("_rank")
+
+
+def beats(joined: ir.Table, schema: TableSchema) -> ir.BooleanValue:
+    """Whether a row wins over the current one of its key (`_old_at`, `_old_hash`)."""
+    newer = joined._effective_at < joined._old_at if schema.first_wins else joined._effective_at > joined._old_at
+    same = (joined._effective_at == joined._old_at) & (joined._row_hash > joined._old_hash)
+    return newer | same
+
+
+def _month(value: ir.TimestampValue) -> ir.StringValue:
+    return value.strftime("%Y-%m")
+
+
+def with_month(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """`rows` with the UTC month that the table is partitioned by, if it is."""
+    return rows.mutate(_month=_month(rows[schema.month_of])) if schema.month_of else rows
+
+
+def key_text(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
+    """The whole key as one text."""
+    return ibis.literal(SEPARATOR).join([rows[name].cast("string") for name in schema.key])
+
+
+def months_of(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """The distinct months of `rows`, in `_month`."""
+    return rows.select(_month=_month(rows[schema.month_of])).distinct()
