@@ -3,6 +3,6 @@
 from crm_core.schema.describe import markdown
 from crm_core.schema.table import Column, Rule, TableSchema
 from crm_core.schema.tables import LOAD, TABLES
-from crm_core.schema.validation import empty, violations
+from crm_core.schema.validation import broken_rules, empty, violations
 
-__all__ = ["LOAD", "TABLES", "Column", "Rule", "TableSchema", "empty", "markdown", "violations"]
+__all__ = ["LOAD", "TABLES", "Column", "Rule", "TableSchema", "broken_rules", "empty", "markdown", "violations"]

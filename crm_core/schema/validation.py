@@ -27,12 +27,19 @@ def violations(table: ir.Table, schema: TableSchema) -> ir.StringValue:
     violation. The result is a column expression over `table`, so failing keys come from a filter at engine speed.
     """
     checks = [(f"{schema.name}.{name}: {problem}", broken) for name, problem, broken in _column_checks(table, schema)]
-    for rule in schema.rules:
-        holds = compile_expression(rule.expression, table, where=f"schema {schema.name}, rule '{rule.name}'")
-        checks.append((f"{schema.name}: {rule.name}", ~holds.fill_null(True)))
+    checks += [(f"{schema.name}: {name}", broken) for name, broken in broken_rules(table, schema).items()]
     messages = [broken.ifelse(ibis.literal(f"{text}; "), ibis.literal("")) for text, broken in checks]
     joined: ir.StringValue = reduce(lambda left, right: left + right, messages)
     return joined.nullif("")
+
+
+def broken_rules(table: ir.Table, schema: TableSchema) -> dict[str, ir.BooleanValue]:
+    """Rule name → whether a row of `table` breaks it, never null: a rule that cannot be decided counts as held."""
+    found = {}
+    for rule in schema.rules:
+        holds = compile_expression(rule.expression, table, where=f"schema {schema.name}, rule '{rule.name}'")
+        found[rule.name] = ~holds.fill_null(True)
+    return found
 
 
 def _column_checks(table: ir.Table, schema: TableSchema) -> list[tuple[str, str, ir.BooleanValue]]:
