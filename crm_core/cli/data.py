@@ -31,14 +31,20 @@ def simulate(
     seed: int = SEED,
     days: int = DAYS,
     exported_on: str = typer.Option("", "--exported-on", help="only what a shop would have exported on that day"),
+    shape: str = typer.Option("sample", "--shape", help="whose exports: sample, taobao, jd, youzan, shopify, …"),
 ) -> None:
-    """Write sample files as a Chinese shop exports them, plus truth/ (what really drives them)."""
+    """Write sample files as a shop exports them, plus truth/ (what really drives them)."""
     from crm_core.simulate import simulate as write
     from crm_core.workspace import parse_date
 
     with working("simulating a shop"):
         summary = write(
-            folder, members=members, seed=seed, days=days, exported_on=parse_date(exported_on) if exported_on else None
+            folder,
+            members=members,
+            seed=seed,
+            days=days,
+            shape=shape,
+            exported_on=parse_date(exported_on) if exported_on else None,
         )
     rows = [{"file": name, "rows": count} for name, count in summary.rows.items()]
     say(asdict(summary), [*table(rows), f"written to {folder} in {summary.seconds:.1f} s"])

@@ -243,7 +243,9 @@ class BalanceSettings(Settings):
     """A sum over accepted rows that must come back as the sum of what is written, to the cent."""
 
     name: str
-    rows: str = Field(description="expression over the fields of one row")
+    rows: str = Field(
+        description="expression over the fields of one row; `x if number_within(order) == 1 else 0` counts a total once"
+    )
     written: dict[str, str] = Field(min_length=1, description="entry of `tables` → expression over its columns")
 
 

@@ -11,6 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_core.errors import InputError
+from crm_core.ingest.expressions import row_functions
 from crm_core.ingest.mapping import Mapped
 from crm_core.ingest.report import BalanceReport, RejectReport
 from crm_core.ingest.rows import Context, Staged
@@ -30,7 +31,8 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
     tables = {item.entry: item.rows for item in mapped}
     for balance in staged.feed.balance:
         where = f"{context.where}, balance '{balance.name}'"
-        rows = _sum(staged.accepted(), balance.rows, where)
+        accepted = staged.accepted()
+        rows = _sum(accepted, balance.rows, where, row_functions(context.settings, accepted))
         written = sum((_sum(tables[name], text, where) for name, text in balance.written.items()), Decimal(0))
         if rows != written:
             raise InputError(
@@ -42,8 +44,8 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
     return found
 
 
-def _sum(table: ir.Table, text: str, where: str) -> Decimal:
-    value: Any = compile_expression(text, table, where=where)
+def _sum(table: ir.Table, text: str, where: str, functions: dict[str, Any] | None = None) -> Decimal:
+    value: Any = compile_expression(text, table, where=where, functions=functions)
     if value.type().is_floating():
         raise InputError(f"{where}: '{text}' is a floating number; sums of money are of type money or price")
     kind = value.type()

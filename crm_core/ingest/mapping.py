@@ -222,7 +222,7 @@ def check_source(context: Context) -> None:
             made[entry] = build(context, rows, table, entry, where)
         for balance in feed.balance:
             where = f"{context.where}, feeds.{name}.balance '{balance.name}'"
-            compile_expression(balance.rows, rows, where=where)
+            compile_expression(balance.rows, rows, where=where, functions=row_functions(settings, rows))
             for entry, text in balance.written.items():
                 compile_expression(text, made[entry], where=where)
 

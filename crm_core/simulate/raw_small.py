@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from crm_core.simulate import words
 from crm_core.simulate.arrays import DAY, NEVER, NONE, Ints
@@ -19,22 +21,15 @@ def product_sheet(world: World, goods: Catalogue) -> Sheet:
     """商品: one row per product and change of list price."""
     rows = np.flatnonzero(goods.log_at < world.cut)
     product = goods.log_product[rows]
-    step, brand, category = product // BRANDS % STEPS, product % BRANDS, product // BRANDS // STEPS
-    upper = (step >= STEPS // 2).astype(np.int64)
-    brands = [name for each in CATEGORIES for name in each.brands]
-    subcategories = [name for each in CATEGORIES for name in each.subcategories]
-    names = [
-        f"{brands[c * BRANDS + b]} {subcategories[c * 2 + u]} {s + 1:02d}号"
-        for c, b, u, s in zip(category.tolist(), brand.tolist(), upper.tolist(), step.tolist(), strict=True)
-    ]
+    category, subcategory, brand = categories_of(product)
     return Sheet(
         "products",
         {
             "商家编码": picked(goods.codes(), product),
-            "商品名称": picked(names, np.arange(len(rows))),
-            "一级类目": picked([each.name for each in CATEGORIES], category),
-            "二级类目": picked(subcategories, category * 2 + upper),
-            "品牌": picked(brands, category * BRANDS + brand),
+            "商品名称": product_names(product),
+            "一级类目": category,
+            "二级类目": subcategory,
+            "品牌": brand,
             "吊牌价": money(goods.log_list_price[rows]),
             "成本价": money(goods.log_cost[rows]),
             "更新时间": times(goods.log_at[rows], NEVER),
@@ -43,6 +38,26 @@ def product_sheet(world: World, goods: Catalogue) -> Sheet:
         0,
         0,
     )
+
+
+def categories_of(product: Ints) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Category, subcategory and brand of each product number."""
+    step, brand, category = product // BRANDS % STEPS, product % BRANDS, product // BRANDS // STEPS
+    upper = (step >= STEPS // 2).astype(np.int64)
+    brands = [name for each in CATEGORIES for name in each.brands]
+    subcategories = [name for each in CATEGORIES for name in each.subcategories]
+    return (
+        picked([each.name for each in CATEGORIES], category),
+        picked(subcategories, category * 2 + upper),
+        picked(brands, category * BRANDS + brand),
+    )
+
+
+def product_names(product: Ints) -> pa.Array:
+    """The name of each product number: brand, subcategory and the step of its price."""
+    _, subcategory, brand = categories_of(product)
+    steps = picked([f"{step:02d}号" for step in range(1, STEPS + 1)], product // BRANDS % STEPS)
+    return pc.binary_join_element_wise(brand, subcategory, steps, " ")
 
 
 def campaign_sheet(world: World) -> Sheet:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from crm_core.errors import InputError, RunFailed
+from crm_core.errors import InputError, RunFailed, unknown
 from crm_core.simulate import raw_small
 from crm_core.simulate.answers import Receipts, read_phones
 from crm_core.simulate.arrays import HOUR
@@ -25,12 +25,14 @@ from crm_core.simulate.clock import EPOCH, second_of
 from crm_core.simulate.files import RawFiles
 from crm_core.simulate.raw_events import event_sheet
 from crm_core.simulate.raw_people import audience_sheets, consent_sheet, member_sheet
-from crm_core.simulate.raw_trade import line_sheet, order_sheet, refund_sheet, soiled
+from crm_core.simulate.raw_trade import SoiledTrade, line_sheet, order_sheet, refund_sheet, soiled
+from crm_core.simulate.shapes import SHAPES, ShapeFiles, frames
 from crm_core.simulate.truth import Truth
 from crm_core.simulate.world import World
 
 Progress = Callable[[int, int], None]
-Files = tuple[RawFiles, Truth, list[Receipts]]
+Files = tuple[RawFiles | ShapeFiles, Truth, list[Receipts]]
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def simulate(
     *,
     sent_at: datetime | None = None,
     events: float = 1.0,
+    shape: str = SAMPLE,
 ) -> SimulationSummary:
     """Writes the files that a shop would have exported at the end of the local day `exported_on` (default:
     `until`).
@@ -69,21 +72,26 @@ def simulate(
                  days, and nothing else changes
     progress     called with (blocks done, blocks in all)
     events       1.0 is the usual number of journey and engagement events, 0.2 a fifth of them
+    shape        whose exports the files look like: `sample`, the invented shop's, or one of `SHAPES`
 
     The same arguments give the same bytes. InputError for arguments out of range, a folder that is not empty,
     or a payload that cannot be read.
     """
     began = time.perf_counter()
+    if shape not in (SAMPLE, *SHAPES):
+        raise unknown("shape", shape, [SAMPLE, *SHAPES], "crm simulate --shape")
     world = World(members, seed, days, until, exported_on or until, events)
     sent = _sent(world, answered or [], sent_at)
     _take(folder)
     goods = catalogue(world)
     with _disk(folder):
-        raw, truth = RawFiles(folder, world.periods), Truth(folder / "truth", world)
+        raw = RawFiles(folder, world.periods) if shape == SAMPLE else ShapeFiles(folder, SHAPES[shape])
+        truth = Truth(folder / "truth", world)
         pairs = zip(answered or [], sent, strict=True)
         receipts = [Receipts(folder / "短信回执", path, one) for path, one in pairs]
-        raw.write(raw_small.product_sheet(world, goods))
-        raw.write(raw_small.campaign_sheet(world))
+        if isinstance(raw, RawFiles):
+            raw.write(raw_small.product_sheet(world, goods))
+            raw.write(raw_small.campaign_sheet(world))
         _draw_and_write(world, goods, sent, (raw, truth, receipts), progress)
         raw.close()
         truth.close(_summary(world, raw))
@@ -134,8 +142,20 @@ def _take(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written to: {error.strerror}; name another folder") from None
 
 
-def _write(world: World, block: Block, goods: Catalogue, raw: RawFiles, truth: Truth, receipts: list[Receipts]) -> None:
+def _write(
+    world: World, block: Block, goods: Catalogue, raw: RawFiles | ShapeFiles, truth: Truth, receipts: list[Receipts]
+) -> None:
     trades = [soiled(world, block, trade) for trade in block.trades]
+    if isinstance(raw, RawFiles):
+        _write_sample(world, block, goods, raw, trades)
+    else:
+        raw.write(frames(world, block, trades, goods))
+    for each, found in zip(receipts, block.answers, strict=True):
+        each.write(found)
+    truth.write(block, trades, goods)
+
+
+def _write_sample(world: World, block: Block, goods: Catalogue, raw: RawFiles, trades: list[SoiledTrade]) -> None:
     raw.write(member_sheet(world, block))
     raw.write(consent_sheet(world, block))
     for sheet in audience_sheets(world, block):
@@ -149,12 +169,9 @@ def _write(world: World, block: Block, goods: Catalogue, raw: RawFiles, truth: T
     if block.pipeline is not None:
         raw.write(raw_small.opportunity_sheet(world, block, block.pipeline))
         raw.write(raw_small.payment_sheet(world, block.pipeline))
-    for each, found in zip(receipts, block.answers, strict=True):
-        each.write(found)
-    truth.write(block, trades, goods)
 
 
-def _summary(world: World, raw: RawFiles) -> dict[str, object]:
+def _summary(world: World, raw: RawFiles | ShapeFiles) -> dict[str, object]:
     return {
         "members": world.members, "seed": world.seed, "days": world.days, "until": str(world.until),
         "exported_on": str(world.exported_on), "events": world.events, "rows": dict(sorted(raw.rows.items())),

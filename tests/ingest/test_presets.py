@@ -1,23 +1,41 @@
-"""Every source preset compiles against the schema; those with a public file give its published numbers."""
+"""Every source preset compiles against the schema, loads what the simulator writes in its shape, row by row accounted for, to the
+cent, and keeps contact data out of the lake; those with a public file give its published numbers."""
 
 from __future__ import annotations
 
 import gzip
+import json
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from crm_core.config import Config
 from crm_core.errors import InputError
 from crm_core.ingest.load import _context
 from crm_core.ingest.mapping import check_source
+from crm_core.simulate import simulate
+from crm_core.simulate.blocks import draw
+from crm_core.simulate.catalogue import catalogue
+from crm_core.simulate.raw_people import emails
+from crm_core.simulate.shapes import SHAPES
+from crm_core.simulate.words import FULL_NAMES
+from crm_core.simulate.world import World
 from crm_core.store import Lake
 from tests.ingest.corner_shop import EXAMPLE, Shop, open_shop
+from tests.simulate.worlds import UNTIL
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIG = Config.read([CONF])
 TEXTS = {name: text for name, text in CONFIG.texts().items() if name.startswith("sources/")}
+
+
+COUNTS = ("rows", "repeated", "refused")
+WORLD = World(150, 20_261_031, 150, UNTIL, UNTIL, 0.4)
+SHAPE_OF = {file.source: shape for shape, files in SHAPES.items() for file in files} | {"sample": "sample"}
 
 
 def total(lake: Lake, table: str, column: str) -> Decimal:
@@ -32,6 +50,54 @@ def rows(lake: Lake, table: str) -> int:
 def test_every_preset_compiles_and_has_a_title_in_both_languages(shop: Shop, name: str) -> None:
     check_source(_context(CONFIG, shop.lake, name, None))
     assert set(CONFIG.source(name).title) == {"en", "zh"}
+
+
+def test_every_preset_has_a_simulated_shape_and_every_shape_a_preset() -> None:
+    assert sorted(SHAPE_OF) == sorted(CONFIG.source_names())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIG.source_names())
+def test_a_preset_loads_its_shape_to_the_row_and_to_the_cent_and_keeps_contacts_apart(
+    tmp_path: Path, files: Path, name: str
+) -> None:
+    shape = SHAPE_OF[name]
+    simulate(files / "raw", WORLD.members, WORLD.seed, WORLD.days, WORLD.until, shape=shape, events=0.4)
+    shop = open_shop(tmp_path / "shop", TEXTS)
+    report = shop.load(files / "raw", source=name)
+    meant = json.loads((files / "raw/truth/world.json").read_text("utf-8"))
+    if name != "sample":
+        wanted = {file.name for file in SHAPES[shape] if file.source == name}
+        assert {file.name for file in report.files} == wanted
+        found = {file.name: (file.read, file.duplicate, file.rejected) for file in report.files}
+        assert found == {file: tuple(meant[what].get(file, 0) for what in COUNTS) for file in wanted}
+    counted = (report.read, report.duplicate, report.rejected)
+    if name == "sample":
+        assert counted == tuple(sum(meant[what].values()) for what in COUNTS)
+    assert report.read == report.accepted + report.duplicate + report.rejected > 0
+    assert all(balance.rows == balance.written for balance in report.balances)
+    written = {table.table for table in report.tables if table.inserted}
+    assert (
+        report.balances
+        or not written & {"orders", "order_lines", "refunds", "contract_payments"}
+        or name == "user_behavior"
+    )
+    assert not revealed(shop.lake.root, CONFIG.source(name).ids == "plain")
+
+
+def revealed(root: Path, plain_ids: bool) -> list[str]:
+    """Contact values and account ids of the world's members that stand in any text of the lake."""
+    people = draw(WORLD, catalogue(WORLD), 0, []).people
+    secrets = {*map(str, people.phone), *filter(None, emails(people).to_pylist()), *FULL_NAMES[np.unique(people.name)]}
+    secrets |= set() if plain_ids else set(map(str, people.card))
+    texts: set[str] = set()
+    for path in root.rglob("*.parquet"):
+        for column in pq.read_table(path).columns:
+            if pa.types.is_string(column.type):
+                texts.update(filter(None, column.unique().to_pylist()))
+    assert texts
+    whole = "\n".join(texts)
+    return sorted(secret for secret in secrets if secret in whole)
 
 
 @pytest.mark.parametrize(
