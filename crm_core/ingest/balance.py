@@ -49,7 +49,11 @@ def _sum(table: ir.Table, text: str, where: str, functions: dict[str, Any] | Non
     if value.type().is_floating():
         raise InputError(f"{where}: '{text}' is a floating number; sums of money are of type money or price")
     kind = value.type()
-    total = value.sum().cast(f"decimal(38, {kind.scale or 0})" if kind.is_decimal() else "decimal(38, 0)")
+    total = (
+        table.select(value=value)
+        .value.sum()
+        .cast(f"decimal(38, {kind.scale or 0})" if kind.is_decimal() else "decimal(38, 0)")
+    )
     return Decimal(total.to_pyarrow().as_py() or 0)
 
 

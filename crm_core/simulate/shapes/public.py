@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crm_core.simulate.shapes.shape import Cell, FileShape, Make, changed, const, empty, one_of, words
+from crm_core.simulate.shapes.shape import Cell, FileShape, Make, changed, const, empty, one_of, original, words
 
 CENTS = pa.decimal128(18, 2)
 
@@ -26,11 +26,6 @@ def _discount(frame: pa.Table) -> Any:
 
 def _sold(frame: pa.Table) -> Any:
     return pc.subtract(frame["line_amount"].cast(CENTS), _discount(frame)).cast(pa.string()).cast(pa.float64())
-
-
-def _original(frame: pa.Table) -> Any:
-    """Rows that are no second copy: what has no row numbers is taken as it stands."""
-    return pc.invert(frame["_copy"])
 
 
 def _newest(column: str) -> Make:
@@ -73,7 +68,7 @@ ONLINE_RETAIL = (
             ("Quantity", "quantity"), ("InvoiceDate", "订单创建时间"), ("UnitPrice", "price"), ("CustomerID", "会员卡号"),
             ("Country", const("China")),
         ),
-        only=_original,
+        only=original,
     ),
 )  # fmt: skip
 COMPLETE_JOURNEY = (
@@ -86,7 +81,7 @@ COMPLETE_JOURNEY = (
             ("coupon_match_disc", _as(pa.float64(), const("0"))), ("week", _as(pa.int32(), const("1"))),
             ("transaction_timestamp", _as(pa.timestamp("us"), "订单创建时间")),
         ),
-        only=_all(_original, _readable, _filled("会员卡号", "订单付款时间")),
+        only=_all(original, _readable, _filled("会员卡号", "订单付款时间")),
     ),
     FileShape(
         "complete_journey", "demographics.parquet", "customers",

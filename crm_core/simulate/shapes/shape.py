@@ -100,6 +100,11 @@ def one_of(column: str, *values: str) -> Make:
     return lambda frame: pc.is_in(frame[column], pa.array(values))
 
 
+def original(frame: pa.Table) -> pa.Array:
+    """Rows that are no second copy, for sources whose rows have nothing that tells a copy from a row of its own."""
+    return pc.invert(frame["_copy"])
+
+
 def _of(frame: pa.Table, cell: Cell) -> Any:
     return frame[cell] if isinstance(cell, str) else cell(frame)
 

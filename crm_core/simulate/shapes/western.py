@@ -13,6 +13,7 @@ from crm_core.simulate.shapes.shape import (
     empty,
     first,
     joined,
+    original,
     paid,
     words,
 )
@@ -50,6 +51,7 @@ SHOPIFY = (
                 ("Tags", empty), ("Source", const("web")), ("Phone", "phone"),
             ),
         ),
+        only=original,
     ),
     FileShape(
         "shopify", "customers_export.csv", "customers",
