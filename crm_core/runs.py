@@ -139,6 +139,7 @@ def finish(workspace: Workspace, run_id: str, results: Sequence[NotebookResult])
         time_zone=workspace.config.project.time_zone,
         hashes=run.results,
         actor=run.detail["process"],
+        gate=run.detail.get("gate", {}),
     )
     write_run(workspace.reports_dir, facts, results, started_at=run.started_at.replace(tzinfo=dt.UTC))
     state = DONE if all(result.ok for result in results) else FAILED
@@ -229,8 +230,10 @@ def summary(workspace: Workspace, run_id: str) -> dict[str, Any]:
         "state": run.state,
         "as_of": run.as_of.isoformat(),
         "reports": {row.notebook: str(workspace.reports_dir / row.path) for row in reports if row.state == "ok"},
-        "failed": [row.notebook for row in reports if row.state != "ok"],
+        "failed": [row.notebook for row in reports if row.state not in ("ok", "held")],
+        "held": [row.notebook for row in reports if row.state == "held"],
         "errors": {row.notebook: row.detail["error"] for row in reports if row.state != "ok"},
+        "gate": run.detail.get("gate", {}),
         "problems": run.detail.get("problems", {}),
         "seconds": {row.notebook: row.detail["seconds"] for row in reports},
         "index": str(workspace.reports_dir / "index.html"),
@@ -244,13 +247,27 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         f"cells {facts['seconds'][name]['cells']:.1f} s)"
         for name, path in facts["reports"].items()
     ]
-    failed = [f"  {name} FAILED: {error}" for name, error in {**facts["errors"], **facts["problems"]}.items()]
+    errors = {name: error for name, error in facts["errors"].items() if name not in facts["held"]}
+    failed = [f"  {name} FAILED: {error}" for name, error in {**errors, **facts["problems"]}.items()]
+    failed += [f"  {name}: {facts['errors'][name]}" for name in facts["held"]]
+    ignored = ["  the data did not pass the gate, which was ignored"] if facts["gate"].get("ignored") else []
     return [
         f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}",
+        *ignored,
         *made,
         *failed,
         f"index: {facts['index']}",
     ]
+
+
+def failure(facts: Mapping[str, Any]) -> str:
+    """Why the run of a `summary` did not end well, in one sentence."""
+    said = []
+    if failed := [*facts["failed"], *facts["problems"]]:
+        said.append(f"failed in {', '.join(failed)}")
+    if held := facts["held"]:
+        said.append(f"held back {', '.join(held)} ({facts['errors'][held[0]]}; --ignore-gate makes them all the same)")
+    return f"run {facts['run_id']} {' and '.join(said)}; the last good reports stay, marked out of date"
 
 
 def process_name() -> str:

@@ -28,7 +28,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from crm_core import ingest, runs
+from crm_core import gate, ingest, runs
 from crm_core.errors import CrmError, InputError, RunFailed
 from crm_core.reporting import NotebookResult, declared, warm
 from crm_core.store import now
@@ -78,6 +78,7 @@ def run(
     parameters: dict[str, Any] | None = None,
     ingest_inbox: bool = True,
     source: str = "",
+    ignore_gate: bool = False,
     server: Server | None = None,
 ) -> str:
     """Runs the flow once in this process, on `server`, the configured one or a temporary one, and returns our
@@ -90,7 +91,8 @@ def run(
     try:
         own.wait()
         with local_server.connected(own):
-            state = nightly(workspace, as_of, notebooks, language, parameters, ingest_inbox, source, return_state=True)
+            given = (as_of, notebooks, language, parameters, ingest_inbox, source, ignore_gate)
+            state = nightly(workspace, *given, return_state=True)
             outcome = state.result(raise_on_failure=False)
     finally:
         if server is None:
@@ -111,17 +113,20 @@ def nightly(
     parameters: dict[str, Any] | None = None,
     ingest_inbox: bool = True,
     source: str = "",
+    ignore_gate: bool = False,
 ) -> Any:
     """Everything that has to be done once a day, for the workspace in the folder `workspace`.
 
     `as_of`: YYYY-MM-DD, default the last day that the data cover. `notebooks`: default the nightly set of
     conf/reports.yml. `language`: zh or en, default the project's. `parameters`: for the notebooks that
-    declare them. `ingest_inbox`: load what lies in data/inbox first, of `source` only when one is named. The
-    result is ids and counts.
+    declare them. `ingest_inbox`: load what lies in data/inbox first, of `source` only when one is named.
+    `ignore_gate`: make every report although the data fail the gate of conf/reports.yml. The result is ids and
+    counts.
     """
     began = time.monotonic()
     opened = Workspace.open(workspace, as_of)
     chosen = runs.language(opened, language)
+    gate.check_settings(opened)
     given = per_notebook(opened, runs.nightly_names(opened, notebooks or []), parameters or {})
     warm()
     for run_id in runs.reconcile(opened):
@@ -133,8 +138,10 @@ def nightly(
         if problems:  # an empty lake is then the consequence, not the reason
             raise InputError("; ".join(problems.values())) from None
         raise
-    results = _make_reports(opened, run_id, given)
-    publish_index(workspace, run_id, results, problems)
+    judged = judge_gate(workspace, run_id, ignore_gate)
+    made = judged.lets_through(list(given))
+    results = _make_reports(opened, run_id, {name: given[name] for name in made})
+    publish_index(workspace, run_id, [*results, *judged.held(list(given))], problems)
     summary = summarise(opened, run_id, loads, problems, time.monotonic() - began)
     create_markdown_artifact(as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}")
     tell(
@@ -235,6 +242,16 @@ def refresh_results(workspace: str, as_of: str, parameters: dict[str, Any], lang
         return runs.begin(Workspace.open(workspace, as_of), parameters, language, ACTOR)
 
 
+@task(name="gate", **RETRYING, **PLAIN)
+def judge_gate(workspace: str, run_id: str, ignore: bool) -> gate.Gate:
+    """Judges the checks of conf/reports.yml on what the run reads."""
+    with short_errors(workspace, "gate"):
+        judged = gate.judge_run(Workspace.open(workspace), run_id, ignore)
+    for outcome in judged.failed:
+        tell(f"gate{' (ignored)' if judged.ignored else ''}: {outcome.sentence}")
+    return judged
+
+
 @task(
     name="notebook",
     task_run_name="notebook {notebook}",
@@ -296,11 +313,17 @@ def summarise(
         "state": facts["state"],
         "as_of": facts["as_of"],
         "loads": loads,
-        "notebooks": {name: ("failed" if name in facts["errors"] else "ok") for name in facts["seconds"]},
+        "notebooks": {name: _state(name, facts) for name in facts["seconds"]},
         "errors": {**problems, **{name: f"{name}: {error}" for name, error in facts["errors"].items()}},
         "notebook_seconds": facts["seconds"],
         "seconds": round(seconds, 1),
     }
+
+
+def _state(name: str, facts: dict[str, Any]) -> str:
+    if name in facts["held"]:
+        return "held"
+    return "failed" if name in facts["errors"] else "ok"
 
 
 def as_markdown(summary: dict[str, Any]) -> str:
@@ -313,7 +336,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
     ]
     for name, state in summary["notebooks"].items():
         seconds = sum(summary["notebook_seconds"][name].values())
-        shown = f"`reports/{summary['run_id']}/{name}.html`" if state == "ok" else "failed; the last good report stays"
+        shown = {"held": "held back by the gate", "failed": "failed"}.get(state, "") + "; the last good report stays"
+        shown = f"`reports/{summary['run_id']}/{name}.html`" if state == "ok" else shown
         lines.append(f"| {name} | {shown} | {seconds:.1f} |")
     for load in summary["loads"]:
         lines.append(

@@ -36,30 +36,35 @@ def run(
     as_of: str = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover"),
     parameter: list[str] = PARAMETER,
     language: str = typer.Option("", "--language", help="zh or en; default: conf/project.yml"),
+    ignore_gate: bool = typer.Option(False, "--ignore-gate", help="make the reports although the data fail the gate"),
     through_flow: bool = typer.Option(False, "--flow", help="through Prefect, also where no server is configured"),
 ) -> None:
     """Work out segments and tags for a date and make reports."""
+    from crm_core import gate
     from crm_core import runs as work
 
     workspace = open_workspace(as_of)
+    gate.check_settings(workspace)
     names = work.nightly_names(workspace, notebooks or [])
     values = work.typed_parameters(workspace, names, _pairs(parameter))
     chosen = work.language(workspace, language)
     if through_flow or flow("local_server").configured():
         run_id = flow("nightly").run(
-            str(workspace.root), as_of=as_of, notebooks=names, language=chosen, parameters=values, ingest_inbox=False
-        )
+            str(workspace.root), as_of=as_of, notebooks=names, language=chosen, parameters=values, ingest_inbox=False,
+            ignore_gate=ignore_gate,
+        )  # fmt: skip
     else:
         work.reconcile(workspace)
         with working("running notebooks"):
             run_id = work.begin(workspace, values, chosen, actor())
-            results = work.execute(workspace, run_id, names, values)
-            work.finish(workspace, run_id, results)
+            judged = gate.judge_run(workspace, run_id, ignore_gate)
+            made = judged.lets_through(names)
+            results = work.execute(workspace, run_id, made, values) if made else []
+            work.finish(workspace, run_id, [*results, *judged.held(names)])
     facts = work.summary(workspace, run_id)
     say(facts, work.summary_lines(facts))
     if facts["state"] != work.DONE:
-        failed = ", ".join([*facts["failed"], *facts["problems"]])
-        raise RunFailed(f"run {run_id} failed in {failed}; the last good reports stay, marked out of date")
+        raise RunFailed(work.failure(facts))
 
 
 def rebuild(subject: str = typer.Argument(..., help="a run_id or an audience_id")) -> None:

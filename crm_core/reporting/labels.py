@@ -15,9 +15,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from crm_core.config.reports import AT_LEAST
 from crm_core.errors import unknown
+from crm_core.reporting import numbers
 
 LANGUAGES = ("zh", "en")
+CHECK_UNITS = {
+    "balance": "count", "rejected_share": "percent", "duplicate_share": "percent", "freshness_days": "days",
+    "days_since_load": "days", "broken_rules": "count", "completeness": "percent", "validity": "percent",
+    "drift": "number", "gap_days": "days", "impossible_share": "percent",
+}  # fmt: skip
 FILE = Path(__file__).with_name("labels.yml")
 
 
@@ -75,6 +82,27 @@ class Labels:
             "name": str(entry[self.language]),
             "definition": str(entry[f"{self.language}_definition"]),
         }
+
+    def outcome(self, check: Mapping[str, Any]) -> str:
+        """A check of the gate in one sentence: what is checked, what was found and where, what is allowed. `check`: the
+        plain values of an outcome."""
+        unit, bound = CHECK_UNITS[check["check"]], "at_least" if check["check"] in AT_LEAST else "at_most"
+        where = self._where(check["of"])
+        worst = self._where(check["what"]) if check["what"] != check["of"] else ""
+        return self.text(
+            f"gate_{bound}" if check["found"] is not None else "gate_nothing",
+            check=self.name("checks", check["check"]) + (self.text("in_brackets", words=where) if where else ""),
+            found=numbers.show(check["found"], unit, language=self.language),
+            what=self.text("in_brackets", words=worst) if worst else "",
+            allowed=numbers.show(check["allowed"], unit, language=self.language),
+        )
+
+    def _where(self, of: str) -> str:
+        table, dot, column = of.partition(".")
+        if dot and column in entries()["columns"] and table in entries()["tables"]:
+            return f"{self.name('tables', table)} · {self.name('columns', column)}"
+        kind = "contradictions" if of in entries()["contradictions"] else "tables"
+        return self.name(kind, of)
 
     def joined(self, words: list[str]) -> str:
         """A list in a sentence: '甲、乙' or 'a, b'."""

@@ -44,6 +44,7 @@ class RunFacts:
     hashes: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     actor: str = ""
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def new_run_id(now: dt.datetime | None = None) -> str:
@@ -126,6 +127,7 @@ class Listed:
     path: str
     failed_at: str = ""
     error: str = ""
+    held: bool = False
 
     @property
     def stale(self) -> bool:
@@ -159,6 +161,7 @@ def _latest(name: str, runs: Sequence[Mapping[str, Any]]) -> Listed | None:
             path=entry["files"]["html"],
             failed_at=_finished(failed) if failed else "",
             error=failed["notebooks"][name]["error"] if failed else "",
+            held=failed is not None and failed["notebooks"][name]["status"] == "held",
         )
     return None
 
@@ -178,6 +181,7 @@ def write_index(reports: Path, *, language: str = "zh", project: str = "", liste
             project=project or (runs[0].get("project") if runs else "") or "CRM",
             reports=latest(runs),
             failed_only=failed_only,
+            gate=_gate(runs[0], Labels(language)) if runs else None,
             runs=[_listed_run(run) for run in runs[:listed_runs]],
             made_at=local(dt.datetime.now(dt.UTC).isoformat(), runs[0].get("time_zone", "UTC") if runs else "UTC"),
             **page.assets(),
@@ -188,13 +192,21 @@ def write_index(reports: Path, *, language: str = "zh", project: str = "", liste
     return path
 
 
-def _failed_without_report(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, str]]:
+def _gate(run: Mapping[str, Any], labels: Labels) -> Mapping[str, Any] | None:
+    """What the newest run's gate found wrong, for the top of the index."""
+    gate = run.get("gate") or {}
+    failed = [labels.outcome(check) for check in gate.get("checks", []) if not check["passed"]]
+    return {"lines": failed, "ignored": gate["ignored"], "at": _finished(run)} if failed else None
+
+
+def _failed_without_report(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     good = {name for run in runs for name, entry in run["notebooks"].items() if entry["status"] == "ok"}
-    found: dict[str, Mapping[str, str]] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         for name, entry in run["notebooks"].items():
             if name not in good and name not in found:
-                found[name] = {"name": name, "error": entry["error"], "at": _finished(run)}
+                held = entry["status"] == "held"
+                found[name] = {"name": name, "error": entry["error"], "at": _finished(run), "held": held}
     return list(found.values())
 
 
@@ -203,6 +215,7 @@ def _listed_run(run: Mapping[str, Any]) -> dict[str, Any]:
         {
             "name": name,
             "ok": entry["status"] == "ok",
+            "held": entry["status"] == "held",
             "path": entry["files"].get("html", ""),
             "title": entry.get("title", name),
         }

@@ -32,10 +32,10 @@ FAILED_FOLDER = ".failed"
 @dataclass(frozen=True)
 class NotebookResult:
     """How one notebook ended. Paths are set when status is 'ok'; `error` is one line without values of
-    members."""
+    members. 'held': it was not run, because the data did not pass the gate."""
 
     notebook: str
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "failed", "held"]
     seconds_in_kernel_start: float
     seconds_in_cells: float
     seconds: float

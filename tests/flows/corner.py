@@ -37,6 +37,14 @@ def deliver(root: Path, name: str, text: str) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
+def close_gate(root: Path) -> None:
+    """A gate that the shop cannot pass, as its orders have no city; data_health joins the nightly set."""
+    settings = root / "conf" / "reports.yml"
+    text = settings.read_text(encoding="utf-8").replace("nightly:", "nightly:\n  - data_health")
+    gate = "gate:\n  - {check: completeness, of: orders.city, at_least: 0.9}\n"
+    settings.write_text(text + gate, encoding="utf-8")
+
+
 def write_notebook(root: Path, name: str, code: str) -> None:
     """A notebook with the parameter that every notebook has, and one more."""
     folder = root / "notebooks"

@@ -130,6 +130,30 @@ def test_a_file_that_cannot_be_loaded_fails_the_run_and_the_reports_are_made(
     assert "订单_2.csv" in runs.find_run(workspace, run_id).detail["problems"]["load of corner_shop"]
 
 
+def test_a_gate_that_closes_holds_the_others_back_and_the_index_says_why(
+    root: Path, server: local_server.Server, first: str
+) -> None:
+    settings = root / "conf" / "reports.yml"
+    before = settings.read_text(encoding="utf-8")
+    corner.write_notebook(root, "data_health", corner.GOOD)
+    corner.close_gate(root)
+    try:
+        closed = nightly.run(str(root), server=server)
+        ignored = nightly.run(str(root), ignore_gate=True, server=server)
+    finally:
+        settings.write_text(before, encoding="utf-8")
+    workspace = Workspace.open(root)
+    facts = runs.summary(workspace, closed)
+    assert facts["state"] == "failed" and list(facts["reports"]) == ["data_health"] and facts["held"] == ["one", "two"]
+    gate = runs.find_run(workspace, closed).detail["gate"]
+    assert (
+        not gate["passed"] and not gate["ignored"] and [check["check"] for check in gate["checks"]] == ["completeness"]
+    )
+    anyway = runs.summary(workspace, ignored)
+    assert anyway["state"] == "done" and set(anyway["reports"]) == {"data_health", "one", "two"}
+    assert anyway["gate"]["ignored"] and not anyway["held"]
+
+
 def test_a_run_that_was_killed_is_marked_interrupted_by_the_next(
     root: Path, server: local_server.Server, first: str
 ) -> None:
