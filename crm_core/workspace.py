@@ -128,7 +128,7 @@ class Workspace:
     @cached_property
     def tables(self) -> Tables:
         """The canonical tables, with nothing later than `as_of` in them."""
-        return Tables(self.lake, self.snapshot, self.as_of, self.config.project.zone)
+        return Tables(self.lake, self.snapshot, self.as_of, self.config.project.zone, self.config.identity)
 
     @cached_property
     def features(self) -> ir.Table:
@@ -203,7 +203,7 @@ class Workspace:
         made = {*RESULTS, "audiences", "audiences_versions", "rejects"}
         versions = self.snapshot.versions if self.snapshot else {}
         texts = self.config.texts()
-        decides = {name: texts.get(name, "") for name in ("project.yml", "segments.yml", "tags.yml")}
+        decides = {name: texts.get(name, "") for name in ("project.yml", "identity.yml", "segments.yml", "tags.yml")}
         data = {name: version for name, version in versions.items() if name not in made}
         return hashlib.sha256(json.dumps([data, decides], sort_keys=True).encode()).hexdigest()[:16]
 

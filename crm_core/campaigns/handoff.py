@@ -116,7 +116,7 @@ def _rows(job: Job, lake: Lake, vault: Vault) -> ir.Table:
         )
     moment = now()
     latest = max(moment, job.hand_off_at).replace(tzinfo=UTC).astimezone(job.zone).date()
-    newest = Tables(lake, lake.snapshot(), latest, job.zone)
+    newest = Tables(lake, lake.snapshot(), latest, job.zone, job.made_from.tables.identity)
     rows = hand_off_rows(
         stored, job.made_from.tables, newest, vault, job.settings, job.platform, moment, job.hand_off_at
     )

@@ -50,8 +50,9 @@ def pinned(audience_id: str, lake: Lake, ledger: Ledger) -> Pinned:
     if kept is None:
         raise RunFailed(f"the settings of {audience_id} are no longer in the ledger, so it cannot be made again")
     zone = ZoneInfo(known.detail["time_zone"])
-    tables = Tables(lake, lake.snapshot(known.snapshot_id), known.as_of, zone)
-    return Pinned(known, Config(kept.texts), tables, datetime.fromisoformat(known.detail["suppressed_until"]))
+    config = Config(kept.texts)
+    tables = Tables(lake, lake.snapshot(known.snapshot_id), known.as_of, zone, config.identity)
+    return Pinned(known, config, tables, datetime.fromisoformat(known.detail["suppressed_until"]))
 
 
 @contextmanager

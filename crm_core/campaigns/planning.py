@@ -97,7 +97,7 @@ def _power(
 ) -> tuple[float | None, dict[str, float | None]]:
     settings = config.campaign(campaign)
     length = timedelta(days=settings.window_days)
-    earlier = Tables(lake, tables.snapshot, tables.as_of - length, tables.zone)
+    earlier = Tables(lake, tables.snapshot, tables.as_of - length, tables.zone, tables.identity)
     window = Window(earlier.instant, tables.instant, tables.instant)
     known = features(earlier).select("member_id", *needed(config, campaign, settings))
     with staged(lake.engine, known) as facts:

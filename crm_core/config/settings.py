@@ -20,6 +20,7 @@ from crm_core.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from crm_core.config.campaigns import CampaignSettings
+    from crm_core.config.identity import IdentitySettings
     from crm_core.config.platforms import PlatformSettings
     from crm_core.config.reports import ReportSettings
     from crm_core.config.segments import SegmentSettings
@@ -95,6 +96,13 @@ class Config:
         from crm_core.config.tags import TagSettings
 
         return self._model("tags.yml", TagSettings)
+
+    @property
+    def identity(self) -> IdentitySettings:
+        """conf/identity.yml."""
+        from crm_core.config.identity import IdentitySettings
+
+        return self._model("identity.yml", IdentitySettings)
 
     @property
     def reports(self) -> ReportSettings:

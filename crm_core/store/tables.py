@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 
+from crm_core.config.identity import IdentitySettings
 from crm_core.schema import LOAD, TABLES, TableSchema
 from crm_core.store.clock import day_end
 from crm_core.store.lake import Lake
 from crm_core.store.ledger import Snapshot
+from crm_core.store.persons import Persons, find_persons
 
 STATUS = (
     ("closed_at", "closed"),
@@ -32,10 +34,21 @@ BEGINS = {"members": "registered_at", "opportunities": "created_at"}
 
 
 class Tables:
-    """As-of views of one snapshot. `as_of` is a local day of `zone`; `instant` the naive UTC start of the next one."""
+    """As-of views of one snapshot. `as_of` is a local day of `zone`; `instant` the naive UTC start of the next one.
 
-    def __init__(self, lake: Lake, snapshot: Snapshot | None, as_of: date, zone: ZoneInfo) -> None:
+    `identity` says which keys make members one person.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        snapshot: Snapshot | None,
+        as_of: date,
+        zone: ZoneInfo,
+        identity: IdentitySettings | None = None,
+    ) -> None:
         self._lake, self.snapshot, self.as_of, self.zone = lake, snapshot, as_of, zone
+        self.identity = identity or IdentitySettings()
         self.instant = day_end(as_of, zone)
         self._supplied: dict[str, bool] = {}
 
@@ -51,9 +64,20 @@ class Tables:
 
     @cached_property
     def members(self) -> ir.Table:
-        """One row per member. `person_id` is the member itself where no other person is known."""
+        """One row per member. `person_id` is the member itself where it shares no key with another."""
         members = self._versions(TABLES["members"])
-        return members.mutate(person_id=members.person_id.coalesce(members.member_id))
+        found = self.persons.members
+        if not found.num_rows:
+            return members.mutate(person_id=members.person_id.coalesce(members.member_id))
+        together = ibis.memtable(found).select(of_member="member_id", of_person="person_id")
+        joined = members.left_join(together, members.member_id == together.of_member)
+        person = ibis.coalesce(joined.of_person, joined.person_id, joined.member_id)
+        return joined.mutate(person_id=person).drop("of_member", "of_person")
+
+    @cached_property
+    def persons(self) -> Persons:
+        """Which members were one person as of this day, by the keys known by then; worked out once, when first asked for."""
+        return find_persons(self.identities, self.identity, stated=self._stated_persons())
 
     @cached_property
     def orders(self) -> ir.Table:
@@ -142,6 +166,14 @@ class Tables:
     def result_dates(self, name: str) -> list[date]:
         """Dates up to this view's for which `name` is stored, oldest first."""
         return [day for day in self._lake.dates(name, self.snapshot) if day <= self.as_of]
+
+    def _stated_persons(self) -> ir.Table | None:
+        """member_id, person_id where a source states persons itself; few do, and then nothing is read but one column."""
+        stored = self._stored("members_versions").person_id
+        if not stored.notnull().any().to_pyarrow().as_py():
+            return None
+        members = self._versions(TABLES["members"]).select("member_id", "person_id")
+        return members.filter(members.person_id.notnull())
 
     def _stored(self, name: str) -> ir.Table:
         return self._lake.table(name, self.snapshot)
