@@ -13,18 +13,19 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from crm_core.config.sources import ReaderSettings
 from crm_core.errors import InputError, RunFailed
+from crm_core.ingest import transcode
 
-CHUNK = 1 << 20
 MAX_HEADING = 1 << 20
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 DELIMITERS = (",", "\t", ";", "|")
@@ -57,23 +58,31 @@ def copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool, json: bool = False) -> Text:
+def decode(
+    path: Path, target: Path, reader: ReaderSettings, compressed: bool, json: bool = False, name: str = ""
+) -> Text:
     """Writes the rows of `path` to `target` as UTF-8 and returns the headings' text. `json`: a quotation mark
-    opens nothing that a line end could stand in.
+    opens nothing that a line end could stand in; `name`: the file's name in errors, where it is another.
 
-    InputError where bytes cannot be decoded (names encoding and place), where there are NUL bytes, no
-    headings or no end to them, or where a gzip file is cut off. RunFailed when the disk is full.
+    InputError where bytes cannot be decoded (names the encoding), where there are NUL bytes, no headings or no
+    end to them, or where a gzip file is cut off. RunFailed when the disk is full.
     """
-    with _open(path, compressed) as handle:
+    name, shape = name or path.name, _Shape(reader, json)
+    with _open(path, compressed, name) as handle:
         start = handle.read(4)
     for encoding in _candidates(start, reader.encoding):
         try:
-            with _open(path, compressed) as handle, writing(target.parent):
-                return _decode(handle, path, target, encoding, _Shape(reader, json))
+            with writing(target.parent):
+                return _decode(path, target, encoding, shape, compressed, name)
         except UnicodeDecodeError as error:
             failed = error
+        except transcode.NulBytes:
+            raise InputError(
+                f"{name} holds NUL bytes: it is binary or UTF-16 without a mark; save it as CSV in UTF-8, "
+                "or set reader.encoding: utf-16"
+            ) from None
     raise InputError(
-        f"{path.name} cannot be decoded as {' or '.join(_candidates(start, reader.encoding))} "
+        f"{name} cannot be decoded as {' or '.join(_candidates(start, reader.encoding))} "
         f"({failed.reason}); save it as UTF-8, or set reader.encoding in the source"
     )
 
@@ -102,7 +111,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open(path: Path, compressed: bool) -> Iterator[IO[bytes]]:
+def _open(path: Path, compressed: bool, name: str) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as raw:
             if not compressed:
@@ -111,7 +120,7 @@ def _open(path: Path, compressed: bool) -> Iterator[IO[bytes]]:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield unpacked  # type: ignore[misc]
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{path.name} is a damaged or cut-off gzip file; export or copy it again") from None
+        raise InputError(f"{name} is a damaged or cut-off gzip file; export or copy it again") from None
 
 
 class _Shape:
@@ -121,82 +130,55 @@ class _Shape:
         self.skip, self.headless, self.quotes = reader.skip_lines, json or bool(reader.headings), not json
 
 
-def _decode(handle: IO[bytes], path: Path, target: Path, encoding: str, shape: _Shape) -> Text:
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("strict"), translate=True)
-    chunks = _chunks(handle, decoder, path)
-    rows_above, heading, rest = _take_headings(chunks, shape, path)
-    blank_lines = _BlankLines(shape.quotes)
-    with target.open("w", encoding="utf-8", newline="\n") as out:
-        out.write(blank_lines.drop(rest))
-        for chunk in chunks:
-            out.write(blank_lines.drop(chunk))
-    return Text(target, encoding, heading, rows_above)
+def _decode(path: Path, target: Path, encoding: str, shape: _Shape, compressed: bool, name: str) -> Text:
+    if encoding == "utf-16":  # line ends and quotes are looked for as bytes
+        plain = target.with_name(f"{target.name}_utf8")
+        with _open(path, compressed, name) as handle, plain.open("wb") as out:
+            transcode.transcode(handle, out, encoding)
+        found = _decode(plain, target, "utf-8", shape, False, name)
+        plain.unlink()
+        return replace(found, encoding=encoding)
+    codec = "utf-8" if encoding == "utf-8-sig" else encoding
+    with _open(path, compressed, name) as handle, target.open("wb") as out:
+        above, heading, start = _take_headings(handle, shape, name, codec)
+        handle.seek(start)
+        if compressed:
+            blank = transcode.transcode(handle, out, codec)
+        else:
+            blank = transcode.transcode_file(path, start, out, codec, target)
+    if blank:
+        transcode.drop_blank_lines(target, shape.quotes)
+    return Text(target, encoding, heading, above)
 
 
-def _chunks(handle: IO[bytes], decoder: io.IncrementalNewlineDecoder, path: Path) -> Iterator[str]:
-    while block := handle.read(CHUNK):
-        yield _no_nul(decoder.decode(block), path)
-    yield _no_nul(decoder.decode(b"", final=True), path)
+def _take_headings(handle: IO[bytes], shape: _Shape, name: str, codec: str) -> tuple[int, str, int]:
+    """Rows above the headings, the record of headings, and the byte where the rows begin.
 
-
-def _no_nul(text: str, path: Path) -> str:
-    if "\0" in text:
-        raise InputError(
-            f"{path.name} holds NUL bytes: it is binary or UTF-16 without a mark; save it as CSV in UTF-8, "
-            "or set reader.encoding: utf-16"
-        )
-    return text
-
-
-def _take_headings(chunks: Iterator[str], shape: _Shape, path: Path) -> tuple[int, str, str]:
-    """Rows above the headings, the record of headings, and what follows it of the text read so far.
-
-    Without headings: rows above the first row, that row, and the text read so far from it on.
+    Without headings: rows above the first row, that row, and where it begins. Line ends and quotation marks are
+    bytes that stand for nothing else in every encoding that comes here.
     """
-    text, above = "", 0
-    for chunk in chunks:
-        text += chunk
-        while (end := _record_end(text, shape.quotes)) is not None:
-            record, rest = text[:end], text[end + 1 :]
-            if above >= shape.skip and record.strip():
-                return above, record, text if shape.headless else rest
-            text = rest
-            above += 1
-        if len(text) > MAX_HEADING:
-            raise InputError(f"{path.name} has no line end in its first megabyte: it is not a table of text")
-    if not text.strip():
-        raise InputError(
-            f"{path.name} holds no {'rows' if shape.headless else 'headings'} (it is blank); export it again"
-        )
-    return above, text, text if shape.headless else ""
+    head = handle.read(MAX_HEADING + 1)
+    begin = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+    above = 0
+    for end, rest in _records(head, begin, shape.quotes):
+        record = head[begin:end]
+        if above >= shape.skip and record.strip():
+            head[:begin].decode(codec)
+            return above, record.decode(codec), begin if shape.headless else rest
+        begin, above = rest, above + 1
+    last = head[begin:]
+    if len(head) > MAX_HEADING:
+        raise InputError(f"{name} has no line end in its first megabyte: it is not a table of text")
+    if not last.strip():
+        raise InputError(f"{name} holds no {'rows' if shape.headless else 'headings'} (it is blank); export it again")
+    return above, last.decode(codec), begin if shape.headless else len(head)
 
 
-def _record_end(text: str, quotes: bool) -> int | None:
-    end = text.find("\n")
-    while quotes and end >= 0 and text.count('"', 0, end) % 2:
-        end = text.find("\n", end + 1)
-    return end if end >= 0 else None
-
-
-class _BlankLines:
-    """Drops lines without a character outside quotes, which the engine would skip but count."""
-
-    def __init__(self, quotes: bool = True) -> None:
-        self.quoted, self.at_start, self.mark = False, True, '"' if quotes else "\0"
-
-    def drop(self, text: str) -> str:
-        if "\n\n" not in text and not (self.at_start and text.startswith("\n")):
-            if text:
-                self.quoted ^= bool(text.count(self.mark) % 2)
-                self.at_start = text.endswith("\n")
-            return text
-        kept: list[str] = []
-        *lines, last = text.split("\n")
-        for line in lines:
-            if line or self.quoted or not self.at_start:
-                kept.append(line + "\n")
-            self.quoted ^= bool(line.count(self.mark) % 2)
-            self.at_start = True
-        self.quoted ^= bool(last.count(self.mark) % 2)
-        self.at_start = not last and self.at_start
-        return "".join([*kept, last])
+def _records(head: bytes, begin: int, quotes: bool) -> Iterator[tuple[int, int]]:
+    """End of each whole record of `head`, and the byte where the next begins."""
+    marks = 0
+    for found in re.finditer(rb"\r\n|\n|\r(?!\Z)", head):
+        marks += head.count(b'"', begin, found.start()) if quotes else 0
+        begin = found.end()
+        if marks % 2 == 0:
+            yield found.start(), begin

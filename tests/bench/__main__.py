@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    parser.add_argument("--only", default="simulate,ingest,rfm,notebooks")
+    parser.add_argument("--only", default="simulate,ingest,rfm,notebooks,decode")
     asked = parser.parse_args()
     wanted = asked.only.split(",")
     rows: list[dict[str, Any]] = []
@@ -38,6 +38,11 @@ def main() -> int:
             rows += prepare(folder, asked.members)
         if "rfm" in wanted:
             rows += rfm_rows(folder)
+        if "decode" in wanted:
+            from tests.bench import bench_reading
+
+            (Path(scratch) / "decode").mkdir()
+            rows += bench_reading.run(Path(scratch) / "decode")
         if "notebooks" in wanted:
             from tests.bench import bench_notebooks
 
