@@ -1,13 +1,10 @@
-"""Loads that are killed, or run out of disk or permission: the lake is as before or as after."""
+"""Loads that run out of disk or permission: the lake is as before. (Kills: tests/soak.)"""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,66 +12,6 @@ import pytest
 
 from crm_core.errors import CrmError, RunFailed
 from tests.ingest.corner_shop import Shop, open_shop, order, orders_file, text_of, write
-
-CHILD = """
-import sys
-from pathlib import Path
-from tests.ingest.corner_shop import open_shop
-shop = open_shop(Path(sys.argv[1]))
-shop.load(*map(Path, sys.argv[2:]), progress=lambda step: print(step, flush=True))
-print("done", flush=True)
-"""
-
-
-def start(root: Path, *paths: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, str(root), *map(str, paths)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2])
-
-
-@pytest.mark.slow
-def test_a_load_that_is_killed_at_any_moment_is_wholly_there_or_not_at_all(tmp_path: Path) -> None:
-    first = orders_file(tmp_path, *range(50))
-    second = write(
-        tmp_path / "订单2.csv",
-        text_of(order(number, amount="70.00", refunded="1.00") for number in range(30, 3000)),
-    )
-    sample = open_shop(tmp_path / "sample")
-    sample.load(first)
-    before = sample.content()
-    began = time.monotonic()
-    sample.load(second)
-    after, seconds = sample.content(), time.monotonic() - began
-    shop = open_shop(tmp_path / "shop")
-    shop.load(first)
-    outcomes = set()
-    for moment in ("checking 订单2.csv", "writing to the lake", 0.2, 0.4, 0.7):
-        child = start(shop.root, second)
-        assert child.stdout is not None
-        waited = moment if isinstance(moment, str) else "writing to the lake"
-        for line in child.stdout:
-            if line.strip() in (waited, "done"):
-                break
-        time.sleep(0 if isinstance(moment, str) else moment * seconds)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        shop = open_shop(shop.root)
-        content = shop.content()
-        assert content in (before, after), moment
-        outcomes.add(content == after)
-        if content == after:
-            assert shop.load(second).nothing_new
-            break
-    assert False in outcomes
-    assert open_shop(shop.root).load(second).accepted in (0, 2970)
-    assert shop.content() == after
-    assert not list((shop.root / "spill").glob("ingest_*"))
-    assert {path.stem for path in (shop.root / "vault" / "accounts").iterdir()} <= live(shop)
-
-
-def live(shop: Shop) -> set[str]:
-    from crm_core.ingest import loads
-
-    return {load.load_id for load, _ in loads(shop.ledger) if load.state == "live"}
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def main() -> int:
         "properties, a thousand examples each": [
             python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak", "--timeout=7200", "tests",
         ],
-        "kills in the middle of loads": [python, "-m", "pytest", "-q", "tests/ingest/test_interruptions.py"],
+        "kills at 200 points, then the same command again": [python, "-m", "tests.soak.kills", "--seed", str(asked.seed)],
+        "pairs of processes": [python, "-m", "tests.soak.pairs", "--rounds", "8", "--seed", str(asked.seed)],
     }  # fmt: skip
     failed = []
     for name, command in runs.items():
