@@ -90,7 +90,12 @@ class Workspace:
     @cached_property
     def ledger(self) -> Ledger:
         """Who did what, when, from which versions."""
-        url = self.config.project.ledger.url
+        settings = self.config.project.ledger
+        if settings.url_env and not os.environ.get(settings.url_env):
+            raise InputError(
+                f"conf/project.yml: ledger.url_env names {settings.url_env}, which is not set; set it to a SQLAlchemy URL"
+            )
+        url = os.environ[settings.url_env] if settings.url_env else settings.url
         return Ledger(url) if url else Ledger.in_folder(self.data_dir / "ledger")
 
     @cached_property

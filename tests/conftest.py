@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.require import SHARED
+from tests.servers import Server, mariadb_server, postgres_server
 
 # the machine may be busy, so no example has a deadline; `make soak` draws many more
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,3 +23,17 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the public data sets are not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of the tests' own."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """A MariaDB server of the tests' own."""
+    with mariadb_server() as server:
+        yield server

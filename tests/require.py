@@ -25,6 +25,13 @@ def postgres_bin() -> Path | None:
     return found[-1].parent if found else (Path(on_path).parent if on_path else None)
 
 
+def mariadb_bin() -> tuple[str, str] | None:
+    """MariaDB's programs that make and serve a data folder, or None."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    found = shutil.which("mariadb-install-db", path=path), shutil.which("mariadbd", path=path)
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
 def spark() -> bool:
     """Whether Spark can run here."""
     return importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None
@@ -33,6 +40,7 @@ def spark() -> bool:
 WANTED = {
     "chromium (apt install chromium)": lambda: chromium() is not None,
     "a PostgreSQL server (apt install postgresql)": lambda: postgres_bin() is not None,
+    "a MariaDB server (apt install mariadb-server)": lambda: mariadb_bin() is not None,
     "Spark (make spark, and Java 17)": spark,
 }
 

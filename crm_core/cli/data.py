@@ -52,19 +52,21 @@ def simulate(
 
 def ingest(
     source: str = typer.Argument("", help="a file of conf/sources/, without .yml"),
-    paths: list[Path] = typer.Argument(None, help="files, or folders of files"),
+    paths: list[Path] = typer.Argument(None, help="files, or folders of files; none: the source's database"),
     dry_run: bool = typer.Option(False, "--dry-run", help="does everything but writing"),
+    full: bool = typer.Option(False, "--full", help="the whole database, whatever was read before"),
 ) -> None:
-    """Load files of a source; prints what became of every row."""
+    """Load files of a source, or its database; prints what became of every row."""
     from crm_core.ingest import ingest as load
 
-    if not source or not paths:
+    if not source:
         raise InputError("name a source and at least one file or folder: crm ingest SOURCE PATH...")
     workspace = open_workspace(make=True)
     with working(f"loading {source}"):
         report = load(
-            workspace.config, workspace.lake, workspace.vault, source, list(paths), dry_run=dry_run, actor=actor()
-        )
+            workspace.config, workspace.lake, workspace.vault, source, list(paths or ()),
+            dry_run=dry_run, full=full, actor=actor(),
+        )  # fmt: skip
     say(_report(report), _lines(report))
 
 

@@ -6,6 +6,7 @@ ruamel.yaml is used because it keeps the line of every key; values come back as 
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,17 @@ class Settings(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+_PASSWORD = re.compile(r"(\w://[^\s/@:'\"]*:)[^\s@'\"]+@")
+
+
+def no_passwords(text: str, where: str) -> None:
+    """Raises InputError naming the line of a URL with a password: settings are pinned in the ledger and travel with runs."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if _PASSWORD.search(line):
+            raise InputError(
+                f"{where} line {number}: a URL with a password does not belong into settings, which are kept in the "
+                "ledger; put it into an environment variable and name that with `url_env`"
+            )
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
@@ -96,6 +108,7 @@ def _problem(item: Any, tree: Any, model: type[BaseModel], where: str) -> str:
     if item["type"] == "missing":
         return f"{at}: setting '{name}' is missing; add it"
     found = item.get("input")
+    found = _PASSWORD.sub(r"\1***@", found) if isinstance(found, str) else found
     shown = f", found {found!r}" if isinstance(found, str | int | float | bool | type(None)) else ""
     message = item["msg"].removeprefix("Value error, ")
     return f"{at}: setting '{name}': {message}{shown}"

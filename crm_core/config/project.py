@@ -25,6 +25,7 @@ class LedgerSettings(Settings):
     url: str = Field(
         "", description="SQLAlchemy URL, e.g. postgresql+psycopg://host/crm; empty = data/ledger/ledger.db"
     )
+    url_env: str = Field("", description="environment variable that holds the URL, where it has a password")
 
 
 class ProjectSettings(Settings):

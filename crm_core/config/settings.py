@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from crm_core.config.loader import parse_yaml
+from crm_core.config.loader import no_passwords, parse_yaml
 from crm_core.config.project import ProjectSettings
 from crm_core.errors import InputError, unknown
 
@@ -51,6 +51,7 @@ class Config:
                 except (OSError, UnicodeDecodeError) as error:
                     raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
                 shown[name] = f"conf/{name}" if folder == folders[0] else str(path)
+                no_passwords(files[name], shown[name])
         return cls(files, shown)
 
     def texts(self) -> dict[str, str]:

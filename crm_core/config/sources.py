@@ -18,7 +18,7 @@ Shapes that a file may have beyond a table with headings:
     amount: {heading: 订单金额, type: money, strip: "（.*）$"}     # what is taken off a cell before it is read
     carry: {by: [order_id], fields: [paid_at, total]}            # of a feed: cells that stand in a group's first row only
 
-One example:
+Rows may also come from a database: `crm_core.config.databases` has the form. One example:
 
     source: corner_shop
     title: {en: Corner shop, zh: 街角小店}
@@ -102,6 +102,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
+from crm_core.config.databases import DatabaseSettings, ExtractSettings
 from crm_core.config.loader import Settings
 
 EPOCHS = ("epoch_s", "epoch_ms")
@@ -253,6 +254,7 @@ class FeedSettings(Settings):
     """One kind of file of a source."""
 
     match: tuple[str, ...] = Field((), description="file name patterns, used where a folder is given")
+    extract: ExtractSettings | None = Field(None, description="what of the source's database this feed is")
     reader: ReaderSettings = ReaderSettings()
     repeated_rows: Literal["duplicate", "keep"] = Field(
         "duplicate", description="identical rows of one file: known duplicates, or rows in their own right"
@@ -299,6 +301,7 @@ class SourceSettings(Settings):
     namespace: str = Field("", description="whose account ids they are; default: the source")
     country: str = Field("", description="region of phones without a country code; default: the project's")
     backdate: bool = False
+    database: DatabaseSettings | None = Field(None, description="where feeds with `extract` are read from")
     feeds: dict[str, FeedSettings] = Field(min_length=1)
 
     @field_validator("time_zone")
@@ -309,6 +312,17 @@ class SourceSettings(Settings):
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"'{value}' is not an IANA time zone; write one like 'Asia/Shanghai'") from None
         return value
+
+    @model_validator(mode="after")
+    def _extracts_have_a_database(self) -> SourceSettings:
+        read = [name for name, feed in self.feeds.items() if feed.extract]
+        if read and self.database is None:
+            raise ValueError(
+                f"feed '{read[0]}' has `extract`, but the source no `database`; add database: {{url_env: …}}"
+            )
+        if self.database is not None and not read:
+            raise ValueError("`database` is given, but no feed has `extract`; say what of it to read")
+        return self
 
     @property
     def accounts_of(self) -> str:

@@ -29,6 +29,7 @@ from crm_core.errors import InputError, RunFailed
 from crm_core.ingest import spool
 from crm_core.ingest.balance import balances_of, count, reject_summary
 from crm_core.ingest.contacts import contacts_of
+from crm_core.ingest.database import read_database
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.files import Found, find
 from crm_core.ingest.mapping import check_source, map_batch
@@ -41,6 +42,7 @@ from crm_core.ingest.report import (
     TableReport,
 )
 from crm_core.ingest.rows import Context, Staged, rejects, stage
+from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
 from crm_core.schema import TABLES, empty
 from crm_core.store import Lake, Vault, now
@@ -54,14 +56,18 @@ def ingest(
     lake: Lake,
     vault: Vault,
     source: str,
-    paths: Sequence[Path],
+    paths: Sequence[Path] = (),
     *,
     dry_run: bool = False,
+    full: bool = False,
     actor: str = "crm",
     at: datetime | None = None,
     progress: Progress | None = None,
 ) -> LoadReport:
     """Loads the files at `paths` (files or folders) as `source` and returns the reconciliation.
+
+    Without `paths` a source with a `database` is read from there, from its watermarks on or, where `full`, from
+    the beginning.
 
     Rows dated after `at` (naive UTC, default: now) are rejects. A file whose bytes a live load of this source
     already holds is passed over. `dry_run` does everything but writing. `progress` hears of each step.
@@ -72,17 +78,22 @@ def ingest(
     say = progress or (lambda _: None)
     context = _context(config, lake, source, at or started)
     check_source(context)
-    found, ignored = find(context.settings, [Path(path) for path in paths])
+    streamed = context.settings.database is not None and not paths
+    found, ignored = ([], []) if streamed else find(context.settings, [Path(path) for path in paths])
     load_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     with _workspace(lake) as work:
         known = known_files(lake.ledger, source)
-        passed, opened = _open_all(context, found, known, work, say)
+        marks: tuple[Mark, ...] = ()
+        if streamed:
+            passed, opened, marks = read_database(context, lake.ledger, known, work, say, full)
+        else:
+            passed, opened = _open_all(context, found, known, work, say)
         prepared = _prepare(context, vault, opened, work, say)
         files = sorted([*passed, *(file for item in prepared for file in item.reports)], key=lambda file: file.name)
         report = LoadReport(
             source, "", None, dry_run, tuple(files), tuple(ignored), _dry_tables(prepared),
             tuple(balance for item in prepared for balance in item.balances),
-            tuple(reject for item in prepared for reject in item.summary), _contact_reports(prepared),
+            tuple(reject for item in prepared for reject in item.summary), _contact_reports(prepared), marks,
         )  # fmt: skip
         if prepared and not dry_run:
             say("writing to the lake")

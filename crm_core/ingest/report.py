@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from crm_core.ingest.watermark import Mark
+
 
 @dataclass(frozen=True)
 class FileReport:
@@ -99,6 +101,7 @@ class LoadReport:
     balances: tuple[BalanceReport, ...] = ()
     rejects: tuple[RejectReport, ...] = ()
     contacts: tuple[ContactReport, ...] = ()
+    marks: tuple[Mark, ...] = ()
     seconds: float = 0.0
 
     @property

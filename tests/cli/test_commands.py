@@ -133,7 +133,7 @@ def test_a_dry_run_writes_nothing(shop: Path, tmp_path: Path) -> None:
 BAD = [
     (["ingest", "sampel", "x.csv"], "source 'sampel' is not known in conf/sources/; did you mean 'sample'?"),
     (["ingest", "sample", "no_such_file.csv"], "no_such_file.csv"),
-    (["ingest", "sample"], "name a source and at least one file"),
+    (["ingest", "sample"], "no file was named for source 'sample'; name files or a folder"),
     (["segment", "at_rsik"], "did you mean 'at_risk'?"),
     (["tag", "spendig_level"], "did you mean 'spending_level'?"),
     (["run", "rfm_segmnts"], "notebook 'rfm_segmnts' is not known in notebooks/; did you mean 'rfm_segments'?"),
