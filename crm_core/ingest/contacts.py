@@ -23,7 +23,7 @@ from crm_core.schema.expressions import compile_expression
 from crm_core.schema.vocabulary import ID_KIND
 from crm_core.store import Vault
 
-KEPT = ("phone", "email", "name", "address")
+KEPT = ("phone", "email", "name", "given_name", "family_name", "birth_date", "address", "city", "postcode")
 """Kinds that the vault keeps in clear; of the others only the HMAC goes to `identities`."""
 USABLE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 MAIL = r"^[^@\s,;]+@[^@\s,;.]+(\.[^@\s,;.]+)+$"

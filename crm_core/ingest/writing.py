@@ -147,9 +147,17 @@ def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
         vault.put("accounts", load_id, whole.mutate(load_id=ibis.literal(load_id)))
     contacts = [rows.filter(rows.kind.isin(KEPT)) for item in prepared for rows in item.contacts]
     if contacts:
-        rows = _union([table.select("member_id", "kind", "value", "valid", "problem", "seen_at") for table in contacts])
+        rows = _union(
+            [
+                table.select("member_id", "kind", "value", "valid", "problem", "seen_at", "first_seen_at")
+                for table in contacts
+            ]
+        )
         newest = rows.group_by("member_id", "kind", "value").agg(
-            valid=rows.valid.max(), problem=rows.problem.max(), seen_at=rows.seen_at.max()
+            valid=rows.valid.max(),
+            problem=rows.problem.max(),
+            seen_at=rows.seen_at.max(),
+            first_seen_at=rows.first_seen_at.min(),
         )
         vault.put("contacts", load_id, newest.mutate(load_id=ibis.literal(load_id)))
 

@@ -39,6 +39,20 @@ REJECTS = TableSchema(
     ),
     as_of="always",
 )
+LINKS = TableSchema(
+    "person_links",
+    "one row per pair of members who are alike",
+    ("member_id", "other_member_id"),
+    (
+        Column("member_id", "string", "the one whose id is smaller", nullable=False),
+        Column("other_member_id", "string", "the other", nullable=False),
+        Column("match_probability", "float64", "by the model of `crm identity train`", "0–1", nullable=False),
+        Column("member_seen_at", "timestamp(6)", "when a source first stated a contact of the one", "UTC"),
+        Column("other_seen_at", "timestamp(6)", "and of the other", "UTC"),
+        Column("first_seen_at", "timestamp(6)", "when all that was compared had been stated", "UTC"),
+    ),
+    exists_at="first_seen_at",
+)
 RESULTS = {
     name: TableSchema(name, grain, key, columns, as_of="always")
     for name, grain, key, columns in (
@@ -177,8 +191,10 @@ def stored_schema(name: str) -> TableSchema:
         return TableSchema(name, schema.grain, schema.key, (fixed[0], *schema.columns, fixed[1]), as_of="always")
     if name == "rejects":
         return REJECTS
+    if name == LINKS.name:
+        return LINKS
     if base not in TABLES:
-        raise unknown("table", name, [*TABLES, *RESULTS, "rejects"], "the lake")
+        raise unknown("table", name, [*TABLES, *RESULTS, "rejects", LINKS.name], "the lake")
     schema = TABLES[base]
     technical = (
         Column("_effective_at", "timestamp(6)", "the source's own time of this state", "UTC"),

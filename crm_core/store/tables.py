@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 from crm_core.config.identity import IdentitySettings
 from crm_core.schema import LOAD, TABLES, TableSchema
 from crm_core.store.clock import day_end
-from crm_core.store.lake import Lake
+from crm_core.store.lake import LINKS, Lake
 from crm_core.store.ledger import Snapshot
 from crm_core.store.persons import Persons, find_persons
 
@@ -77,7 +77,14 @@ class Tables:
     @cached_property
     def persons(self) -> Persons:
         """Which members were one person as of this day, by the keys known by then; worked out once, when first asked for."""
-        return find_persons(self.identities, self.identity, stated=self._stated_persons())
+        links = self.person_links if self.identity.probabilistic.enabled else None
+        return find_persons(self.identities, self.identity, stated=self._stated_persons(), links=links)
+
+    @property
+    def person_links(self) -> ir.Table:
+        """One row per pair of members alike enough to be one person; they count where conf/identity.yml asks for it."""
+        stored = self._stored(LINKS.name)
+        return stored.filter(stored.first_seen_at < self.instant)
 
     @cached_property
     def orders(self) -> ir.Table:

@@ -49,7 +49,8 @@ CONTACTS = TableSchema(
         Column("value", "string", "normalised: E.164 for phones, lower case for e-mail", nullable=False),
         Column("valid", "boolean", "whether a message can be sent there", nullable=False),
         Column("problem", "string", "why it is not valid"),
-        Column("seen_at", "timestamp(6)", "when the source stated it", "UTC"),
+        Column("seen_at", "timestamp(6)", "when the source stated it last", "UTC"),
+        Column("first_seen_at", "timestamp(6)", "when the source stated it first", "UTC"),
         Column("load_id", "string", "load", nullable=False),
     ),
 )
@@ -162,6 +163,10 @@ class Vault:
         order = [valid.seen_at.desc(nulls_first=False), valid.value.asc()]
         rank = ibis.row_number().over(ibis.window(group_by="member_id", order_by=order))
         return valid.mutate(_rank=rank).filter(lambda t: t._rank == 0).select("member_id", "value")
+
+    def stated(self) -> ir.Table:
+        """Every contact of the live loads: member_id, kind, value, valid, seen_at, first_seen_at, load_id."""
+        return self._live("contacts")
 
     def account_of(self, member_id: str) -> list[tuple[str, str]]:
         """(namespace, account id) of one member, for the person who may see it."""

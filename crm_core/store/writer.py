@@ -67,6 +67,10 @@ class Writer:
         """Adds rows to `name`."""
         self._commit(name, rows, append=True)
 
+    def replace(self, name: str, rows: ir.Table) -> None:
+        """Puts `rows` in the place of all that `name` holds."""
+        self._commit(name, rows, append=False)
+
     def replace_date(self, name: str, as_of: date, rows: ir.Table) -> None:
         """Puts `rows` in the place of what the dated result `name` holds for `as_of`."""
         day = as_of.isoformat()

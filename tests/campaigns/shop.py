@@ -193,6 +193,7 @@ def _contacts(shop: Shop) -> None:
         "valid": [True] * len(known),
         "problem": [None] * len(known),
         "seen_at": [datetime(2026, 3, 1)] * len(known),
+        "first_seen_at": [datetime(2026, 3, 1)] * len(known),
         "load_id": ["L1"] * len(known),
     }
     types = ibis.schema(CONTACTS.types()).to_pyarrow()

@@ -56,6 +56,7 @@ def contacts(rows: list[tuple[str, str, str, bool, int]], load_id: str) -> Any:
                 "valid": [row[3] for row in rows],
                 "problem": pa.array([None] * len(rows), pa.string()),
                 "seen_at": pa.array([datetime(2026, 1, row[4]) for row in rows], pa.timestamp("us")),
+                "first_seen_at": pa.array([datetime(2026, 1, row[4]) for row in rows], pa.timestamp("us")),
                 "load_id": [load_id] * len(rows),
             }
         )
