@@ -13,6 +13,7 @@ from crm_core.errors import InputError
 
 if TYPE_CHECKING:
     from crm_core.ingest import LoadReport
+    from crm_core.workspace import Workspace
 
 MEMBERS = typer.Option(20_000, "--members", min=1, help="how many members")
 SEED = typer.Option(20_261_031, "--seed", help="the same seed gives the same bytes")
@@ -70,11 +71,14 @@ def ingest(
     say(_report(report), _lines(report))
 
 
-def loads() -> None:
-    """List the loads of this workspace, newest first."""
+def loads(load_id: str = typer.Argument("", help="one load: what became of every row and every sum")) -> None:
+    """List the loads of this workspace, newest first, or show one load's whole reconciliation."""
     from crm_core.ingest import loads as listed
 
     workspace = open_workspace()
+    if load_id:
+        _one_load(workspace, load_id)
+        return
     zone = workspace.config.project.zone
     rows: list[dict[str, Any]] = [
         {
@@ -94,6 +98,50 @@ def loads() -> None:
     say({"loads": rows}, [*table(shown), f"finished_at is in {zone}"] if rows else none)
 
 
+def _one_load(workspace: Workspace, load_id: str) -> None:
+    from crm_core.ingest import history
+
+    history.load(workspace.ledger, load_id)  # names the nearest one where there is none
+    load, files = next(found for found in history.loads(workspace.ledger) if found[0].load_id == load_id)
+    detail, zone = load.detail, workspace.config.project.zone
+    rows = [
+        {
+            "file": file.name,
+            "feed": file.feed,
+            "read": file.rows_read,
+            "accepted": file.rows_accepted,
+            "duplicate": file.rows_duplicate,
+            "rejected": file.rows_rejected,
+            "of them erased": file.detail.get("erased", 0),
+            "unknown headings": ", ".join(file.detail.get("unknown_headings", [])),
+        }
+        for file in files
+    ]
+    totals = {
+        "read": load.rows_read,
+        "accepted": load.rows_accepted,
+        "duplicate": load.rows_duplicate,
+        "rejected": load.rows_rejected,
+        "erased": detail.get("rows_erased", 0),
+    }
+    head = {"load_id": load.load_id, "source": load.source, "state": load.state, "finished_at": load.finished_at}
+    columns = ["table", "rows", "inserted", "updated", "unchanged", "conflicts"]
+    changed = [{name: each.get(name) for name in columns} for each in detail.get("tables", [])]
+    sums = [
+        f"{each['name']}: {each['rows']} in the files = {each['written']} written"
+        for each in detail.get("balances", [])
+    ]
+    refused = [f"refused {each['rows']:,}: {each['file']}, {each['reason']}" for each in detail.get("rejects", [])]
+    total = (
+        f"read {load.rows_read:,} = accepted {load.rows_accepted:,} + duplicate {load.rows_duplicate:,} "
+        f"+ rejected {load.rows_rejected:,} (of them erased {totals['erased']:,})"
+    )
+    state = f"load {load.load_id} of {load.source}, {load.state}, finished {local(load.finished_at, zone)} in {zone}"
+    say({**head, **totals, "files": rows, "detail": detail}, [
+        state, *table(rows), "", *(table(changed) if changed else []), *sums, *refused, total,
+    ])  # fmt: skip
+
+
 def undo(load_id: str) -> None:
     """Take one load back: tables become what the other loads say."""
     from crm_core.ingest import undo as take_back
@@ -108,17 +156,42 @@ def undo(load_id: str) -> None:
 def rejects(
     load_id: str,
     limit: int = typer.Option(20, "--limit", min=1, help="rows shown"),
+    fix: Path = typer.Option(
+        None, "--fix", help="write them unmasked to FILE.csv or FILE.xlsx, to mend and load again"
+    ),
 ) -> None:
     """Show the rows that a load refused, with file, row number and reason; contact fields are masked."""
     from crm_core.ingest import rejects as refused
 
     workspace = open_workspace()
+    if fix is not None:
+        _export_rejects(workspace, load_id, fix)
+        return
     found = refused(workspace.lake, load_id)
     total = int(found.count().to_pyarrow().as_py())
     shown = found.order_by(["file", "row_number"]).limit(limit).to_pyarrow().to_pylist()
     lines = [f"{row['file']} row {row['row_number']}: {row['reason']}" for row in shown]
     more = [f"… {total - len(shown):,} more; see them with --limit {total}"] if total > len(shown) else []
     say({"load_id": load_id, "rejected": total, "rows": shown}, [*lines, *more, f"{total:,} rows refused"])
+
+
+def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:
+    from crm_core.ingest import export_refused, history
+
+    own = (workspace.data_dir, workspace.reports_dir)
+    with working("writing the refused rows"):
+        made = export_refused(
+            workspace.config, workspace.ledger, workspace.vault, load_id, path, outside=own, actor=actor()
+        )
+    lines = [f"{made.rows:,} refused rows and {made.malformed:,} malformed lines, unmasked, for you alone to read:"]
+    lines += [f"  {each}" for each in made.files]
+    if made.live_cells:
+        lines.append(
+            f"{made.live_cells:,} cells begin like a formula; a spreadsheet would run them: mend in a text editor, "
+            "or write --fix FILE.xlsx, where every cell is text"
+        )
+    record = history.load(workspace.ledger, load_id)
+    say(asdict(made), [*lines, f"mend, then: crm ingest {record.source} {made.files[0]}; then delete these files"])
 
 
 def _report(report: LoadReport) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from crm_core.ingest.history import UndoReport, loads, rejects, undo
 from crm_core.ingest.load import ingest
+from crm_core.ingest.mending import Mended, export_refused
 from crm_core.ingest.report import FileReport, LoadReport
 
-__all__ = ["FileReport", "LoadReport", "UndoReport", "ingest", "loads", "rejects", "undo"]
+__all__ = ["FileReport", "LoadReport", "Mended", "UndoReport", "export_refused", "ingest", "loads", "rejects", "undo"]

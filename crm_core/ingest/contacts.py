@@ -123,6 +123,14 @@ def judge_phone(text: str, country: str) -> tuple[str | None, str | None]:
     return phonenumbers.format_number(number, PhoneNumberFormat.E164), None
 
 
+def numbers_of(context: Context, words: ir.Table) -> ir.Table:
+    """`words` (a column word, distinct) that are numbers which can take a message: word, number (E.164)."""
+    never = ibis.null("timestamp(6)")
+    asked = words.select(member_id="word", kind=ibis.literal("phone"), value="word", seen_at=never, first_seen_at=never)
+    judged = _judged(context, asked, "phone")
+    return judged.filter(judged.valid).select(word="member_id", number="value")
+
+
 def identities_of(vault: Vault, contacts: list[ir.Table]) -> ir.Table | None:
     """Rows of the lake's `identities`: the keyed HMAC of each usable id, when it was first seen, and no id
     in clear.

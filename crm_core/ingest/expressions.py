@@ -25,8 +25,18 @@ def member_column(field: str, namespace: str) -> str:
 
 def accounts_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, str]]:
     """(field, namespace) of every account that the feed's tables and contacts speak of."""
+    return _accounts_in(settings, feed, _texts(feed))
+
+
+def owners_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, str]]:
+    """(field, namespace) of the accounts that rows are of: `member_id` of a table, or whose contacts they carry."""
+    texts = (str(table.columns["member_id"]) for table in feed.tables.values() if "member_id" in table.columns)
+    return _accounts_in(settings, feed, texts)
+
+
+def _accounts_in(settings: SourceSettings, feed: FeedSettings, texts: Iterator[str]) -> set[tuple[str, str]]:
     found = {(contact.account, settings.accounts_of) for contact in feed.contacts}
-    for call in (node for text in _texts(feed) for node in ast.walk(_tree(text))):
+    for call in (node for text in texts for node in ast.walk(_tree(text))):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "account" and call.args:
             if not isinstance(call.args[0], ast.Name):
                 raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")

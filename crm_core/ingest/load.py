@@ -31,6 +31,7 @@ from crm_core.ingest.balance import balances_of, count, reject_summary
 from crm_core.ingest.contacts import contacts_of
 from crm_core.ingest.database import read_database
 from crm_core.ingest.engine_errors import engine_errors
+from crm_core.ingest.erased import erased_accounts, hide_erased, refuse_erased
 from crm_core.ingest.files import Found, find
 from crm_core.ingest.mapping import check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
@@ -41,7 +42,7 @@ from crm_core.ingest.report import (
     LoadReport,
     TableReport,
 )
-from crm_core.ingest.rows import Context, Staged, rejects, stage
+from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
 from crm_core.schema import TABLES, empty
@@ -88,6 +89,7 @@ def ingest(
             passed, opened, marks = read_database(context, lake.ledger, known, work, say, full)
         else:
             passed, opened = _open_all(context, found, known, work, say)
+        erased = vault.erased_version()
         prepared = _prepare(context, vault, opened, work, say)
         files = sorted([*passed, *(file for item in prepared for file in item.reports)], key=lambda file: file.name)
         report = LoadReport(
@@ -97,7 +99,8 @@ def ingest(
         )  # fmt: skip
         if prepared and not dry_run:
             say("writing to the lake")
-            report = write(context, config, lake, vault, prepared, replace(report, load_id=load_id), started, actor)
+            report = replace(report, load_id=load_id)
+            report = write(context, config, lake, vault, prepared, report, started, actor, erased)
     return replace(report, seconds=round(time.monotonic() - began, 3))
 
 
@@ -148,15 +151,16 @@ def _prepare(context: Context, vault: Vault, opened: list[Opened], work: Path, s
     for place, files in enumerate(layouts.values()):
         say(f"checking {files[0].feed} ({len(files)} files)" if len(files) > 1 else f"checking {files[0].name}")
         batch = read_batch(context.engine, f"{work.name}_{place}", files, work)
-        staged, mapped, members = map_batch(context, vault, stage(context, batch, work))
+        judged = refuse_erased(context, vault, stage(context, batch, work))
+        staged, mapped, members = map_batch(context, vault, judged)
         with engine_errors(batch.label):
-            refused = _rejects(context, staged)
+            refused = _rejects(context, vault, staged)
             prepared.append(
                 Prepared(
                     _file_reports(staged, refused),
                     mapped,
                     refused,
-                    _live_accounts(staged, members),
+                    _live_accounts(vault, staged, members),
                     contacts_of(context, staged, members),
                     balances_of(context, staged, mapped),
                     reject_summary(refused) if count(refused) else [],
@@ -165,17 +169,22 @@ def _prepare(context: Context, vault: Vault, opened: list[Opened], work: Path, s
     return prepared
 
 
-def _rejects(context: Context, staged: Staged) -> ir.Table:
+def _rejects(context: Context, vault: Vault, staged: Staged) -> ir.Table:
     path = staged.work / f"rejects_{staged.batch.name}.parquet"
     if staged.batch.malformed is None and not any(count(rows) for rows in staged.rejected):
         return empty(REJECTS).drop("load_id").mutate(_row=ibis.null("int64"))
-    rows = rejects(context, staged)
+    rows = hide_erased(context, vault, staged, rejects(context, staged))
     names = {
         "_file": list(range(len(staged.batch.files))),
         "file": [file.name for file in staged.batch.files],
     }
     named = rows.mutate(_file=file_of(rows._row), row_number=number_of(rows._row)).join(ibis.memtable(names), "_file")
-    context.engine.to_parquet(named.select("file", "row_number", "field", "reason", "row", "_row"), path)
+    private = {
+        "feed": ibis.literal(staged.batch.feed),
+        "headings": ibis.array(list(staged.batch.headings)),
+    }
+    columns = ("file", "row_number", "field", "reason", "row", "_row", "feed", "headings", "cells", "text")
+    context.engine.to_parquet(named.mutate(**private).select(*columns), path)
     return context.engine.read_parquet(path)
 
 
@@ -184,11 +193,13 @@ def _file_reports(staged: Staged, refused: ir.Table) -> list[FileReport]:
     read, accepted, rejected = _by_file(batch.raw), _by_file(staged.accepted()), _by_file(refused)
     malformed = _by_file(batch.malformed) if batch.malformed is not None else {}
     repeated = _by_file(staged.repeated) if staged.repeated is not None else {}
+    erased = _by_file(refused.filter(refused.reason == ERASED))
     reports = [
         FileReport(
             file.name, file.feed, file.sha256, file.bytes, file.format, file.encoding,
             read=read.get(place, 0) + malformed.get(place, 0), accepted=accepted.get(place, 0),
-            duplicate=repeated.get(place, 0), rejected=rejected.get(place, 0), headings=file.all_headings,
+            duplicate=repeated.get(place, 0), rejected=rejected.get(place, 0), erased=erased.get(place, 0),
+            headings=file.all_headings,
             unknown_headings=file.headings.unknown, missing_headings=file.headings.missing,
         )
         for place, file in enumerate(batch.files)
@@ -208,12 +219,14 @@ def _by_file(rows: ir.Table) -> dict[int, int]:
     return {row["file"]: row["rows"] for row in counted}
 
 
-def _live_accounts(staged: Staged, members: dict[tuple[str, str], ir.Table]) -> list[ir.Table]:
-    """The accounts of accepted rows only: those of refused rows are nobody's."""
+def _live_accounts(vault: Vault, staged: Staged, members: dict[tuple[str, str], ir.Table]) -> list[ir.Table]:
+    """The accounts of accepted rows only: those of refused rows are nobody's, and those of erased people nobody keeps."""
     accepted = staged.accepted()
     return [
-        known.semi_join(accepted.select(account_id=accepted[field].cast("string")), "account_id")
-        for (field, _), known in members.items()
+        known.semi_join(accepted.select(account_id=accepted[field].cast("string")), "account_id").anti_join(
+            erased_accounts(vault, known, namespace), "account_id"
+        )
+        for (field, namespace), known in members.items()
     ]
 
 

@@ -22,11 +22,15 @@ from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.opening import LINE_LIMIT, Opened
 
 ROW_BITS = 40
+LINE = "_line"
+"""The column of `raw` that holds a line of JSON as it stands in the file."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Files of one layout. `raw`: `_row` and one text column per field found; `malformed`: `_row`, reason."""
+    """Files of one layout. `raw`: `_row`, one text column per field found, and `other(n)` for each further column n of the
+    file, which only refused rows are asked for; `malformed`: `_row`, reason, text (the lines as they stand there).
+    """
 
     name: str
     feed: str
@@ -40,10 +44,38 @@ class Batch:
         return self.files[0].headings.shown
 
     @property
+    def json(self) -> bool:
+        """Whether the files are lines of JSON: a refused one is kept as a whole, not cell by cell."""
+        return LINE in self.raw.columns
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What a refused row's cells are headed; of lines of JSON each names its own."""
+        return ("JSON",) if self.json else self.files[0].all_headings
+
+    @property
+    def places(self) -> list[str]:
+        """The column of `raw` that holds each column of the files, in their order."""
+        fields = {column: field for field, column in self.files[0].headings.positions.items()}
+        return [fields.get(place, other(place)) for place in range(len(self.files[0].all_headings))]
+
+    @property
     def label(self) -> str:
         """The files' names, for messages about all of them."""
         names = [file.name for file in self.files]
         return names[0] if len(names) == 1 else f"one of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+
+
+def other(place: int) -> str:
+    """The name of a column that no field reads, by its place in the file from 0."""
+    return f"_other_{place}"
+
+
+def _columns_of(file: Opened) -> dict[str, int]:
+    """Column of `raw` → place in the file."""
+    used = set(file.headings.positions.values())
+    rest = [place for place in range(len(file.all_headings)) if place not in used]
+    return {**file.headings.positions, **{other(place): place for place in rest}}
 
 
 def file_of(row: Any) -> Any:
@@ -73,7 +105,7 @@ def _columns(engine: Any, file: Opened, place: int) -> ir.Table:
     """A Parquet file, or the Parquet copy of a sheet, as text."""
     table = engine.read_parquet(file.copy, file_row_number=True)
     names = table.columns
-    texts = {name: _as_text(table[names[column]]) for name, column in file.headings.positions.items()}
+    texts = {name: _as_text(table[names[column]]) for name, column in _columns_of(file).items()}
     return table.select(_row=table.file_row_number + ((place << ROW_BITS) + file.rows_above + 1), **texts)
 
 
@@ -86,7 +118,6 @@ def _as_text(value: Any) -> Any:
 def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[ir.Table, ir.Table | None]:
     rejects, scans = f"malformed_{name}", f"scans_{name}"
     first = files[0]
-    places = first.headings.positions.items()
     json = first.format.startswith("jsonl")
     columns = {f"c{place}": "VARCHAR" for place in range(len(first.all_headings))}
     cells: dict[str, Any] = {"delim": first.delimiter, "quote": '"', "escape": '"', "columns": columns}
@@ -104,10 +135,12 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
         max_line_size=LINE_LIMIT,
         **(json_lines.LINES if json else cells),
     )
-    wanted: dict[str, Any] = {field: f"c{column}" for field, column in places}
+    wanted: dict[str, Any] = {field: f"c{column}" for field, column in _columns_of(first).items()}
     if json:
-        wanted = json_lines.cells(lines.line, {field: first.pointers[column] for field, column in places})
-        wanted["_good"] = json_lines.is_object(lines.line)
+        wanted = json_lines.cells(
+            lines.line, {field: first.pointers[column] for field, column in first.headings.positions.items()}
+        )
+        wanted |= {"_good": json_lines.is_object(lines.line), LINE: lines.line}
     path = work / f"raw_{name}.parquet"
     engine.to_parquet(lines.select(_copy="filename", **wanted), path, compression="snappy")
     errors = _errors(engine, engine.table(rejects), engine.table(scans), work / f"malformed_{name}.parquet")
@@ -121,7 +154,7 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
 
 def _objects(rows: ir.Table, malformed: ir.Table | None) -> tuple[ir.Table, ir.Table | None]:
     """The lines that are JSON objects; the others with the malformed ones, all for the same reason."""
-    bad = rows.filter(~rows._good).select("_row", reason=ibis.literal(json_lines.REASON))
+    bad = rows.filter(~rows._good).select("_row", reason=ibis.literal(json_lines.REASON), text=rows[LINE])
     if malformed is not None:
         bad = bad.union(malformed.mutate(reason=ibis.literal(json_lines.REASON)))
     elif not bad.count().to_pyarrow().as_py():
@@ -148,7 +181,7 @@ def _numbered(
     if errors.count().to_pyarrow().as_py():
         before = ibis.row_number().over(group_by=errors._copy, order_by=errors.line)
         placed = errors.mutate(_before=before).join(starts, "_copy")
-        malformed = placed.select(_row=placed._base + placed.line, reason=placed.reason)
+        malformed = placed.select(_row=placed._base + placed.line, reason=placed.reason, text=placed.text)
         gaps = placed.select(
             _after=placed._start + placed.line - 1 - placed._before,
             _distance=placed._distance + placed._before + 1,
@@ -163,8 +196,8 @@ def _numbered(
 
 
 def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Table:
-    """The malformed lines: _copy, line (from 1, blank lines were dropped before), reason; in Parquet at
-    `path`.
+    """The malformed lines: _copy, line (from 1, blank lines were dropped before), reason, text; in Parquet
+    at `path`.
     """
     text = errors.csv_line.strip()
     lines = text.length() - text.replace("\n", "").length() + 1
@@ -189,8 +222,10 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
     order = ibis.ifelse(errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx)
     kind = errors.error_type.cast("string")
     rank = ibis.row_number().over(group_by=[errors.file_id, errors.line], order_by=[kind.desc(), order])
-    ranked = errors.select("scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, rank=rank)
+    ranked = errors.select(
+        "scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, text=errors.csv_line, rank=rank
+    )
     names = scans.select("scan_id", "file_id", _copy="file_path").distinct()
-    once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason")
+    once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason", "text")
     engine.to_parquet(once, path)
     return engine.read_parquet(path)

@@ -12,8 +12,8 @@ from crm_core.ingest.watermark import Mark
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file. `read` = accepted + duplicate + rejected; `known_load` names the load that already holds
-    these bytes.
+    """One file. `read` = accepted + duplicate + rejected; of the rejected, `erased` are rows of erased people. `known_load`
+    names the load that already holds these bytes.
     """
 
     name: str
@@ -26,6 +26,7 @@ class FileReport:
     accepted: int = 0
     duplicate: int = 0
     rejected: int = 0
+    erased: int = 0
     headings: tuple[str, ...] = ()
     unknown_headings: tuple[str, ...] = ()
     missing_headings: tuple[str, ...] = ()
@@ -123,6 +124,11 @@ class LoadReport:
     def rejected(self) -> int:
         """Rows refused; each is in the rejects table with its file, row number and reason."""
         return sum(file.rejected for file in self.files)
+
+    @property
+    def erased(self) -> int:
+        """Rows refused because the person they are of was erased; they are among the rejected."""
+        return sum(file.erased for file in self.files)
 
     @property
     def adds_up(self) -> bool:

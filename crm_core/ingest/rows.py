@@ -22,8 +22,11 @@ from crm_core.ingest import casts
 from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, private_fields
-from crm_core.ingest.reader import Batch, file_of
+from crm_core.ingest.reader import LINE, Batch, file_of
 from crm_core.schema.expressions import condition
+
+ERASED = "erased"
+"""The reason of rows that belong to a person who was erased; what they say is not kept."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def _kept(context: Context, staged: Staged, table: ir.Table, name: str) -> ir.Ta
 
 
 def rejects(context: Context, staged: Staged) -> ir.Table:
-    """Every rejected row: _row, field, reason, row (its cells as JSON by heading, private ones masked)."""
+    """Every rejected row: _row, field, reason, row (its cells as JSON by heading, private ones masked), cells (all of the
+    row, as read), text (a malformed line).
+    """
     batch = staged.batch
     hidden = private_fields(context.settings, staged.feed)
     found = [table.select("_row", "field", "reason") for table in staged.rejected]
@@ -163,9 +168,11 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     }
     first = ibis.row_number().over(group_by=together._row, order_by=[together.field, together.reason])
     once = together.mutate(_place=first).filter(lambda t: t._place == 0).drop("_place")
-    rows = once.join(raw.select("_row", row=ibis.struct(shown).cast("json").cast("string")), "_row")
-    rows = rows.select("_row", "field", "reason", "row")
+    whole = ibis.null("array<string>") if batch.json else ibis.array([raw[name].fill_null("") for name in batch.places])
+    line = raw[LINE] if batch.json else ibis.null("string")
+    said = raw.select("_row", row=ibis.struct(shown).cast("json").cast("string"), cells=whole, text=line)
+    rows = once.join(said, "_row").select("_row", "field", "reason", "row", "cells", "text")
     if batch.malformed is None:
         return rows
-    lines = batch.malformed.mutate(field=ibis.literal(""), row=ibis.null("string"))
+    lines = batch.malformed.mutate(field=ibis.literal(""), row=ibis.null("string"), cells=ibis.null("array<string>"))
     return rows.union(lines.select(*rows.columns))

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 from sqlalchemy import select
 
 from crm_core.config import Config
-from crm_core.errors import InputError
+from crm_core.errors import InputError, RunFailed
 from crm_core.ingest.balance import count
 from crm_core.ingest.contacts import KEPT, identities_of
 from crm_core.ingest.engine_errors import engine_errors
@@ -59,13 +59,17 @@ def write(
     report: LoadReport,
     started: datetime,
     actor: str,
+    erased: str,
 ) -> LoadReport:
+    """`erased` is what the vault said of erased people when the files were judged."""
     with lake.write(f"ingest {context.settings.source}", actor) as writer:
         # another process may have loaded the same bytes while these were being read
         known = known_files(lake.ledger, context.settings.source)
         if rivals := [file.name for file in report.files if not file.known_load and file.sha256 in known]:
             raise InputError(f"{rivals[0]} was just loaded by another process; run the same command again")
-        vault.sweep()
+        if vault.erased_version() != erased:
+            raise RunFailed("somebody was erased while these files were being read; run the same command again")
+        vault.sweep(config.project.reject_expiry_days)
         tables, latest = _write_tables(context, writer, vault, prepared, report.load_id)
         _write_rejects(writer, prepared, report.load_id)
         _write_vault(vault, prepared, report.load_id)
@@ -135,8 +139,9 @@ def _union(tables: list[ir.Table]) -> ir.Table:
 def _write_rejects(writer: Writer, prepared: list[Prepared], load_id: str) -> None:
     parts = [item.rejects for item in prepared if any(report.rejected for report in item.reports)]
     if parts:
-        rows = _union([part.drop("_row") for part in parts]).mutate(load_id=ibis.literal(load_id))
-        ordered = rows.select("load_id", "file", "row_number", "field", "reason", "row").order_by("file", "row_number")
+        names = ("file", "row_number", "field", "reason", "row")
+        rows = _union([part.select(*names) for part in parts]).mutate(load_id=ibis.literal(load_id))
+        ordered = rows.select("load_id", *names).order_by("file", "row_number")
         writer.append("rejects", ordered)
 
 
@@ -160,11 +165,20 @@ def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
             first_seen_at=rows.first_seen_at.min(),
         )
         vault.put("contacts", load_id, newest.mutate(load_id=ibis.literal(load_id)))
+    refused = [item.rejects for item in prepared if any(report.rejected > report.erased for report in item.reports)]
+    if refused:
+        whole = _union([rows.filter(rows.cells.notnull() | rows.text.notnull()) for rows in refused])
+        whole = whole.order_by("file", "row_number")
+        vault.put("refused", load_id, whole.mutate(load_id=ibis.literal(load_id)))
 
 
 def _record(writer: Writer, report: LoadReport, started: datetime, latest: date | None, config_hash: str) -> None:
     detail = as_json(asdict(replace(report, files=())))
-    detail |= {"covers_until": latest.isoformat() if latest else None, "config_hash": config_hash}
+    detail |= {
+        "rows_erased": report.erased,
+        "covers_until": latest.isoformat() if latest else None,
+        "config_hash": config_hash,
+    }
     totals = {"rows_read": report.read, "rows_accepted": report.accepted, "rows_duplicate": report.duplicate}
     totals["rows_rejected"] = report.rejected
     load = Load(
@@ -181,7 +195,7 @@ def _record(writer: Writer, report: LoadReport, started: datetime, latest: date 
             load_id=report.load_id, sha256=file.sha256, name=file.name, feed=file.feed, size_bytes=file.bytes,
             rows_read=file.read, rows_accepted=file.accepted, rows_duplicate=file.duplicate,
             rows_rejected=file.rejected,
-            detail=as_json({key: value for key, value in asdict(file).items() if key.endswith("headings")}),
+            detail=as_json({key: value for key, value in asdict(file).items() if key.endswith("headings") or key == "erased"}),
         )
         for file in report.files
         if not file.known_load

@@ -11,9 +11,8 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +23,13 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from crm_core.errors import InputError, RunFailed
-from crm_core.schema import Column, TableSchema, empty
+from crm_core.schema import empty
 from crm_core.store.hashing import SEPARATOR
 from crm_core.store.ledger import Ledger, Load, now
+from crm_core.store.vault.files import locked, publish, write_once
+from crm_core.store.vault.tables import PER_LOAD, SUPPRESSIONS
 
-ACCOUNTS = TableSchema(
-    "accounts",
-    "one row per account and load",
-    ("member_id", "namespace", "account_id", "load_id"),
-    (
-        Column("member_id", "string", "pseudonymous member", nullable=False),
-        Column("namespace", "string", "account namespace of the source", nullable=False),
-        Column("account_id", "string", "the account's own id", nullable=False),
-        Column("load_id", "string", "load", nullable=False),
-    ),
-)
-CONTACTS = TableSchema(
-    "contacts",
-    "one row per member, kind, value and load",
-    ("member_id", "kind", "value", "load_id"),
-    (
-        Column("member_id", "string", "pseudonymous member", nullable=False),
-        Column("kind", "string", "phone, email, name, address …", nullable=False),
-        Column("value", "string", "normalised: E.164 for phones, lower case for e-mail", nullable=False),
-        Column("valid", "boolean", "whether a message can be sent there", nullable=False),
-        Column("problem", "string", "why it is not valid"),
-        Column("seen_at", "timestamp(6)", "when the source stated it last", "UTC"),
-        Column("first_seen_at", "timestamp(6)", "when the source stated it first", "UTC"),
-        Column("load_id", "string", "load", nullable=False),
-    ),
-)
-SUPPRESSIONS = TableSchema(
-    "suppressions",
-    "one row per refusal",
-    ("kind", "value_hmac", "added_at"),
-    (
-        Column("kind", "string", "phone or email", nullable=False),
-        Column("value_hmac", "string", "keyed HMAC of the normalised contact", nullable=False),
-        Column("reason", "string", "why", nullable=False),
-        Column("source", "string", "where the refusal came from", nullable=False),
-        Column("added_at", "timestamp(6)", "when", "UTC", nullable=False),
-    ),
-)
-PER_LOAD = {table.name: table for table in (ACCOUNTS, CONTACTS)}
+ERASED = "erased_"  # kinds of suppressions that say whose rows are refused for ever
 ID_LENGTH = 24  # 96 bits: 10^8 members collide with probability 6e-14
 BLOCK = 64
 MIN_KEY = 16
@@ -133,7 +96,9 @@ class Vault:
         return self.hmac_one(namespace, account_id)[:ID_LENGTH]
 
     def put(self, name: str, load_id: str, rows: ir.Table) -> None:
-        """Writes one load's rows of 'accounts' or 'contacts', durably; they are read once the load is published."""
+        """Writes one load's rows of 'accounts', 'contacts' or 'refused', durably; they are read once the load is
+        published.
+        """
         schema = PER_LOAD[name]
         path = self._path(name, load_id)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -150,7 +115,7 @@ class Vault:
             raise RunFailed(
                 f"the vault could not be written: {error.strerror or error}; nothing was published"
             ) from None
-        _publish(partial, path)
+        publish(partial, path)
 
     def accounts(self) -> ir.Table:
         """member_id, namespace, account_id, load_id over the live loads."""
@@ -174,18 +139,39 @@ class Vault:
         found = rows.filter(rows.member_id == member_id).select("namespace", "account_id").distinct()
         return [(row["namespace"], row["account_id"]) for row in self.engine.to_pyarrow(found).to_pylist()]
 
+    def refused(self, load_id: str) -> Path | None:
+        """The Parquet file of the rows that a load refused, as they were read; None where none are kept (any more)."""
+        path = self._path("refused", load_id)
+        return path if path.exists() else None
+
     def forget_load(self, load_id: str) -> None:
         """Deletes what one load brought."""
         for name in PER_LOAD:
             self._path(name, load_id).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Deletes files of loads that were never published or were taken back; only a lake writer may call this."""
+    def sweep(self, keep_refused_days: int | None = None) -> None:
+        """Deletes files of loads that were never published or were taken back, and refused rows of loads that are older
+        than `keep_refused_days`; only a lake writer may call this.
+        """
         live = self._live_loads()
         for name in PER_LOAD:
             for path in (self.folder / name).glob("*"):
                 if path.stem not in live or path.suffix != ".parquet":
                     path.unlink(missing_ok=True)
+        if keep_refused_days is not None:
+            oldest = now() - timedelta(days=keep_refused_days)
+            for load_id in self._live_loads(before=oldest):
+                self._path("refused", load_id).unlink(missing_ok=True)
+
+    def erased(self, kind: str) -> ir.Table | None:
+        """value_hmac of what was erased of `kind` ('account', 'member', 'phone', 'email'); None when nobody ever was."""
+        listed = self.suppressions()
+        found = listed.filter(listed.kind == f"{ERASED}{kind}").select("value_hmac").to_pyarrow()
+        return ibis.memtable(found) if found.num_rows else None
+
+    def erased_version(self) -> str:
+        """A hash that changes whenever somebody is erased."""
+        return self._version(lambda kind: kind.startswith(ERASED))
 
     def suppressions(self) -> ir.Table:
         """All refusals: kind, value_hmac, reason, source, added_at."""
@@ -198,34 +184,42 @@ class Vault:
         """Adds refusals {kind, value_hmac, reason, source}; one already there counts nothing. Returns how many were new."""
         path = self.folder / "suppressions.parquet"
         types = ibis.schema(SUPPRESSIONS.types()).to_pyarrow()
-        held = pq.read_table(path).to_pylist() if path.exists() else []
-        known = {(row["kind"], row["value_hmac"]) for row in held}
-        stamp = added_at or now()
-        fresh = {
-            (row["kind"], row["value_hmac"]): {**row, "added_at": stamp}
-            for row in rows
-            if (row["kind"], row["value_hmac"]) not in known
-        }
-        if fresh:
-            table = pa.Table.from_pylist([*held, *fresh.values()], schema=types)
-            partial = path.with_suffix(".partial")
-            pq.write_table(table, partial)
-            _publish(partial, path)
+        with locked(self.folder):
+            held = pq.read_table(path).to_pylist() if path.exists() else []
+            known = {(row["kind"], row["value_hmac"]) for row in held}
+            stamp = added_at or now()
+            fresh = {
+                (row["kind"], row["value_hmac"]): {**row, "added_at": stamp}
+                for row in rows
+                if (row["kind"], row["value_hmac"]) not in known
+            }
+            if fresh:
+                table = pa.Table.from_pylist([*held, *fresh.values()], schema=types)
+                partial = path.with_suffix(".partial")
+                pq.write_table(table, partial)
+                publish(partial, path)
         return len(fresh)
 
     def suppression_version(self) -> str:
         """A hash that changes whenever the list of refusals does."""
+        return self._version(lambda _: True)
+
+    def _version(self, wanted: Callable[[str], bool]) -> str:
         path = self.folder / "suppressions.parquet"
         rows = pq.read_table(path, columns=["kind", "value_hmac"]).to_pylist() if path.exists() else []
+        rows = [row for row in rows if wanted(row["kind"])]
         text = "\n".join(sorted(f"{row['kind']}:{row['value_hmac']}" for row in rows))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _path(self, name: str, load_id: str) -> Path:
         return self.folder / name / f"{load_id}.parquet"
 
-    def _live_loads(self) -> set[str]:
+    def _live_loads(self, before: datetime | None = None) -> set[str]:
+        query = select(Load.load_id).where(Load.state == "live")
+        if before is not None:
+            query = query.where(Load.started_at < before)
         with self.ledger.session() as session:
-            return set(session.scalars(select(Load.load_id).where(Load.state == "live")))
+            return set(session.scalars(query))
 
     def _live(self, name: str) -> ir.Table:
         live = self._live_loads()
@@ -247,7 +241,7 @@ class Vault:
         path = self.folder / "key"
         try:
             if not path.exists():
-                _write_once(path, secrets.token_hex(32))
+                write_once(path, secrets.token_hex(32))
             key = bytes.fromhex(path.read_text().strip())
         except ValueError:
             key = b""
@@ -263,40 +257,8 @@ class Vault:
         """Refuses a key that is not the one this vault began with: every member would get a second id."""
         path, wanted = self.folder / "key_check", self.hmac_one("vault", "key check")
         if not path.exists():
-            _write_once(path, wanted)
+            write_once(path, wanted)
         if path.read_text().strip() != wanted:
             raise InputError(
                 f"CRM_VAULT_KEY is not the key that {self.folder} was made with; give that key, or none where it has its own"
             )
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Writes `path` whole, durably, and only if it is not there: of two processes that begin at once the first wins."""
-    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    partial.chmod(0o600)
-    with partial.open("rb") as handle:
-        os.fsync(handle.fileno())
-    partial.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
