@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from crm_core.errors import InputError
 from crm_core.segments import describe, thresholds
 from crm_core.tags import Reason, reasons
@@ -15,10 +17,16 @@ JOURNEY_ROWS = 30
 
 @dataclass(frozen=True)
 class MemberCard:
-    """What the toolkit knows of one member as of a date. `segments`: (reference, title, definition with thresholds)."""
+    """What the toolkit knows of one member as of a date. `segments`: (reference, title, definition with thresholds).
+
+    `other_members` are the person's other memberships; `person_keys` the kinds of key that hold the person together.
+    """
 
     member_id: str
     as_of: str
+    person_id: str
+    other_members: tuple[str, ...]
+    person_keys: tuple[str, ...]
     features: dict[str, Any]
     segments: tuple[tuple[str, str, str], ...]
     tags: tuple[Reason, ...]
@@ -36,9 +44,13 @@ def member_card(workspace: Workspace, member_id: str, language: str = "zh") -> M
             "or find it by its account: crm member --account SOURCE:ID"
         )
     known = {name: value for name, value in rows[0].items() if value is not None and name not in ("as_of", "member_id")}
+    person, others, keys = _person(workspace, member_id)
     return MemberCard(
         member_id=member_id,
         as_of=workspace.as_of.isoformat(),
+        person_id=person or known.get("person_id", member_id),
+        other_members=others,
+        person_keys=keys,
         features=known,
         segments=_segments(workspace, member_id, language),
         tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of)),
@@ -54,6 +66,20 @@ def member_of_account(workspace: Workspace, account: str) -> str:
         raise InputError("--account takes SOURCE:ID, the source's name and the account's own id")
     settings = workspace.config.source(source)
     return account_id if settings.ids == "plain" else workspace.vault.member_id(settings.accounts_of, account_id)
+
+
+def _person(workspace: Workspace, member_id: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """(person_id, the person's other members, kinds of key that join them); '' for a member who shares no key."""
+    persons = workspace.tables.persons
+    found = persons.members
+    mine = found.filter(pc.equal(found["member_id"], member_id))
+    if not mine.num_rows:
+        return "", (), ()
+    person = mine["person_id"][0].as_py()
+    members = found.filter(pc.equal(found["person_id"], person))["member_id"]
+    kinds = persons.edges.filter(pc.is_in(persons.edges["member_id"], value_set=members.combine_chunks()))["id_kind"]
+    others = tuple(sorted(set(members.to_pylist()) - {member_id}))
+    return person, others, tuple(sorted(set(kinds.to_pylist())))
 
 
 def _segments(workspace: Workspace, member_id: str, language: str) -> tuple[tuple[str, str, str], ...]:

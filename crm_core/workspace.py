@@ -168,12 +168,21 @@ class Workspace:
             "member_tags": tags.compute(features, self.config.tags, self.as_of),
         }
 
+    def renew_links(self, actor: str = "crm") -> None:
+        """Links members by likeness anew, where conf/identity.yml asks for it and a model was trained."""
+        from crm_core.identity import link_members, model_path
+
+        settings = self.config.identity.probabilistic
+        if settings.enabled and model_path(self.lake).exists():
+            link_members(self.lake, self.vault, settings, self.config.project.engine, actor)
+
     def refresh(self, actor: str = "crm") -> dict[str, str]:
         """Works out and stores features, segments and tags of `as_of`, and moves on to the snapshot that holds them.
 
         Returns the hash of each result. Doing it again for the same date and data changes nothing.
         """
         day = self.as_of
+        self.renew_links(actor)
         with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
             self._read(None)
             basis, hashes = self._basis(), {}

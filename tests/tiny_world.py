@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from crm_core.schema import TABLES
 from crm_core.store.clock import day_end
+from crm_core.store.persons import EDGES, FOUND, HELD, Persons
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NEEDED = ("members", "orders", "order_lines", "refunds", "products", "interactions", "consents")
@@ -51,7 +52,10 @@ def world(as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None
         exists = TABLES[name].exists_at
         tables[name] = table.filter(table[exists] < instant) if exists else table
     tables["paid_orders"] = tables["orders"].filter(tables["orders"].paid_at < instant)
-    return SimpleNamespace(as_of=day, instant=instant, zone=zone, supplied=lambda name: bool(rows.get(name)), **tables)
+    alone = Persons(FOUND.empty_table(), EDGES.empty_table(), HELD.empty_table())
+    return SimpleNamespace(
+        as_of=day, instant=instant, zone=zone, supplied=lambda name: bool(rows.get(name)), persons=alone, **tables
+    )
 
 
 def rows_of(table: Any, key: str = "member_id") -> dict[str, dict[str, Any]]:

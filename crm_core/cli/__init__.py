@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from crm_core.cli import campaigns, data, people, runs, upkeep
+from crm_core.cli import campaigns, data, identity, people, runs, upkeep
 from crm_core.cli.output import fail, options
 from crm_core.errors import CrmError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 data.register(app)
 runs.register(app)
 people.register(app)
+app.add_typer(identity.app, name="identity")
 app.add_typer(campaigns.app, name="campaign")
 upkeep.register(app)
 

@@ -68,6 +68,8 @@ def ingest(
             workspace.config, workspace.lake, workspace.vault, source, list(paths or ()),
             dry_run=dry_run, full=full, actor=actor(),
         )  # fmt: skip
+    if not dry_run:
+        workspace.renew_links(actor())
     say(_report(report), _lines(report))
 
 
@@ -149,6 +151,7 @@ def undo(load_id: str) -> None:
     workspace = open_workspace()
     with working(f"taking back {load_id}"):
         report = take_back(workspace.lake, workspace.vault, load_id, actor=actor())
+        workspace.renew_links(actor())
     keys = [{"table": name, **asdict(counts)} for name, counts in report.tables.items()]
     say(asdict(report), [f"load {load_id} is taken back", *table(keys)])
 

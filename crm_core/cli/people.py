@@ -132,8 +132,12 @@ def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str) -> list[str]:
         for row in card.journey
     ]
     campaigns = [{**row, "assigned_at": local(row["assigned_at"], zone)} for row in card.campaigns]
+    person = [f"person {card.person_id}, this membership alone"]
+    if card.other_members:
+        also = f"{len(card.other_members):,} more: {', '.join(card.other_members)}"
+        person = [f"person {card.person_id}, by {', '.join(card.person_keys)}; memberships of the same person, {also}"]
     return [
-        f"member {card.member_id} as of {card.as_of}; times of {zone}", "facts", *facts, "segments", *segments,
+        f"member {card.member_id} as of {card.as_of}; times of {zone}", *person, "facts", *facts, "segments", *segments,
         "tags", *tags, "journey, newest first", *journey, "campaigns", *table(campaigns),
     ]  # fmt: skip
 

@@ -38,16 +38,26 @@ def features(tables: Tables) -> ir.Table:
     parts = [rfm(tables), _orders(tables), _lines(tables), _refunds(tables), _interactions(tables)]
     joined = reduce(_join, [*parts, _consents(tables), _members(tables)], _everyone(tables))
     joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount))
+    joined = _persons(tables, joined)
     supplied = {name: tables.supplied(name) for name in {feature.table for feature in FEATURES.values()}}
     return joined.select("member_id", **{name: _finished(joined, name, supplied) for name in FEATURES})
 
 
 def _finished(joined: ir.Table, name: str, supplied: dict[str, bool]) -> ir.Value:
     feature = FEATURES[name]
-    if not supplied[feature.table]:
+    if not supplied[feature.table] and name != "person_id":  # buyers are persons where no list of members was supplied
         return ibis.null(feature.type)
     value = joined[name].cast(feature.type)
     return value.fill_null(ibis.literal(0).cast(feature.type)) if feature.zero else value
+
+
+def _persons(tables: Tables, joined: ir.Table) -> ir.Table:
+    """The person of members that are in no list of members too: those of whom only orders are known."""
+    found = tables.persons.members
+    if not found.num_rows:
+        return joined
+    together = _join(joined, ibis.memtable(found).select("member_id", of_person="person_id"))
+    return together.mutate(person_id=together.of_person.coalesce(together.person_id)).drop("of_person")
 
 
 def _join(left: ir.Table, right: ir.Table) -> ir.Table:

@@ -158,3 +158,20 @@ def test_the_first_order_of_a_day_is_on_that_day_in_the_shop(shop: Shop) -> None
     early = orders.ordered_at.min().to_pyarrow().as_py()
     first_day = shop[0].as_of - timedelta(days=399)
     assert (early + timedelta(hours=8)).date() >= first_day
+
+
+@pytest.mark.slow
+def test_second_accounts_are_the_person_that_they_belong_to(shop: Shop) -> None:
+    """Of second accounts with a usable phone every one is found, and nobody is taken for another."""
+    workspace, _, _ = shop
+    members = workspace.tables.members.select("member_id", "person_id").to_pyarrow().to_pylist()
+    account = _accounts(shop)
+    found = {account[row["member_id"]]: account[row["person_id"]] for row in members}
+    latent = _truth(shop, "latent_members").select(["account_id", "person_account_id"]).to_pylist()
+    truth = {row["account_id"]: row["person_account_id"] for row in latent if row["account_id"] in found}
+    with_phone = {account[row] for row in workspace.vault.contacts("phone").to_pyarrow()["member_id"].to_pylist()}
+    second = {one for one, other in truth.items() if one != other and other in found}
+    assert len(second & with_phone) >= 5
+    merged = {frozenset((one, person)) for one, person in found.items() if one != person}
+    assert merged <= {frozenset((one, truth[one])) for one in second}
+    assert {frozenset((one, truth[one])) for one in second & with_phone if truth[one] in with_phone} <= merged
