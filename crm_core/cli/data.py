@@ -208,6 +208,8 @@ def _report(report: LoadReport) -> dict[str, object]:
 
 
 def _lines(report: LoadReport) -> list[str]:
+    from crm_core.ingest import heading_notes
+
     if report.nothing_new:
         known = ", ".join(sorted({file.known_load for file in report.files}))
         return [f"nothing changed: every file was loaded before, byte for byte (load {known})"]
@@ -245,6 +247,7 @@ def _lines(report: LoadReport) -> list[str]:
     ]
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
     sums = [f"{each.name}: {each.rows:,} in the files = {each.written:,} written" for each in report.balances]
+    notes = heading_notes(report.files)
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
     total = (
         f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} "
@@ -253,6 +256,7 @@ def _lines(report: LoadReport) -> list[str]:
     where = "dry run: nothing was written" if report.dry_run else f"load {report.load_id}"
     more = [f"every refused row: crm rejects {report.load_id}"] if report.rejected and not report.dry_run else []
     return [
-        *table(files), "", *([] if report.dry_run else table(tables)), *twice, *sums, *contacts, *refused, *more, *ignored, total,
+        *table(files), "", *([] if report.dry_run else table(tables)), *twice, *sums, *contacts,
+        *refused, *more, *notes, *ignored, total,
         f"{where}, {report.seconds:.1f} s",
     ]  # fmt: skip

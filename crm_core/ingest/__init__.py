@@ -1,8 +1,11 @@
 """A source's files → canonical tables: read, map, clean, recognise repetitions, reconcile, take back."""
 
+from crm_core.ingest.drift import heading_notes
 from crm_core.ingest.history import UndoReport, loads, rejects, undo
 from crm_core.ingest.load import ingest
 from crm_core.ingest.mending import Mended, export_refused
 from crm_core.ingest.report import FileReport, LoadReport
 
-__all__ = ["FileReport", "LoadReport", "Mended", "UndoReport", "export_refused", "ingest", "loads", "rejects", "undo"]
+__all__ = [
+    "FileReport", "LoadReport", "Mended", "UndoReport", "export_refused", "heading_notes", "ingest", "loads", "rejects", "undo",
+]  # fmt: skip

@@ -27,28 +27,28 @@ _FOREIGN = {
 }
 
 
-def detect(path: Path, wanted: str = "auto") -> str:
+def detect(path: Path, wanted: str = "auto", name: str = "") -> str:
     """'csv', 'jsonl', either with '.gz', 'parquet' or 'xlsx'. InputError when the file is empty, foreign, or not
     the `wanted` format.
     """
+    name = name or path.name
     try:
         with path.open("rb") as handle:
             head = handle.read(8)
     except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror}; check its permissions") from None
+        raise InputError(f"{name} cannot be read: {error.strerror}; check its permissions") from None
     if not head:
-        raise InputError(f"{path.name} is empty (0 bytes); export it again")
-    found = _by_magic(path, head)
+        raise InputError(f"{name} is empty (0 bytes); export it again")
+    found = _by_magic(path, head, name)
     expected = SUFFIXES.get(_suffix(path)) if wanted == "auto" else wanted
     if found.startswith("csv") and (expected == "jsonl" or (wanted == "auto" and head.lstrip()[:1] == b"{")):
         return found.replace("csv", "jsonl")
     if found.startswith("csv") and expected in ("parquet", "xlsx"):
         raise InputError(
-            f"{path.name} should be {expected} but does not begin like one; "
-            "it is damaged or wrongly named: export it again"
+            f"{name} should be {expected} but does not begin like one; it is damaged or wrongly named: export it again"
         )
     if wanted not in ("auto", found.split(".")[0]):
-        raise InputError(f"{path.name} is {found}, but the source's reader.format says {wanted}; correct one of them")
+        raise InputError(f"{name} is {found}, but the source's reader.format says {wanted}; correct one of them")
     return found
 
 
@@ -58,32 +58,32 @@ def _suffix(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def _by_magic(path: Path, head: bytes) -> str:
-    for magic, name in _FOREIGN.items():
+def _by_magic(path: Path, head: bytes, name: str) -> str:
+    for magic, meaning in _FOREIGN.items():
         if head.startswith(magic):
-            raise InputError(f"{path.name} is {name}")
+            raise InputError(f"{name} is {meaning}")
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"PK\x03\x04"):
-        _check_workbook(path)
+        _check_workbook(path, name)
         return "xlsx"
     return "csv.gz" if head.startswith(b"\x1f\x8b") else "csv"
 
 
-def _check_workbook(path: Path) -> None:
+def _check_workbook(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise InputError(
-            f"{path.name} is a damaged or cut-off XLSX (its archive has no end); export it again"
-        ) from None
+        raise InputError(f"{name} is a damaged or cut-off XLSX (its archive has no end); export it again") from None
     if not any(part.filename.startswith("xl/") for part in parts):
-        raise InputError(f"{path.name} is a ZIP archive but no XLSX workbook; unpack it and load what is inside")
+        raise InputError(
+            f"{name} is a ZIP archive but no XLSX workbook; name it .zip, or unpack it and load what is inside"
+        )
     unpacked = sum(part.file_size for part in parts)
     packed = max(path.stat().st_size, 1)
     if unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * packed + 2**20:
         raise InputError(
-            f"{path.name} would unpack from {packed / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB, "
+            f"{name} would unpack from {packed / 1e6:.1f} MB to {unpacked / 1e6:.0f} MB, "
             "which looks like a trap; save the sheet as CSV if it is really that large"
         )

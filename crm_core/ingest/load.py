@@ -30,6 +30,7 @@ from crm_core.ingest import spool
 from crm_core.ingest.balance import balances_of, count, reject_summary
 from crm_core.ingest.contacts import contacts_of
 from crm_core.ingest.database import read_database
+from crm_core.ingest.drift import with_drift
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.erased import erased_accounts, hide_erased, refuse_erased
 from crm_core.ingest.files import Found, find
@@ -91,6 +92,7 @@ def ingest(
             passed, opened = _open_all(context, found, known, work, say)
         erased = vault.erased_version()
         prepared = _prepare(context, vault, opened, work, say)
+        prepared = [replace(item, reports=with_drift(lake.ledger, source, item.reports)) for item in prepared]
         files = sorted([*passed, *(file for item in prepared for file in item.reports)], key=lambda file: file.name)
         report = LoadReport(
             source, "", None, dry_run, tuple(files), tuple(ignored), _dry_tables(prepared),
@@ -131,15 +133,16 @@ def _open_all(
     opened: list[Opened] = []
     seen: dict[str, str] = {}
     for place, item in enumerate(found):
-        say(f"reading {item.path.name} ({place + 1} of {len(found)})")
-        digest = spool.sha256(item.path)
-        earlier = known.get(digest) or seen.get(digest)
-        if earlier:
-            feed = item.feeds[0] if item.feeds else ""
-            passed.append(FileReport(item.path.name, feed, digest, item.path.stat().st_size, known_load=earlier))
-            continue
-        opened.append(open_file(context.engine, context.settings, item, digest, work / f"copy_{place}"))
-        seen[digest] = f"this one, as {item.path.name}"
+        say(f"reading {item.name} ({place + 1} of {len(found)})")
+        with item.steady():
+            digest, size = item.measure()
+            earlier = known.get(digest) or seen.get(digest)
+            if earlier:
+                feed = item.feeds[0] if item.feeds else ""
+                passed.append(FileReport(item.name, feed, digest, size, known_load=earlier))
+                continue
+            opened.append(open_file(context.engine, context.settings, item, digest, size, work / f"copy_{place}"))
+        seen[digest] = f"this one, as {item.name}"
     return passed, opened
 
 

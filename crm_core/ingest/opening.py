@@ -5,7 +5,7 @@ engine can read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pyarrow import ArrowException
 
 from crm_core.config.sources import ReaderSettings, SourceSettings
 from crm_core.errors import InputError
-from crm_core.ingest import json_lines, spool, workbook
+from crm_core.ingest import archive, json_lines, spool, workbook
 from crm_core.ingest.detect import detect
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.files import Found
@@ -53,7 +53,7 @@ class Opened:
         return self.feed, kind, self.delimiter, tuple(map(str.strip, self.all_headings))
 
 
-def open_file(engine: Any, settings: SourceSettings, item: Found, digest: str, copy: Path) -> Opened:
+def open_file(engine: Any, settings: SourceSettings, item: Found, digest: str, size: int, copy: Path) -> Opened:
     """Opens a file for the feed that its name or headings fit, with its clean copy at `copy`.
 
     Where feeds that the name fits are read differently, the first whose way fits the file is taken. InputError
@@ -64,96 +64,114 @@ def open_file(engine: Any, settings: SourceSettings, item: Found, digest: str, c
     named = [name for name, feed in settings.feeds.items() if not feed.reader.headings] or list(settings.feeds)
     for name in item.feeds or named:
         readers.setdefault(settings.feeds[name].reader, []).append(name)
-    failed: InputError | None = None
+    path, failed = _on_disk(item, copy), None
     for options, feeds in readers.items():
         try:
-            return _open_as(engine, settings, replace(item, feeds=tuple(feeds)), digest, copy, options)
+            return _Opening(engine, settings, tuple(feeds), item.name, path, digest, size, copy).opened(options)
         except InputError as error:
             failed = failed or error
     assert failed is not None
     raise failed
 
 
-def _open_as(
-    engine: Any, settings: SourceSettings, item: Found, digest: str, copy: Path, options: ReaderSettings
-) -> Opened:
-    kind = detect(item.path, options.format)
-    before = item.path.stat()
-    if kind == "parquet":
-        opened = _parquet(settings, item, copy, digest)
-    elif kind == "xlsx":
-        opened = _xlsx(settings, item, copy, digest, options)
-    elif kind.startswith("jsonl"):
-        opened = _jsonl(engine, settings, item, copy, digest, options, kind)
-    else:
-        opened = _csv(settings, item, copy, digest, options, kind)
-    after = item.path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InputError(f"{item.path.name} changed while it was being read; load it when it is complete")
-    return opened
+def _on_disk(item: Found, copy: Path) -> Path:
+    """Where the bytes lie by themselves: members of archives are taken out, Parquet and XLSX in gzip unpacked."""
+    path = item.path
+    if item.member:
+        path = copy.with_name(f"{copy.name}_member{''.join(Path(item.member).suffixes[-2:])}")
+        with spool.writing(copy.parent):
+            archive.extract(item.path, item.member, path)
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    if packed and (inner := spool.inner_kind(path, item.name)):
+        unpacked = copy.with_name(f"{copy.name}_inner.{inner}")
+        spool.unpack(path, unpacked, item.name)
+        return unpacked
+    return path
 
 
-def _jsonl(
-    engine: Any, settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings, kind: str
-) -> Opened:
-    text = spool.decode(item.path, copy, options, compressed=kind.endswith(".gz"), json=True)
-    with engine_errors(item.path.name):
-        found = json_lines.keys(engine, copy, item.path.name, LINE_LIMIT)
-    feed, headings = choose(settings, item.feeds, tuple(found), item.path.name)
-    size = item.path.stat().st_size
-    return Opened(
-        item.path.name, feed, digest, size, kind, text.encoding, copy, "", text.rows_above, headings, tuple(found),
-        pointers=tuple(found.values()),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Opening:
+    """One file on its way: `name` is shown, `path` is where its bytes lie."""
 
+    engine: Any
+    settings: SourceSettings
+    feeds: tuple[str, ...]
+    name: str
+    path: Path
+    digest: str
+    size: int
+    copy: Path
 
-def _csv(settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings, kind: str) -> Opened:
-    text = spool.decode(item.path, copy, options, compressed=kind.endswith(".gz"))
-    failed: InputError | None = None
-    marks: Sequence[str] = spool.DELIMITERS if options.delimiter == "auto" else (options.delimiter,)
-    # the mark that gives most headings comes first, so that its complaint is the one shown
-    marks = sorted(marks, key=lambda mark: -text.heading_record.count(mark))
-    if options.headings:
-        marks = [min(marks, key=lambda mark: abs(text.heading_record.count(mark) + 1 - len(options.headings)))]
-    for mark in marks:
-        shown = spool.split_headings(text, mark)
-        if options.headings:
-            if list(map(plain, shown)) == list(map(plain, options.headings)):
-                raise InputError(f"{item.path.name}: its first row repeats reader.headings; leave that setting out")
-            shown = list(options.headings)
-        try:
-            feed, headings = choose(settings, item.feeds, shown, item.path.name)
-        except InputError as error:
-            failed = failed or error
-            continue
-        size = item.path.stat().st_size
-        above = text.rows_above + (0 if options.headings else 1)
+    def opened(self, options: ReaderSettings) -> Opened:
+        kind = detect(self.path, options.format, self.name)
+        if kind == "parquet":
+            return self._parquet()
+        if kind == "xlsx":
+            return self._xlsx(options)
+        return self._jsonl(options, kind) if kind.startswith("jsonl") else self._csv(options, kind)
+
+    def _made(self, kind: str, headings: Sequence[str], fit: tuple[str, Headings], above: int, **more: Any) -> Opened:
         return Opened(
-            item.path.name, feed, digest, size, kind, text.encoding, copy, mark, above, headings, tuple(shown),
-            fill=settings.feeds[feed].reader.short_rows == "fill",
+            name=self.name, feed=fit[0], sha256=self.digest, bytes=self.size, format=kind, copy=self.copy,
+            rows_above=above, headings=fit[1], all_headings=tuple(headings), **{"encoding": "", "delimiter": "", **more},
         )  # fmt: skip
-    assert failed is not None
-    raise failed
+
+    def _choose(self, headings: Sequence[str]) -> tuple[str, Headings]:
+        return choose(self.settings, self.feeds, headings, self.name)
+
+    def _decode(self, options: ReaderSettings, kind: str) -> spool.Text:
+        compressed, json = kind.endswith(".gz"), kind.startswith("jsonl")
+        return spool.decode(self.path, self.copy, options, compressed=compressed, json=json, name=self.name)
+
+    def _jsonl(self, options: ReaderSettings, kind: str) -> Opened:
+        text = self._decode(options, kind)
+        with engine_errors(self.name):
+            found = json_lines.keys(self.engine, self.copy, self.name, LINE_LIMIT)
+        pointers = tuple(found.values())
+        fit = self._choose(tuple(found))
+        return self._made(kind, tuple(found), fit, text.rows_above, encoding=text.encoding, pointers=pointers)
+
+    def _csv(self, options: ReaderSettings, kind: str) -> Opened:
+        text = self._decode(options, kind)
+        failed: InputError | None = None
+        for mark in _marks(text, options):
+            shown = spool.split_headings(text, mark)
+            if options.headings:
+                if list(map(plain, shown)) == list(map(plain, options.headings)):
+                    raise InputError(f"{self.name}: its first row repeats reader.headings; leave that setting out")
+                shown = list(options.headings)
+            try:
+                fit = self._choose(shown)
+            except InputError as error:
+                failed = failed or error
+                continue
+            above, fill = text.rows_above + (0 if options.headings else 1), options.short_rows == "fill"
+            return self._made(kind, shown, fit, above, encoding=text.encoding, delimiter=mark, fill=fill)
+        assert failed is not None
+        raise failed
+
+    def _parquet(self) -> Opened:
+        spool.copy(self.path, self.copy)
+        try:
+            shown = pq.ParquetFile(self.copy).schema_arrow.names
+        except (ArrowException, OSError):
+            raise InputError(
+                f"{self.name} is a damaged or cut-off Parquet file (no readable end); export it again"
+            ) from None
+        return self._made("parquet", shown, self._choose(shown), 0)
+
+    def _xlsx(self, options: ReaderSettings) -> Opened:
+        book = self.copy.with_suffix(".xlsx")
+        spool.copy(self.path, book)
+        shown, above = workbook.convert(book, self.copy, self.name, options.sheet, options.skip_lines, options.headings)
+        return self._made("xlsx", shown, self._choose(shown), above)
 
 
-def _parquet(settings: SourceSettings, item: Found, copy: Path, digest: str) -> Opened:
-    spool.copy(item.path, copy)
-    try:
-        shown = pq.ParquetFile(copy).schema_arrow.names
-    except (ArrowException, OSError):
-        raise InputError(
-            f"{item.path.name} is a damaged or cut-off Parquet file (no readable end); export it again"
-        ) from None
-    feed, headings = choose(settings, item.feeds, shown, item.path.name)
-    size = item.path.stat().st_size
-    return Opened(item.path.name, feed, digest, size, "parquet", "", copy, "", 0, headings, tuple(shown))
-
-
-def _xlsx(settings: SourceSettings, item: Found, copy: Path, digest: str, options: ReaderSettings) -> Opened:
-    spool.copy(item.path, copy.with_suffix(".xlsx"))
-    shown, above = workbook.convert(
-        copy.with_suffix(".xlsx"), copy, item.path.name, options.sheet, options.skip_lines, options.headings
-    )
-    feed, headings = choose(settings, item.feeds, shown, item.path.name)
-    size = item.path.stat().st_size
-    return Opened(item.path.name, feed, digest, size, "xlsx", "", copy, "", above, headings, tuple(shown))
+def _marks(text: spool.Text, options: ReaderSettings) -> list[str]:
+    """The delimiters to try; the one that gives most headings comes first, so that its complaint is the one shown."""
+    marks: Sequence[str] = spool.DELIMITERS if options.delimiter == "auto" else (options.delimiter,)
+    record = text.heading_record
+    if options.headings:
+        return [min(marks, key=lambda mark: abs(record.count(mark) + 1 - len(options.headings)))]
+    return sorted(marks, key=lambda mark: -record.count(mark))

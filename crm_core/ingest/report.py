@@ -13,7 +13,8 @@ from crm_core.ingest.watermark import Mark
 @dataclass(frozen=True)
 class FileReport:
     """One file. `read` = accepted + duplicate + rejected; of the rejected, `erased` are rows of erased people. `known_load`
-    names the load that already holds these bytes.
+    names the load that already holds these bytes. `unknown_headings` are those that no field reads; `new_headings` and
+    `gone_headings` say how the file differs from the one of its feed that was loaded before.
     """
 
     name: str
@@ -30,6 +31,8 @@ class FileReport:
     headings: tuple[str, ...] = ()
     unknown_headings: tuple[str, ...] = ()
     missing_headings: tuple[str, ...] = ()
+    new_headings: tuple[str, ...] = ()
+    gone_headings: tuple[str, ...] = ()
     known_load: str = ""
 
     @property

@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
-import hashlib
 import io
 import os
 import re
@@ -43,13 +42,17 @@ class Text:
     rows_above: int
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes. InputError when it cannot be read."""
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror}; check its permissions") from None
+def inner_kind(path: Path, name: str) -> str:
+    """'parquet' or 'xlsx' where the gzip file at `path` holds one, else ''."""
+    with _open(path, True, name) as handle:
+        start = handle.read(4)
+    return {b"PAR1": "parquet", b"PK\x03\x04": "xlsx"}.get(start, "")
+
+
+def unpack(path: Path, target: Path, name: str) -> None:
+    """Writes what a gzip file holds to `target`. InputError when it is cut off, RunFailed on a full disk."""
+    with writing(target.parent), _open(path, True, name) as handle, target.open("wb") as out:
+        shutil.copyfileobj(handle, out, 1 << 20)
 
 
 def copy(path: Path, target: Path) -> None:

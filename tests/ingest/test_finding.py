@@ -9,9 +9,10 @@ import pytest
 from crm_core.config import parse_yaml
 from crm_core.config.sources import SourceSettings
 from crm_core.errors import InputError
+from crm_core.ingest import loads, undo
 from crm_core.ingest.files import find
 from crm_core.ingest.headings import choose, match
-from tests.ingest.corner_shop import EXAMPLE, HEADINGS, LINES
+from tests.ingest.corner_shop import EXAMPLE, HEADINGS, LINES, Shop, order, orders_file, text_of, write
 
 SETTINGS = parse_yaml(EXAMPLE, SourceSettings, "conf/sources/corner_shop.yml")
 
@@ -69,3 +70,23 @@ def test_a_file_of_any_name_goes_to_the_feed_that_its_headings_fit() -> None:
 def test_headings_of_nothing_known_name_source_and_headings_found() -> None:
     with pytest.raises(InputError, match=r"does not fit feed .* of source 'corner_shop'.*Headings found: a, b"):
         choose(SETTINGS, [], ["a", "b"], "export.csv")
+
+
+def test_headings_that_came_and_went_since_the_load_before_are_kept_in_the_record(shop: Shop, files: Path) -> None:
+    first = shop.load(orders_file(files, 1))
+    assert (first.files[0].new_headings, first.files[0].gone_headings) == ((), ())
+    changed = [*HEADINGS[:-1], "备注 "]
+    path = write(files / "订单2.csv", text_of([order(2)], changed))
+    second = shop.load(path, dry_run=True)
+    assert (second.files[0].new_headings, second.files[0].gone_headings) == (("备注",), ("渠道",))
+    assert second.files[0].unknown_headings == ("备注",)
+    load_id = shop.load(path).load_id
+    (_, (record,)), _ = loads(shop.ledger)
+    assert (record.load_id, record.detail["new_headings"], record.detail["gone_headings"]) == (
+        load_id,
+        ["备注"],
+        ["渠道"],
+    )
+    # what was taken back is nothing to compare with
+    undo(shop.lake, shop.vault, load_id)
+    assert shop.load(orders_file(files, 3, name="订单3.csv")).files[0].new_headings == ()
