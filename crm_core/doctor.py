@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from crm_core.config.sources import SourceSettings
 from crm_core.errors import CrmError
 from crm_core.workspace import Workspace
 
@@ -42,7 +45,27 @@ def examine(path: str = "") -> list[Check]:
         ("vault", _vault, "chmod 700 data/vault; put its key back"),
         ("kernel", _kernel, "run make install again"),
     ]
-    return [*(_required(name, look, mend, workspace) for name, look, mend in required), *_optional()]
+    checks = [_required(name, look, mend, workspace) for name, look, mend in required]
+    return [*checks, *_databases(workspace), *_optional()]
+
+
+def _databases(workspace: Workspace) -> list[Check]:
+    """Whether each source's database answers and has the columns asked for."""
+    found = []
+    for name in workspace.config.source_names():
+        with suppress(CrmError):  # settings that cannot be read are the business of `conf`
+            settings = workspace.config.source(name)
+            if settings.database is not None:
+                mend = "mend what it names, or leave `database` out of the source"
+                look = partial(_database, settings)
+                found.append(_required(f"database of {name}", look, mend, workspace))
+    return found
+
+
+def _database(settings: SourceSettings, _workspace: Workspace) -> str:
+    from crm_core.ingest.database import check_database
+
+    return check_database(settings)
 
 
 def _required(name: str, look: Callable[[Workspace], str], mend: str, workspace: Workspace) -> Check:

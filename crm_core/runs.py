@@ -60,6 +60,12 @@ def inbox(workspace: Workspace) -> list[Inbox]:
     return found
 
 
+def databases(workspace: Workspace) -> list[str]:
+    """Sources whose database is read every night. Raises InputError where a source's settings are wrong."""
+    found = {name: workspace.config.source(name).database for name in workspace.config.source_names()}
+    return [name for name, database in found.items() if database is not None and database.nightly]
+
+
 def begin(workspace: Workspace, parameters: Mapping[str, Any], language: str, actor: str = "crm") -> str:
     """Computes and stores the results of the workspace's date and opens a run in the ledger; returns its run_id."""
     started = now()

@@ -154,7 +154,7 @@ def nightly(
 
 
 def _take_in(workspace: Workspace, source: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Loads the inbox folder by folder; returns the loads and, by name, what went wrong.
+    """Loads the inbox folder by folder, then the databases; returns the loads and, by name, what went wrong.
 
     Raises UnknownName for a source that is not known.
     """
@@ -162,12 +162,13 @@ def _take_in(workspace: Workspace, source: str) -> tuple[list[dict[str, Any]], d
     if source:
         workspace.config.source(source)
     try:
-        waiting = [item.source for item in runs.inbox(workspace) if source in ("", item.source)]
+        waiting = [(item.source, load_inbox) for item in runs.inbox(workspace) if source in ("", item.source)]
+        waiting += [(name, load_database) for name in runs.databases(workspace) if source in ("", name)]
     except InputError as error:
         return loads, {"inbox": f"inbox: {error}"}
     problems = {}
-    for name in waiting:
-        state = load_inbox(str(workspace.root), name, return_state=True)
+    for name, load in waiting:
+        state = load(str(workspace.root), name, return_state=True)
         outcome = state.result(raise_on_failure=False)
         if isinstance(outcome, dict):
             loads.append(outcome)
@@ -220,11 +221,20 @@ PLAIN = {"cache_policy": NO_CACHE, "persist_result": False}
 def load_inbox(workspace: str, source: str) -> dict[str, Any]:
     """Loads what lies in the inbox folder of `source`; returns the load's id and its reconciliation in
     rows."""
+    return _load(workspace, source, inbox=True)
+
+
+@task(name="load database", task_run_name="load database of {source}", **RETRYING, **PLAIN)
+def load_database(workspace: str, source: str) -> dict[str, Any]:
+    """Loads what is new in the database of `source`; the result is that of `load_inbox`."""
+    return _load(workspace, source, inbox=False)
+
+
+def _load(workspace: str, source: str, *, inbox: bool) -> dict[str, Any]:
     with short_errors(workspace, f"load of {source}"):
         opened = Workspace.open(workspace)
-        report = ingest.ingest(
-            opened.config, opened.lake, opened.vault, source, [opened.inbox_dir / source], actor=ACTOR
-        )
+        paths = [opened.inbox_dir / source] if inbox else []
+        report = ingest.ingest(opened.config, opened.lake, opened.vault, source, paths, actor=ACTOR)
         return {
             "load_id": report.load_id,
             "source": source,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, text
+import psutil
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from tests.require import mariadb_bin, need, postgres_bin
@@ -24,17 +24,20 @@ PASSWORD = "never-shown-7Qx"
 
 @dataclass
 class Server:
-    """One running server. `url` goes to an empty database, with a user that may do everything and has PASSWORD."""
+    """One server. `url` goes to an empty database, with a user that may do everything and has PASSWORD."""
 
     url: str
     pid_file: Path
+    start: Callable[[], object]
 
     def kill(self) -> None:
-        """Ends the server at once, as a power cut would."""
-        pid = int(self.pid_file.read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
-        while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
-            time.sleep(0.05)
+        """Ends the server and its children at once, as a power cut would; `start` starts it again."""
+        server = psutil.Process(int(self.pid_file.read_text().split()[0]))
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=10)
 
     def database(self, name: str) -> str:
         """The URL of a new, empty database."""
@@ -71,10 +74,14 @@ def postgres_server() -> Iterator[Server]:
         made = [programs / "initdb", "-D", data, "-A", "trust", "-U", "crm", "-E", "UTF8", "--no-sync"]
         subprocess.run(made, check=True, **who)
         start = [programs / "pg_ctl", "-D", data, "-l", home / "log", "-w", "-o", options, "start"]
-        subprocess.run(start, check=True, **who)
+
+        def up() -> None:
+            subprocess.run(start, check=True, **who)
+
+        up()
         try:
             subprocess.run([programs / "createdb", "-h", home, "-U", "crm", "crm"], check=True, **who)
-            yield Server(f"postgresql+psycopg://crm:{PASSWORD}@/crm?host={home}", data / "postmaster.pid")
+            yield Server(f"postgresql+psycopg://crm:{PASSWORD}@/crm?host={home}", data / "postmaster.pid", up)
         finally:
             subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], check=False, **who)
 
@@ -93,19 +100,24 @@ def mariadb_server() -> Iterator[Server]:
         subprocess.run(made, check=True, **who)
         start = [serve, "--no-defaults", f"--datadir={home / 'data'}", f"--socket={socket}", f"--pid-file={pid}",
                  "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]  # fmt: skip
-        running = subprocess.Popen(start, **who)
-        try:
-            root = create_engine(f"mariadb+pymysql://root@localhost/?unix_socket={socket}")
+        root = create_engine(f"mariadb+pymysql://root@localhost/?unix_socket={socket}", poolclass=NullPool)
+        running: list[subprocess.Popen[bytes]] = []
+
+        def up() -> None:
+            running.append(subprocess.Popen(start, **who))
             _wait(root)
+
+        try:
+            up()
             with root.begin() as connection:
                 connection.execute(text("create database crm character set utf8mb4"))
                 connection.execute(text(f"create user crm@localhost identified by '{PASSWORD}'"))
                 connection.execute(text("grant all on *.* to crm@localhost"))
-            root.dispose()
-            yield Server(f"mariadb+pymysql://crm:{PASSWORD}@localhost/crm?unix_socket={socket}", pid)
+            yield Server(f"mariadb+pymysql://crm:{PASSWORD}@localhost/crm?unix_socket={socket}", pid, up)
         finally:
-            running.kill()
-            running.wait()
+            for process in running:
+                process.kill()
+                process.wait()
 
 
 def _wait(engine: Any) -> None:

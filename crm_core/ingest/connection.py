@@ -69,8 +69,8 @@ def reading(settings: SourceSettings) -> Iterator[Connection]:
             yield connection
             connection.close()
         except BaseException:
-            with suppress(Exception):  # closed hard: MySQL's driver would first read the rest of the rows
-                connection.invalidate()
+            with suppress(Exception):
+                _drop(connection)
             raise
     finally:
         engine.dispose()
@@ -104,6 +104,14 @@ def database_errors(settings: SourceSettings, feed: str, rows: list[int]) -> Ite
             f"{name}: a value near row {sum(rows) + 1:,} cannot be read ({type(error).__name__}); leave its column "
             "out, or convert it in a query of your own"
         ) from None
+
+
+def _drop(connection: Connection) -> None:
+    """Closes at once; MySQL's driver would first read the rest of the rows, or complain that it cannot."""
+    result = getattr(connection.connection.dbapi_connection, "_result", None)
+    if result is not None:
+        result.unbuffered_active = False
+    connection.invalidate()
 
 
 def _engine(settings: SourceSettings, url: URL) -> Engine:

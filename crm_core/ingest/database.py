@@ -218,15 +218,15 @@ def _batches(
     connection: Connection, plan: _Plan, statement: Select[Any], bounds: dict[str, Any]
 ) -> Iterator[list[Sequence[Any]]]:
     """The rows column by column, some ten thousand at a time."""
-    with connection.execute(statement, bounds, execution_options={"yield_per": ROWS}) as result:
-        if len(result.keys()) != len(plan.names):
-            raise InputError(f"{plan.name}: the database gives other columns than it said a moment ago; run it again")
-        utc = _utc_columns(connection, result)
-        for part in result.partitions():
-            columns: list[Sequence[Any]] = list(zip(*part, strict=True))
-            for place in utc:
-                columns[place] = [value.replace(tzinfo=UTC) if _is_moment(value) else value for value in columns[place]]
-            yield columns
+    result = connection.execute(statement, bounds, execution_options={"yield_per": ROWS})
+    if len(result.keys()) != len(plan.names):
+        raise InputError(f"{plan.name}: the database gives other columns than it said a moment ago; run it again")
+    utc = _utc_columns(connection, result)
+    for part in result.partitions():
+        columns: list[Sequence[Any]] = list(zip(*part, strict=True))
+        for place in utc:
+            columns[place] = [value.replace(tzinfo=UTC) if _is_moment(value) else value for value in columns[place]]
+        yield columns
 
 
 def _utc_columns(connection: Connection, result: Any) -> list[int]:

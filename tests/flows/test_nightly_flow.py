@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
 from crm_core import runs
+from crm_core.doctor import examine
 from crm_core.errors import UnknownName
 from crm_core.reporting.publish import latest, read_runs
 from crm_core.store.ledger import Run
@@ -21,6 +23,7 @@ from crm_core.workspace import Workspace
 from flows import local_server, nightly
 from tests.flows import corner
 from tests.ingest.corner_shop import text_of
+from tests.ingest.database_shop import SOURCE, open_database_shop, order
 
 pytestmark = pytest.mark.slow
 HALF_A_RUN = """
@@ -167,3 +170,25 @@ def test_a_run_that_was_killed_is_marked_interrupted_by_the_next(
     last = nightly.run(str(root), notebooks=["one"], ingest_inbox=False, server=server)
     assert runs.find_run(workspace, killed).state == "interrupted"
     assert workspace.ledger.get(Run, last).state == "done"
+
+
+def test_a_database_is_read_every_night_and_one_that_is_gone_fails_the_run_by_name(
+    root: Path, first: str, server: local_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    monkeypatch.setenv("WEB_SHOP_URL", url)
+    web = open_database_shop(url, tmp_path / "unused")
+    long_ago = datetime(2025, 10, 20, 9)  # loads refuse rows that are later than the clock of the machine
+    web.add(web.orders, order(1, ordered_at=long_ago, paid_at=long_ago, updated_at=long_ago))
+    (root / "conf" / "sources" / "web_shop.yml").write_text(SOURCE, encoding="utf-8")
+    assert runs.databases(Workspace.open(root)) == ["web_shop"]
+    done = nightly.run(str(root), notebooks=["one"], source="web_shop", server=server)
+    assert runs.summary(Workspace.open(root), done)["state"] == "done"
+    orders = Workspace.open(root).lake.table("orders")
+    assert orders.filter(orders.order_id == "W1").count().to_pyarrow().as_py() == 1
+    (tmp_path / "shop.db").unlink()
+    checks = {check.name: check for check in examine(str(root))}
+    assert checks["database of web_shop"].state == "wrong" and "does not exist" in checks["database of web_shop"].found
+    failed = nightly.run(str(root), notebooks=["one"], source="web_shop", server=server)
+    facts = runs.summary(Workspace.open(root), failed)
+    assert facts["state"] == "failed" and "the SQLite file of source 'web_shop' does not exist" in str(facts)
