@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingest.database_loss import MANY, end_connections, fill, lost
 from tests.ingest.database_shop import open_database_shop
 from tests.servers import PASSWORD, Server, mariadb_server, postgres_server
+from tests.soak.databases import MANY, end_connections, fill, lost
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres), "mariadb"]

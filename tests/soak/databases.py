@@ -1,6 +1,6 @@
 """A database that goes away while it is read: real servers, ended in the middle of the stream.
 
-`python -m tests.ingest.database_loss` does it many times over (`make soak`).
+`python -m tests.soak.databases` does it many times over (`make soak`).
 """
 
 from __future__ import annotations
