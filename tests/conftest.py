@@ -11,10 +11,16 @@ from hypothesis import HealthCheck, settings
 from tests.require import SHARED
 from tests.servers import Server, mariadb_server, postgres_server
 
+SOAK = 1000
 # the machine may be busy, so no example has a deadline; `make soak` draws many more
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("soak", parent=settings.get_profile("here"), max_examples=1000)
+settings.register_profile("soak", parent=settings.get_profile("here"), max_examples=SOAK)
 settings.load_profile("here")
+
+
+def few(examples: int) -> int:
+    """How many examples a costly property draws: so many here, forty times as many in `make soak`."""
+    return examples * 40 if settings.default.max_examples >= SOAK else examples
 
 
 @pytest.fixture(scope="session")

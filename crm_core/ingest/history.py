@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+import duckdb
 import ibis.expr.types as ir
 from sqlalchemy import select
 
-from crm_core.errors import InputError, unknown
+from crm_core.errors import InputError, RunFailed, unknown
 from crm_core.schema import TABLES
-from crm_core.store import Lake, Ledger, UndoCounts, Vault, now
+from crm_core.store import Lake, Ledger, UndoCounts, Vault, delta, now
 from crm_core.store.ledger import Load, LoadFile
 
 
@@ -53,7 +56,7 @@ def undo(lake: Lake, vault: Vault, load_id: str, *, actor: str = "crm") -> UndoR
     if load(lake.ledger, load_id).state != "live":
         vault.forget_load(load_id)  # a kill just after the undo was published left its contacts there
     _live(lake.ledger, load_id)
-    with lake.write(f"undo {load_id}", actor) as writer:
+    with _stopped(load_id), lake.write(f"undo {load_id}", actor) as writer:
         record = _live(lake.ledger, load_id)
         counts = {name: writer.forget(name, load_id) for name in TABLES}
         writer.remove_load("rejects", load_id)
@@ -73,6 +76,15 @@ def rejects(lake: Lake, load_id: str) -> ir.Table:
     load(lake.ledger, load_id)
     table = lake.table("rejects")
     return table.filter(table.load_id == load_id).order_by("file", "row_number")
+
+
+@contextmanager
+def _stopped(load_id: str) -> Iterator[None]:
+    """Turns the engine's errors into ours; their texts may quote values."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise RunFailed(f"load {load_id} could not be taken back: {delta.reason(error)}; nothing was changed") from None
 
 
 def _live(ledger: Ledger, load_id: str) -> Load:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -81,8 +83,8 @@ def write(
     as full as before.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before, known = parquet(folder), (folder / "_delta_log").is_dir()
-    try:
+    known = (folder / "_delta_log").is_dir()
+    with _or_failed(folder, "written"):
         write_deltalake(
             str(folder),
             rows,
@@ -94,17 +96,47 @@ def write(
             writer_properties=PARQUET,
             post_commithook_properties=HOOKS,
         )
+    version = current_version(folder)
+    assert version is not None
+    return version
+
+
+def delete(folder: Path, predicate: str) -> None:
+    """Commits a version without the rows that `predicate` is true of. Raises RunFailed when the disk will not take it."""
+    table = open_table(folder)
+    assert table is not None
+    with _or_failed(folder, "written"):
+        table.delete(predicate, writer_properties=PARQUET, post_commithook_properties=HOOKS)
+
+
+def join_files(folder: Path, partition_filters: list[tuple[str, str, Any]] | None, target_bytes: int) -> None:
+    """Commits a version whose small files are joined. Raises RunFailed when the disk will not take it."""
+    table = open_table(folder)
+    assert table is not None
+    with _or_failed(folder, "compacted"):
+        table.optimize.compact(
+            partition_filters=partition_filters,
+            target_size=target_bytes,
+            max_concurrent_tasks=2,
+            writer_properties=PARQUET,
+            post_commithook_properties=HOOKS,
+        )
+
+
+@contextmanager
+def _or_failed(folder: Path, done: str) -> Iterator[None]:
+    """Deletes what was begun when the block fails, so that a full disk is as full as before."""
+    before = parquet(folder)
+    try:
+        yield
     except BaseException as error:
         for path in parquet(folder) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, DeltaError | OSError):
             raise RunFailed(
-                f"table {folder.name} could not be written: {reason(error)}; nothing was published"
+                f"table {folder.name} could not be {done}: {reason(error)}; nothing was published"
             ) from None
         raise
-    version = current_version(folder)
-    assert version is not None
-    return version
 
 
 def copy(source: Path, target: Path) -> int:

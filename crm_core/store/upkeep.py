@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 from sqlalchemy import select
 
 from crm_core.errors import RunFailed
@@ -54,21 +53,12 @@ def join_files(folder: Path, partitions: list[str]) -> None:
     """
     table = delta.open_table(folder)
     assert table is not None
-    before, version = delta.parquet(folder), table.version()
-    name = _partition(table)
+    name, version = _partition(table), table.version()
     try:
-        table.optimize.compact(
-            partition_filters=[(name, "in", partitions)] if name else None,
-            target_size=TARGET_BYTES,
-            max_concurrent_tasks=2,
-            writer_properties=delta.PARQUET,
-            post_commithook_properties=delta.HOOKS,
-        )
-    except (DeltaError, OSError) as error:
+        delta.join_files(folder, [(name, "in", partitions)] if name else None, TARGET_BYTES)
+    except RunFailed:
         delta.take_back(folder, version)
-        for path in delta.parquet(folder) - before:
-            path.unlink(missing_ok=True)
-        raise RunFailed(f"table {folder.name} could not be compacted: {delta.reason(error)}") from None
+        raise
 
 
 def pinned(ledger: Ledger, keep_newest: int = KEEP_NEWEST, readers_newest: int = 0) -> dict[str, list[int]]:

@@ -315,10 +315,9 @@ class Writer:
         return set() if version is None else set(delta.files(self.lake.root / name, version))
 
     def _delete(self, name: str, predicate: str) -> None:
-        table = delta.open_table(self.lake.root / name) if name in self._versions else None
-        if table is not None:
+        if name in self._versions:
             lease.renew(self.lake.ledger, self._fence)
-            table.delete(predicate, writer_properties=delta.PARQUET, post_commithook_properties=delta.HOOKS)
+            delta.delete(self.lake.root / name, predicate)
             self.note(name)
 
     def _commit(

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    parser.add_argument("--only", default="simulate,ingest,rfm,notebooks,decode")
+    parser.add_argument("--only", default="simulate,ingest,rfm,notebooks,decode,upsert,daily")
     asked = parser.parse_args()
     wanted = asked.only.split(",")
     rows: list[dict[str, Any]] = []
@@ -43,6 +43,11 @@ def main() -> int:
 
             (Path(scratch) / "decode").mkdir()
             rows += bench_reading.run(Path(scratch) / "decode")
+        if {"upsert", "daily"} & set(wanted):
+            from tests.bench import bench_store
+
+            rows += bench_store.upsert_rows(asked.members * 10) if "upsert" in wanted else []
+            rows += bench_store.daily_rows() if "daily" in wanted else []
         if "notebooks" in wanted:
             from tests.bench import bench_notebooks
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crm_core.errors import CrmError, RunFailed
+from crm_core.ingest import loads, undo
 from tests.ingest.corner_shop import Shop, open_shop, order, orders_file, text_of, write
 
 
@@ -57,6 +58,48 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_lake_as_it_was(
     assert len(shop.rows("orders")) == 20_000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["undo", "compact"])
+def test_undo_and_compaction_on_a_full_disk_change_nothing_and_go_through_once_there_is_room(
+    disk: Callable[[str], Path], tmp_path: Path, action: str
+) -> None:
+    shop = open_shop(disk("size=64m") / "shop")
+    shop.load(write(tmp_path / "订单1.csv", text_of(order(number) for number in range(3000))))
+    later = [order(number, amount="71.00", refunded="1.00") for number in range(1500, 4500)]
+    second = shop.load(write(tmp_path / "订单2.csv", text_of(later)))
+    before = shop.content()
+
+    def act() -> None:
+        if action == "undo":
+            undo(shop.lake, shop.vault, second.load_id)
+        else:
+            shop.lake.compact()
+
+    failures = 0
+    for room in (0, 40, 80, 160, 320, 640, 1280, 2560):
+        used = sum(path.stat().st_blocks * 512 for path in shop.root.rglob("*") if path.is_file())
+        disk(f"remount,size={used // 1024 + room}k")
+        try:
+            act()
+        except RunFailed as error:
+            failures += 1
+            assert re.search("[Nn]o space left|disk is full", str(error)), error
+            disk("remount,size=64m")
+            assert shop.content() == before
+        else:
+            break
+    disk("remount,size=64m")
+    assert failures >= 2
+    if action == "undo":
+        never = open_shop(tmp_path / "never")
+        never.load(tmp_path / "订单1.csv")
+        before = never.content()
+    else:
+        shop.lake.compact()
+    assert shop.content() == before
+    assert {path.stem for path in (shop.root / "vault" / "accounts").iterdir()} <= live(shop)
+
+
 def test_a_disk_that_may_not_be_written_is_one_clear_error(disk: Callable[[str], Path], tmp_path: Path) -> None:
     shop = open_shop(disk("size=64m") / "shop")
     shop.load(orders_file(tmp_path, 1))
@@ -67,6 +110,10 @@ def test_a_disk_that_may_not_be_written_is_one_clear_error(disk: Callable[[str],
         shop.load(orders_file(tmp_path, 2, name="订单2.csv"))
     disk("remount,rw")
     assert shop.content() == before
+
+
+def live(shop: Shop) -> set[str]:
+    return {load.load_id for load, _ in loads(shop.ledger) if load.state == "live"}
 
 
 def test_a_file_that_may_not_be_read_is_one_clear_error(shop: Shop, files: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CANNOT = 77  # what a run ends with that this machine does not permit; it says why
 
 
 def main() -> int:
@@ -29,13 +30,15 @@ def main() -> int:
             python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak", "--timeout=7200", "tests",
         ],
         "kills at 200 points, then the same command again": [python, "-m", "tests.soak.kills", "--seed", str(asked.seed)],
+        "fifty power cuts": [python, "-m", "tests.soak.power_cut", "--seed", str(asked.seed)],
         "pairs of processes": [python, "-m", "tests.soak.pairs", "--rounds", "8", "--seed", str(asked.seed)],
         "databases lost in the middle of a stream": [python, "-m", "tests.soak.databases", "20"],
     }  # fmt: skip
     failed = []
     for name, command in runs.items():
         print(f"== {name}", flush=True)
-        if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
+        code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode
+        if code not in (0, CANNOT):
             failed.append(name)
     print("all held" if not failed else f"FAILED: {', '.join(failed)}")
     return len(failed)

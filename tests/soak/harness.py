@@ -16,6 +16,7 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,11 @@ def fork(work: Callable[[], int], log: Path | None = None) -> int:
         os.dup2(handle, 2)
         os.environ["CRM_VAULT_KEY"] = KEY
         code = work()
+    except BaseException:  # noqa: BLE001  a child ends here, whatever happened
+        traceback.print_exc()
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:
         os._exit(code)
 
 
@@ -205,6 +208,31 @@ def state(root: Path) -> dict[str, Any]:
     """Everything that a workspace holds, without ids and times of its own: lake, vault and ledger, and what is wrong with
     them. Read in a fresh process."""
     return dict(told(lambda: _state(root)))
+
+
+def load(root: Path, path: Path) -> str:
+    """Loads one file in this process, if it was not before, and returns the id of its load."""
+    from crm_core.ingest import ingest
+    from crm_core.workspace import Workspace
+
+    workspace = Workspace.open(root)
+    report = ingest(workspace.config, workspace.lake, workspace.vault, "corner_shop", [path])
+    return report.load_id or report.files[0].known_load
+
+
+def order_numbers(root: Path) -> dict[str, list[int]]:
+    """The numbers of `corner_shop.order` that lake and vault hold, where each order has a member of its own."""
+    from crm_core.workspace import Workspace
+
+    workspace = Workspace.open(root)
+    lake, vault = workspace.lake, workspace.vault
+    found = {"current": lake.table("orders"), "versions": lake.table("orders_versions"), "vault": vault.accounts()}
+    phones = vault.contacts("phone").inner_join(vault.accounts(), "member_id")
+    columns = {"current": "order_id", "versions": "order_id", "vault": "account_id", "phones": "account_id"}
+    return {
+        name: [int(text[1:]) for text in table[columns[name]].to_pyarrow().to_pylist()]
+        for name, table in {**found, "phones": phones}.items()
+    }
 
 
 def _loads(root: Path) -> list[dict[str, Any]]:

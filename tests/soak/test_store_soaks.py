@@ -37,3 +37,12 @@ def test_a_command_killed_at_twelve_points_and_given_again_ends_as_if_it_had_nev
 def test_two_commands_at_once_end_as_one_after_the_other_and_a_reader_sees_one_snapshot() -> None:
     found = soak("pairs", "--rounds", "1", "--only", "a load and an undo,the same file twice,a reader")
     assert found == {"a load and an undo": [], "the same file twice": [], "a reader": []}
+
+
+@pytest.mark.timeout(900)
+def test_nothing_that_was_acknowledged_is_lost_when_the_power_is_cut_and_all_of_it_may_be_without_fsync() -> None:
+    found = soak("power_cut", "--cuts", "2", "--control", "1", "--seed", "5")
+    if "skipped" in found:
+        pytest.skip(found["skipped"])
+    assert found["synced"]["failed"] == [] and found["synced"]["acknowledged"] >= 2
+    assert found["never synced"]["failed"], "a cut that loses nothing without fsync proves nothing with it"

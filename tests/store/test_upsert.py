@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_core.errors import UnknownName
-from crm_core.store import Lake, UndoCounts, UpsertCounts, delta
+from crm_core.schema import TABLES
+from crm_core.store import Lake, UndoCounts, UpsertCounts, delta, table_hash
+from crm_core.store.lake import content_columns
+from tests.conftest import few
 from tests.store.lakes import content_hash, listed, load, open_lake, order, rows_of
 
 # few keys, months and times, so that corrections, ties, repetitions and moves across months are common
@@ -33,7 +36,14 @@ IDENTITY = st.builds(
     },
     st.sampled_from("abc"), st.integers(1, 9),
 )  # fmt: skip
-KINDS = {"orders": ORDER, "members": MEMBER, "identities": IDENTITY}
+LINE = st.builds(
+    lambda key, line, month, day, quantity: {
+        "order_id": key, "line_no": line, "ordered_at": datetime(2026, month, 10), "quantity": float(quantity),
+        "_effective_at": datetime(2026, 6, day),
+    },
+    st.sampled_from("ab"), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2),
+)  # fmt: skip
+KINDS = {"orders": ORDER, "members": MEMBER, "identities": IDENTITY, "order_lines": LINE}
 
 
 @contextmanager
@@ -44,49 +54,57 @@ def fresh(engine: Any) -> Iterator[Lake]:
         lake.ledger.engine.dispose()
 
 
-def split(data: st.DataObject, rows: list[Any]) -> list[list[Any]]:
-    """The same rows in any order, some of them twice, cut into up to three loads."""
-    shuffled = data.draw(st.permutations([*rows, *data.draw(st.lists(st.sampled_from(rows), max_size=2))]))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=2)))
-    return [shuffled[start:end] for start, end in zip([0, *cuts], [*cuts, len(shuffled)], strict=True)]
+def take_in(lake: Lake, load_id: str, rows: dict[str, list[Any]]) -> None:
+    """One load of several tables."""
+    with lake.write(f"load {load_id}") as writer:
+        for name, listed_rows in rows.items():
+            writer.upsert(name, rows_of(name, listed_rows), load_id=load_id)
 
 
-@pytest.mark.parametrize("name", list(KINDS))
-@settings(max_examples=5, deadline=None)
+def take_back(lake: Lake, load_id: str) -> None:
+    """The undoing of one load."""
+    with lake.write(f"undo {load_id}") as writer:
+        for name in KINDS:
+            writer.forget(name, load_id)
+
+
+def said(lake: Lake) -> dict[str, tuple[str, str]]:
+    """Hashes of the current tables and of what their versions say, for each table; loads and times of recording aside."""
+    hashes = {}
+    for name in KINDS:
+        columns = [*content_columns(TABLES[name]), "_effective_at", "_row_hash"]
+        current, versions = (lake.table(each).select(columns) for each in (name, f"{name}_versions"))
+        hashes[name] = table_hash(current), table_hash(versions.distinct())
+    return hashes
+
+
+@settings(max_examples=few(6), deadline=None)
 @given(data=st.data())
-def test_files_in_any_order_split_or_repeated_give_the_same_table(engine: Any, name: str, data: st.DataObject) -> None:
-    rows = data.draw(st.lists(KINDS[name], min_size=1, max_size=8))
-    with fresh(engine) as whole, fresh(engine) as parts:
-        load(whole, "all", name, rows)
-        for number, part in enumerate(split(data, rows)):
-            load(parts, f"l{number}", name, part)
-        assert content_hash(whole, name) == content_hash(parts, name)
-        keys = listed(
-            whole.table(name),
-            *dict.fromkeys(["id_value_hash"] if name == "identities" else [f"{name[:-1]}_id"]),
-        )
-        assert len(keys) == len(set(keys))
-
-
-@pytest.mark.parametrize("name", list(KINDS))
-@settings(max_examples=4, deadline=None)
-@given(data=st.data())
-def test_undoing_any_load_equals_never_having_loaded_it(engine: Any, name: str, data: st.DataObject) -> None:
-    loads = data.draw(st.lists(st.lists(KINDS[name], min_size=1, max_size=4), min_size=1, max_size=3))
-    gone = data.draw(st.integers(0, len(loads) - 1))
-    with fresh(engine) as undone, fresh(engine) as never:
-        for number, rows in enumerate(loads):
-            load(undone, f"l{number}", name, rows)
-            if number != gone:
-                load(never, f"l{number}", name, rows)
-        with undone.write("undo") as writer:
-            writer.forget(name, f"l{gone}")
-        assert content_hash(undone, name) == content_hash(never, name)
-        states = [
-            listed(lake.table(f"{name}_versions"), "load_id", "_effective_at", "_row_hash") for lake in (undone, never)
-        ]
-        assert states[0] == states[1]
-        assert undone.has_rows(name) == never.has_rows(name)
+def test_any_history_of_loads_and_undoing_is_worth_what_the_remaining_rows_say_at_once(
+    engine: Any, data: st.DataObject
+) -> None:
+    pool = {name: data.draw(st.lists(kind, min_size=1, max_size=6), name) for name, kind in KINDS.items()}
+    parts = st.fixed_dictionaries({name: st.lists(st.sampled_from(rows), max_size=5) for name, rows in pool.items()})
+    live: dict[str, dict[str, list[Any]]] = {}
+    gone: list[dict[str, list[Any]]] = []
+    with fresh(engine) as lake, fresh(engine) as whole:
+        for number, rows in enumerate(data.draw(st.lists(parts, min_size=1, max_size=4), "loads")):
+            take_in(lake, f"l{number}", rows)
+            live[f"l{number}"] = rows
+            if data.draw(st.booleans(), "undo one"):
+                load_id = data.draw(st.sampled_from(sorted(live)))
+                take_back(lake, load_id)
+                gone.append(live.pop(load_id))
+            if data.draw(st.booleans(), "compact"):
+                lake.compact()
+        if gone and data.draw(st.booleans(), "load again"):
+            take_in(lake, "again", gone[-1])
+            live["again"] = gone[-1]
+        take_in(whole, "all", {name: [row for rows in live.values() for row in rows[name]] for name in KINDS})
+        assert said(lake) == said(whole)
+        for name in KINDS:
+            keys = listed(lake.table(name), *TABLES[name].key)
+            assert len(keys) == len(set(keys)), name
 
 
 def test_the_latest_statement_of_the_source_is_current_whenever_it_was_loaded(lake: Lake) -> None:
