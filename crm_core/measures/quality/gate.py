@@ -93,8 +93,7 @@ def _newest(quality: Quality, source: str) -> list[LoadRecord]:
 def _balance(quality: Quality, of: str, _: datetime) -> Figure:
     loads = [load for load in quality.loads if of in ("", load.source)]
     wrong = [load for load in loads if load.faults]
-    named = f"{wrong[0].load_id}: {', '.join(wrong[0].faults)}" if wrong else ""
-    return (float(len(wrong)), named) if loads else (None, "")
+    return (float(len(wrong)), wrong[0].load_id if wrong else "") if loads else (None, "")
 
 
 def _rejected(quality: Quality, of: str, _: datetime) -> Figure:

@@ -79,6 +79,13 @@ class Quality:
         wanted = [load.load_id for newest, before in pairs for load in (newest, *before)]
         return list(dict.fromkeys([*wanted, *(load.load_id for load in self.loads)]))[:MOST_LISTED]
 
+    def series(self, table: str) -> list[ledger_loads.LoadRecord]:
+        """The loads of one source and kind that can be compared in `table`, newest first: the series that reaches furthest,
+        and of several that do the longest; [] where no two loads are alike."""
+        pairs = ledger_loads.compared(self.loads, table, self._feeds_of)
+        groups = [[newest, *before] for newest, before in pairs]
+        return max(groups, key=lambda group: (group[0].covers_until or date.min, len(group)), default=[])
+
     @cached_property
     def freshness(self) -> list[Freshness]:
         """Per table and source, in the schema's order; rows of loads too old to be counted apart have the source ''."""
