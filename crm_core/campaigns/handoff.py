@@ -9,6 +9,7 @@ id that lists the difference.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -75,13 +76,19 @@ def export(
     """
     audience = audience_named(ledger, audience_id) if audience_id else audience_of(ledger, campaign)
     job = _job(config, pinned(audience.audience_id, lake, ledger), platform, at, exports_dir)
+    erased = vault.erased_version()
     chosen = _rows(job, lake, vault)
     with staged(lake.engine, _without_sent(chosen, job, lake) if only_unsent else chosen) as rows:
         prior = next(iter(exports_of(ledger, audience.audience_id, job.platform_name, job.hand_off_at)), None)
         if prior is None or renew or only_unsent:
             who = {"actor": actor, "purpose": purpose or job.settings.purpose}
-            return _new(rows, job, lake, ledger, prior, who)
-        return _again(rows, job, lake, prior)
+            made = _new(rows, job, lake, ledger, prior, who)
+        else:
+            made = _again(rows, job, lake, prior)
+    if vault.erased_version() != erased:  # whoever erases looks at the files after that list is written
+        shutil.rmtree(made.folder / "payload", ignore_errors=True)
+        raise RunFailed("somebody was erased while the files were being made; make a new hand-off: --renew")
+    return made
 
 
 def _job(config: Config, made_from: Pinned, platform: str, at: datetime | None, exports_dir: Path) -> Job:

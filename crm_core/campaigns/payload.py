@@ -105,6 +105,8 @@ def hand_off_rows(
     chosen = chosen.mutate(contact=platform_form(chosen.contact, kind, platform))
     held = stored.filter(stored.status == "held_out").select("member_id").join(contacts, "member_id").contact_hash
     rules = _rules(chosen, held, suppressed_hashes(vault, kind, moment))
+    if (erased := vault.erased_members(chosen)) is not None:
+        rules.insert(0, Rule("erased", "removes", erased))
     if settings.exclusions.consent:
         rules.insert(1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, hand_off_at)))
     return _without_doubles(_with_consent(with_reasons(chosen, rules), pinned, settings.channel))

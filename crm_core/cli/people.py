@@ -1,4 +1,4 @@
-"""Commands about members and groups of them: member, segment, tag."""
+"""Commands about members and groups of them: member, erase, segment, tag."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crm_core.cli.output import local, open_workspace, say, table, working
+from crm_core.cli.output import actor, local, open_workspace, say, table, working
 from crm_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ AS_OF = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    for command in (member, segment, tag):
+    for command in (member, erase, segment, tag):
         app.command()(command)
 
 
@@ -44,6 +44,42 @@ def member(
             workspace, member_id or member_of_account(workspace, account), workspace.config.project.language
         )
     say(asdict(card), _card_lines(card, workspace.config.project.zone, workspace.config.project.currency))
+
+
+def erase(
+    member_id: str = typer.Argument("", help="pseudonymous member id"),
+    account: str = typer.Option("", "--account", help="SOURCE:ID instead of the member id"),
+) -> None:
+    """Erase a member from vault, exports, refused rows and inbox, for ever; prints the certificate."""
+    from crm_core.erase import erase as forget
+    from crm_core.member import member_of_account
+
+    if bool(member_id) == bool(account):
+        raise InputError("name one member: crm erase MEMBER_ID, or crm erase --account SOURCE:ID")
+    workspace = open_workspace()
+    named = None
+    if account:
+        member_id = member_of_account(workspace, account)
+        source, _, own = account.partition(":")
+        named = (workspace.config.source(source).accounts_of, own)
+    with working("erasing"):
+        made = forget(workspace, member_id, account=named, actor=actor())
+    again = [f"this member was erased before, on {made.first_erased_at[:16]} UTC"] if made.first_erased_at else []
+    exports = [
+        f"  export {each.export_id}: {'payload removed' if each.removed else f'{each.lines} lines'}"
+        for each in made.exports
+    ]
+    shared = [
+        f"{made.also_held_by_members} other members state one of these contacts; it stays theirs, but nobody writes to it"
+    ]
+    waiting = [f"{made.inbox_files_waiting} files wait in the inbox; rows of this member in them will be refused"]
+    say(asdict(made), [
+        f"certificate {made.certificate}, {made.erased_at:%Y-%m-%d %H:%M} UTC, by {made.actor}", *again,
+        "removed: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in made.removed.items()), *exports,
+        "suppressed for ever: " + (", ".join(f"{count} {kind}" for kind, count in made.suppressed.items()) or "as before"),
+        *(shared if made.also_held_by_members else []), *(waiting if made.inbox_files_waiting else []),
+        f"audit line {made.audit_chain[:16]}, refusals {made.suppression_version[:16]}",
+    ])  # fmt: skip
 
 
 def segment(

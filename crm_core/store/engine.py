@@ -7,10 +7,12 @@ depends on the machine's own. Temporary tables live in the connection and vanish
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import ibis
+import psutil
 
 from crm_core.config.project import EngineSettings
 from crm_core.errors import InputError, RunFailed
@@ -31,7 +33,7 @@ def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
         return _connect_spark(spill)
     options: dict[str, Any] = {
         "memory_limit": _memory(settings.memory_limit, share),
-        "temp_directory": str(spill),
+        "temp_directory": str(_own_folder(spill)),
         "max_temp_directory_size": settings.spill_limit,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
@@ -40,6 +42,17 @@ def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
     if settings.threads:
         options["threads"] = settings.threads
     return ibis.duckdb.connect(":memory:", **options)
+
+
+def _own_folder(spill: Path) -> Path:
+    """This process's spill folder, made by the engine when it needs it. A killed process cannot delete its own, and it may
+    hold contact data: those of processes that are no more go here.
+    """
+    for left in spill.glob("duckdb_*"):
+        owner = left.name.split("_")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return spill / f"duckdb_{os.getpid()}"
 
 
 def _memory(limit: str, share: int) -> str:

@@ -101,6 +101,12 @@ class Ledger:
         session.add(entry)
         session.flush()
 
+    def scrub(self) -> None:
+        """Leaves no deleted text behind: SQLite overwrites it (`secure_delete`), and the log of changes is emptied here."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def verify_audit(self) -> int:
         """Checks the whole chain and returns how many lines hold. Raises RunFailed naming the first line that does not."""
         previous, count = GENESIS, 0

@@ -169,6 +169,14 @@ class Vault:
         found = listed.filter(listed.kind == f"{ERASED}{kind}").select("value_hmac").to_pyarrow()
         return ibis.memtable(found) if found.num_rows else None
 
+    def erased_members(self, members: ir.Table) -> ir.Table | None:
+        """Those of `members` (a column member_id) who were erased; None when nobody ever was."""
+        listed = self.erased("member")
+        if listed is None:
+            return None
+        keyed = self.keyed(members.select("member_id").distinct(), {"_hash": ("member", "member_id")})
+        return keyed.semi_join(listed, keyed._hash == listed.value_hmac).select("member_id")
+
     def erased_version(self) -> str:
         """A hash that changes whenever somebody is erased."""
         return self._version(lambda kind: kind.startswith(ERASED))

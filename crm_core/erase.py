@@ -1,0 +1,127 @@
+"""`erase`: one member out of everything that holds contact data or account ids, for ever, with a certificate.
+
+Gone: vault (contacts, accounts), unmasked refused rows, payloads of hand-offs, files of the inbox that were loaded, what
+dead processes left in the spill folders. Kept: keyed hashes of account, phones and e-mails (rows of the account are
+refused as `erased` from now on, whatever load brings them, and no message goes to the contacts, whoever states them),
+and the lake, where the member is a pseudonym that nothing leads back from once the vault has forgotten it. A phone that
+another member states too stays that member's, but is not written to any more. The trail gets the certificate's numbers.
+
+A run that was killed is run again: hashes come first, so that nobody is written to meanwhile; the vault's own rows, which
+say what else must be looked for, go last.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import select
+
+from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
+from crm_core.errors import InputError
+from crm_core.ingest import spool
+from crm_core.schema import TABLES
+from crm_core.store import now
+from crm_core.store.ledger import AuditEntry, LoadFile
+from crm_core.store.vault import erasing
+from crm_core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was removed where. `certificate` is a keyed hash: it can be checked for a member, not read back to one."""
+
+    certificate: str
+    erased_at: datetime
+    actor: str
+    removed: dict[str, int]
+    suppressed: dict[str, int]
+    exports: tuple[CleanedExport, ...]
+    also_held_by_members: int
+    inbox_files_waiting: int
+    suppression_version: str
+    audit_chain: str = ""
+    first_erased_at: str = field(default="")
+
+
+def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | None = None, actor: str) -> Certificate:
+    """Erases a member; `account` = (namespace, account id) where it was named by that. Waits for the writer's lease.
+
+    InputError when neither vault nor lake know such a member and nobody of that id was erased before; RunFailed when the
+    lease, disk or ledger are not to be had: run it again.
+    """
+    vault, ledger = workspace.vault, workspace.ledger
+    certificate = vault.hmac_one("erasure", member_id)[:24]
+    with workspace.lake.write("erase", actor) as writer:
+        who = erasing.person(vault, member_id, account)
+        first = _earlier(workspace, certificate)
+        if not (who.contacts or who.accounts or first) and not _in_lake(workspace, member_id):
+            raise InputError("no member of that id is known; find the id with: crm member --account SOURCE:ID")
+        shared = erasing.others_with(vault, who)
+        suppressed = erasing.remember(vault, who, f"erasure {certificate}")
+        exports = forget_in_exports(ledger, workspace.exports_dir, member_id, who.spellings, certificate)
+        inbox, waiting = _forget_inbox(workspace)
+        removed = {
+            "refused_rows": erasing.forget_refused(vault, who),
+            "inbox_files": inbox,
+            "spill": _forget_spill(workspace),
+        }
+        removed |= erasing.forget_member(vault, member_id)
+        vault.sweep()
+        made = Certificate(
+            certificate, now(), actor, removed, suppressed, tuple(exports), shared, waiting,
+            vault.suppression_version(), first_erased_at=first.at.isoformat() if first else "",
+        )  # fmt: skip
+        if first is None or suppressed or exports or any(removed.values()):
+            writer.audit("erase", certificate, _plain(made))
+    ledger.scrub()
+    line = _earlier(workspace, certificate, newest=True)
+    return Certificate(**{**made.__dict__, "audit_chain": line.chain if line else ""})
+
+
+def _plain(made: Certificate) -> dict[str, Any]:
+    dropped = ("certificate", "actor", "erased_at", "audit_chain", "first_erased_at")
+    return {name: value for name, value in asdict(made).items() if name not in dropped}
+
+
+def _earlier(workspace: Workspace, certificate: str, newest: bool = False) -> AuditEntry | None:
+    order = AuditEntry.id.desc() if newest else AuditEntry.id
+    query = select(AuditEntry).where(AuditEntry.action == "erase", AuditEntry.subject == certificate).order_by(order)
+    with workspace.ledger.session() as session:
+        return session.scalars(query.limit(1)).first()
+
+
+def _in_lake(workspace: Workspace, member_id: str) -> bool:
+    for name, schema in TABLES.items():
+        if "member_id" in schema.names and workspace.lake.has_rows(name):
+            rows = workspace.lake.table(name)
+            if rows.filter(rows.member_id == member_id).limit(1).count().to_pyarrow().as_py():
+                return True
+    return False
+
+
+def _forget_inbox(workspace: Workspace) -> tuple[int, int]:
+    """Deletes the inbox's files that were loaded; returns (how many, how many others wait there)."""
+    files = [path for path in workspace.inbox_dir.rglob("*") if path.is_file()]
+    with workspace.ledger.session() as session:
+        loaded = set(session.scalars(select(LoadFile.sha256)))
+    done = [path for path in files if spool.sha256(path) in loaded]
+    for path in done:
+        path.unlink(missing_ok=True)
+    return len(done), len(files) - len(done)
+
+
+def _forget_spill(workspace: Workspace) -> int:
+    """Deletes what processes that are no more left in the spill folders (a killed one cannot tidy up)."""
+    gone = 0
+    for pattern in ("spill/ingest_*", "spill/duckdb_*"):
+        for left in workspace.data_dir.glob(pattern):
+            owner = left.name.split("_")[1]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(left, ignore_errors=True)
+                gone += not Path(left).exists()
+    return gone

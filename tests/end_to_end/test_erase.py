@@ -1,0 +1,183 @@
+"""Erased for ever: out of vault, hand-offs, refused rows and inbox; not brought back by undo or by the same files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from crm_core.campaigns import export, freeze
+from crm_core.erase import Certificate, erase
+from crm_core.errors import InputError, RunFailed
+from crm_core.ingest import ingest, loads, undo
+from crm_core.store.ledger import AuditEntry
+from crm_core.workspace import Workspace
+from tests.end_to_end.byte_search import holds
+from tests.ingest.corner_shop import EXAMPLE, order, text_of, write
+
+CAMPAIGN = """
+title: {zh: 试验, en: Trial}
+objective: tests
+segment: order_count >= 1
+control: 0.10
+arms: {message: 0.90}
+metric: net_amount
+window_days: 14
+template: "【商城】会员专享{offer}。拒收请回复R"
+parameters: {offer: 30元券}
+exclusions: {consent: false}
+"""
+PERSON = {"member_no": "tb赵小敏88", "mobile": "'139 0013-7777"}
+SPELLINGS = ["tb赵小敏88", "13900137777", "139 0013-7777", "+8613900137777", "0013-7777"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("CRM_VAULT_KEY", "5a" * 32)
+    root = tmp_path / "我的 数据 100%"
+    write(root / "conf" / "sources" / "corner_shop.yml", EXAMPLE)
+    write(root / "conf" / "campaigns" / "trial.yml", CAMPAIGN)
+    return Workspace.open(root)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Orders of eighty others and of one person: good, refused, malformed; one shares the person's phone."""
+    others = [order(at, member_no=f"M{at}") for at in range(1, 81)]
+    ours = [order(101, **PERSON), order(102, **PERSON, amount="-1.00"), order(103, **PERSON, paid_at="2027-01-01")]
+    more = [order(104, **PERSON, refunded="2.00"), order(105, member_no="M9", mobile="13900137777")]
+    broken = "A106,tb赵小敏88,13900137777\nA107,M3,x\n"
+    return [
+        write(tmp_path / "in" / "订单1.csv", text_of([*others, *ours]) + broken, "gb18030"),
+        write(tmp_path / "in" / "订单2.csv", text_of(more)),
+    ]
+
+
+def load(workspace: Workspace, files: list[Path]) -> list[str]:
+    reports = [ingest(workspace.config, workspace.lake, workspace.vault, "corner_shop", [path]) for path in files]
+    assert all(report.adds_up for report in reports)
+    return [report.load_id for report in reports]
+
+
+def reopened(workspace: Workspace) -> Workspace:
+    return Workspace.open(workspace.root)
+
+
+def forget(workspace: Workspace) -> Certificate:
+    member_id = workspace.vault.member_id("corner_shop", PERSON["member_no"])
+    return erase(reopened(workspace), member_id, actor="mei")
+
+
+def handed_over(workspace: Workspace) -> Path:
+    space = reopened(workspace)
+    parts = {"lake": space.lake, "ledger": space.ledger, "vault": space.vault}
+    freeze(space.tables, space.config, campaign="trial", **parts)
+    return export(space.config, exports_dir=space.exports_dir, campaign="trial", **parts).folder
+
+
+def test_nothing_of_the_person_is_left_and_the_same_files_bring_nothing_back(
+    workspace: Workspace, files: list[Path]
+) -> None:
+    ids = load(workspace, files)
+    folder = handed_over(workspace)
+    assert set(holds(workspace.root, SPELLINGS)) == {
+        "tb赵小敏88",
+        "13900137777",
+        "139 0013-7777",
+        "+8613900137777",
+        "0013-7777",
+    }
+    made = forget(workspace)
+    assert made.removed["refused_rows"] == 3 and made.removed["accounts"] == 2 and made.removed["contacts"] == 2
+    assert made.also_held_by_members == 1
+    held = holds(workspace.root, SPELLINGS)
+    # the other member's own statement of the shared number is all that is left, in the vault
+    assert {path.split("/")[1] for paths in held.values() for path in paths} <= {"vault"} and "tb赵小敏88" not in held
+    for load_id in ids:
+        undo(workspace.lake, workspace.vault, load_id)
+    assert not holds(workspace.root, SPELLINGS)
+    again = [ingest(workspace.config, workspace.lake, workspace.vault, "corner_shop", [path]) for path in files]
+    assert [report.erased for report in again] == [4, 1]
+    assert all(report.adds_up for report in again)
+    held = holds(workspace.root, SPELLINGS)
+    assert {path.split("/")[1] for paths in held.values() for path in paths} <= {"vault"} and "tb赵小敏88" not in held
+    refused = workspace.lake.table("rejects")
+    rows = refused.filter(refused.reason == "erased").to_pyarrow().to_pylist()
+    assert {(row["field"], row["row"]) for row in rows} == {("member_no", None), ("", None)}
+    assert workspace.ledger.verify_audit() > 0
+    assert folder.is_dir()
+
+
+def test_the_hand_off_loses_the_line_keeps_its_hashes_and_stops(workspace: Workspace, files: list[Path]) -> None:
+    load(workspace, files[:1])
+    folder = handed_over(workspace)
+    before = (folder / "payload/part-0001.csv").read_bytes().splitlines()
+    assert sum(b"13900137777" in line for line in before) == 1
+    (cleaned,) = forget(workspace).exports
+    assert (cleaned.export_id, cleaned.lines, cleaned.removed) == (folder.name, 1, False)
+    after = (folder / "payload/part-0001.csv").read_bytes().splitlines()
+    assert after == [line for line in before if b"13900137777" not in line]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    part = next(each for each in manifest["files"] if each["path"].startswith("payload/"))
+    assert part["rows"] == len(before) - 2 and len(manifest["erased"]) == 1
+    space = reopened(workspace)
+    rest = {"lake": space.lake, "ledger": space.ledger, "vault": space.vault, "exports_dir": space.exports_dir}
+    with pytest.raises(InputError, match=r"erased 1.*--renew"):
+        export(space.config, campaign="trial", **rest)
+    renewed = export(space.config, campaign="trial", renew=True, **rest)
+    assert b"13900137777" not in (renewed.folder / "payload/part-0001.csv").read_bytes()
+    assert "erased" in pq.read_table(renewed.folder / "rejected.parquet")["reason"].to_pylist()
+
+
+def test_a_second_time_changes_nothing_and_one_that_was_cut_off_is_completed(
+    workspace: Workspace, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(workspace, files)
+    handed_over(workspace)
+    for stage in ("forget_in_exports", "_forget_inbox", "_forget_spill"):
+        with monkeypatch.context() as cut:
+            cut.setattr(f"crm_core.erase.{stage}", lambda *_: (_ for _ in ()).throw(RunFailed("cut off")))
+            with pytest.raises(RunFailed):
+                forget(workspace)
+    made = forget(workspace)
+    assert "tb赵小敏88" not in holds(workspace.root, SPELLINGS)
+    again = forget(workspace)
+    assert again.certificate == made.certificate and again.first_erased_at
+    assert not any(again.removed.values()) and not again.suppressed
+    with workspace.ledger.session() as session:
+        assert session.query(AuditEntry).filter_by(action="erase").count() == 1
+
+
+def test_files_read_before_and_written_after_do_not_bring_anybody_back(
+    workspace: Workspace, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(workspace, files[:1])
+    from crm_core.ingest import load as loading
+
+    real = loading.write
+
+    def late(*words: object) -> object:
+        forget(workspace)
+        return real(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loading, "write", late)
+    with pytest.raises(RunFailed, match="somebody was erased"):
+        load(workspace, files[1:])
+    monkeypatch.undo()
+    monkeypatch.setenv("CRM_VAULT_KEY", "5a" * 32)
+    load(workspace, files[1:])
+    assert "tb赵小敏88" not in holds(workspace.root, SPELLINGS)
+
+
+def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:
+    for load_id in load(workspace, files):
+        undo(workspace.lake, workspace.vault, load_id)
+    member_id = workspace.vault.member_id("corner_shop", PERSON["member_no"])
+    with pytest.raises(InputError, match="no member of that id"):
+        erase(reopened(workspace), "0" * 24, actor="mei")
+    erase(reopened(workspace), member_id, account=("corner_shop", PERSON["member_no"]), actor="mei")
+    load(workspace, files)
+    newest = loads(workspace.ledger)[0][0]
+    assert newest.detail["rows_erased"] == 1
