@@ -23,7 +23,8 @@ from sqlalchemy import select
 
 from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
 from crm_core.errors import InputError
-from crm_core.ingest import spool
+from crm_core.ingest import archive
+from crm_core.ingest.files import Found
 from crm_core.schema import TABLES
 from crm_core.store import now
 from crm_core.store.ledger import AuditEntry, LoadFile
@@ -109,10 +110,20 @@ def _forget_inbox(workspace: Workspace) -> tuple[int, int]:
     files = [path for path in workspace.inbox_dir.rglob("*") if path.is_file()]
     with workspace.ledger.session() as session:
         loaded = set(session.scalars(select(LoadFile.sha256)))
-    done = [path for path in files if spool.sha256(path) in loaded]
+    done = [path for path in files if (parts := _parts(path)) and all(part.measure()[0] in loaded for part in parts)]
     for path in done:
         path.unlink(missing_ok=True)
     return len(done), len(files) - len(done)
+
+
+def _parts(path: Path) -> list[Found]:
+    """The files that a path of the inbox brings: itself, or those in the archive."""
+    if path.suffix.lower() != ".zip":
+        return [Found(path, ())]
+    try:
+        return [Found(path, (), member) for member in archive.members(path)]
+    except InputError:  # no archive after all: it was never loaded
+        return [Found(path, ())]
 
 
 def _forget_spill(workspace: Workspace) -> int:
