@@ -8,8 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
@@ -18,6 +16,8 @@ from sqlalchemy import select
 
 from crm_core import __version__
 from crm_core.errors import InputError, RunFailed, unknown
+from crm_core.ingest import InboxReport
+from crm_core.ingest import take_in as take_in_folder
 from crm_core.reporting import (
     Job,
     NotebookResult,
@@ -38,26 +38,27 @@ from crm_core.workspace import Workspace
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
-@dataclass(frozen=True)
-class Inbox:
-    """What lay in the inbox for one source."""
-
-    source: str
-    paths: list[Path]
-
-
-def inbox(workspace: Workspace) -> list[Inbox]:
-    """Folders of data/inbox that are named after a source and hold files. Raises UnknownName for another folder."""
+def inbox(workspace: Workspace) -> tuple[list[str], dict[str, str]]:
+    """Sources whose folder of data/inbox holds something, and by folder what is wrong with a name that is no source."""
+    waiting: list[str] = []
+    problems: dict[str, str] = {}
     if not workspace.inbox_dir.is_dir():
-        return []
-    found = []
+        return waiting, problems
     known = workspace.config.source_names()
     for folder in sorted(path for path in workspace.inbox_dir.iterdir() if path.is_dir() and path.name[0] != "."):
         if folder.name not in known:
-            raise unknown("source", folder.name, known, f"conf/sources/ (folder {folder.name} of the inbox)")
-        if any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir()):
-            found.append(Inbox(folder.name, [folder]))
-    return found
+            place = f"conf/sources/ (folder {folder.name} of the inbox)"
+            problems[folder.name] = str(unknown("source", folder.name, known, place))
+        elif any(folder.iterdir()):
+            waiting.append(folder.name)
+    return waiting, problems
+
+
+def take_in(workspace: Workspace, source: str, actor: str = "crm") -> InboxReport:
+    """Loads the folder of data/inbox that is named after `source`; see `ingest.take_in`."""
+    return take_in_folder(
+        workspace.config, workspace.lake, workspace.vault, source, workspace.inbox_dir / source, actor=actor
+    )
 
 
 def databases(workspace: Workspace) -> list[str]:

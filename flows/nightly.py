@@ -161,17 +161,23 @@ def _take_in(workspace: Workspace, source: str) -> tuple[list[dict[str, Any]], d
     loads: list[dict[str, Any]] = []
     if source:
         workspace.config.source(source)
+    folders, strange = runs.inbox(workspace)
+    problems = {} if source else {f"inbox {name}": f"inbox: {error}" for name, error in strange.items()}
+    waiting = [(name, load_inbox) for name in folders]
     try:
-        waiting = [(item.source, load_inbox) for item in runs.inbox(workspace) if source in ("", item.source)]
-        waiting += [(name, load_database) for name in runs.databases(workspace) if source in ("", name)]
+        waiting += [(name, load_database) for name in runs.databases(workspace)]
     except InputError as error:
-        return loads, {"inbox": f"inbox: {error}"}
-    problems = {}
+        problems["databases"] = f"databases: {error}"
     for name, load in waiting:
+        if source not in ("", name):
+            continue
         state = load(str(workspace.root), name, return_state=True)
         outcome = state.result(raise_on_failure=False)
         if isinstance(outcome, dict):
+            failed = outcome.pop("problems")
             loads.append(outcome)
+            if failed:
+                problems[f"load of {name}"] = f"load of {name}: {'; '.join(failed.values())}"
         else:
             problems[f"load of {name}"] = f"load of {name}: {outcome}"
     return loads, problems
@@ -219,30 +225,29 @@ PLAIN = {"cache_policy": NO_CACHE, "persist_result": False}
 
 @task(name="load inbox", task_run_name="load {source}", **RETRYING, **PLAIN)
 def load_inbox(workspace: str, source: str) -> dict[str, Any]:
-    """Loads what lies in the inbox folder of `source`; returns the load's id and its reconciliation in
-    rows."""
-    return _load(workspace, source, inbox=True)
+    """Loads what lies in the inbox folder of `source`; returns the loads' ids, their reconciliation in rows, the
+    files that stay, and by file what could not be loaded."""
+    with short_errors(workspace, f"load of {source}"):
+        return _told(runs.take_in(Workspace.open(workspace), source, ACTOR))
 
 
 @task(name="load database", task_run_name="load database of {source}", **RETRYING, **PLAIN)
 def load_database(workspace: str, source: str) -> dict[str, Any]:
     """Loads what is new in the database of `source`; the result is that of `load_inbox`."""
-    return _load(workspace, source, inbox=False)
-
-
-def _load(workspace: str, source: str, *, inbox: bool) -> dict[str, Any]:
     with short_errors(workspace, f"load of {source}"):
         opened = Workspace.open(workspace)
-        paths = [opened.inbox_dir / source] if inbox else []
-        report = ingest.ingest(opened.config, opened.lake, opened.vault, source, paths, actor=ACTOR)
-        return {
-            "load_id": report.load_id,
-            "source": source,
-            "read": report.read,
-            "accepted": report.accepted,
-            "duplicate": report.duplicate,
-            "rejected": report.rejected,
-        }
+        report = ingest.ingest(opened.config, opened.lake, opened.vault, source, [], actor=ACTOR)
+        return _told(ingest.InboxReport(source, (report,)))
+
+
+def _told(report: ingest.InboxReport) -> dict[str, Any]:
+    return {
+        "load_id": ", ".join(load.load_id for load in report.loads if load.load_id),
+        "source": report.source,
+        **{what: report.total(what) for what in ("read", "accepted", "duplicate", "rejected")},
+        "left": report.left,
+        "problems": report.problems,
+    }
 
 
 @task(name="features, segments, tags", **RETRYING, **PLAIN)

@@ -56,10 +56,14 @@ def ingest(
     paths: list[Path] = typer.Argument(None, help="files, or folders of files; none: the source's database"),
     dry_run: bool = typer.Option(False, "--dry-run", help="does everything but writing"),
     full: bool = typer.Option(False, "--full", help="the whole database, whatever was read before"),
+    inbox: bool = typer.Option(False, "--inbox", help="what lies in data/inbox, of SOURCE or of every source"),
 ) -> None:
-    """Load files of a source, or its database; prints what became of every row."""
+    """Load files of a source, its database, or the inbox; prints what became of every row."""
     from crm_core.ingest import ingest as load
 
+    if inbox:
+        _take_in(source, bool(paths or dry_run or full))
+        return
     if not source:
         raise InputError("name a source and at least one file or folder: crm ingest SOURCE PATH...")
     workspace = open_workspace(make=True)
@@ -71,6 +75,32 @@ def ingest(
     if not dry_run:
         workspace.renew_links(actor())
     say(_report(report), _lines(report))
+
+
+def _take_in(source: str, more: bool) -> None:
+    from crm_core import runs
+
+    if more:
+        raise InputError("--inbox takes what lies in data/inbox: name a source at most, no files and no other option")
+    workspace = open_workspace(make=True)
+    waiting, problems = runs.inbox(workspace)
+    if source:
+        workspace.config.source(source)
+        waiting, problems = [name for name in waiting if name == source], {}
+    found, lines = [], []
+    for name in waiting:
+        with working(f"loading the inbox of {name}"):
+            report = runs.take_in(workspace, name, actor())
+        found.append({**asdict(report), "loads": [_report(each) for each in report.loads]})
+        for each in report.loads:
+            lines += [f"-- {name}", *_lines(each), ""]
+        lines += [f"{name}/{file} stays: {reason}" for file, reason in report.left.items()]
+        lines += [f"{name}/{file} is in the lake and was removed from the inbox" for file in report.removed]
+        problems |= {f"{name}/{file}": reason for file, reason in report.problems.items()}
+    workspace.renew_links(actor())
+    say({"sources": found, "problems": problems}, lines or [f"nothing to load lies in {workspace.inbox_dir}"])
+    if problems:
+        raise InputError("\n".join(f"{name} was not loaded: {reason}" for name, reason in problems.items()))
 
 
 def loads(load_id: str = typer.Argument("", help="one load: what became of every row and every sum")) -> None:

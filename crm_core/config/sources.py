@@ -28,6 +28,7 @@ Rows may also come from a database: `crm_core.config.databases` has the form. On
     ids: hmac                         # or plain: account ids are bare numbers and stay as they are
     namespace: corner_shop            # sources with one member base share it; default: the source
     backdate: false                   # true: the first known attributes hold for all earlier dates too
+    inbox: {settle_seconds: 2, after: delete}   # or leave: files of data/inbox/corner_shop that are in the lake
     feeds:
       orders:
         match: ["订单*.csv", "订单*.csv.gz", "订单*.xlsx"]
@@ -294,6 +295,18 @@ class FeedSettings(Settings):
         return self
 
 
+class InboxSettings(Settings):
+    """How the source's folder of the inbox is emptied."""
+
+    match: tuple[str, ...] = Field(("*",), min_length=1, description="names that are looked at")
+    settle_seconds: float = Field(
+        2.0, ge=0, le=3600, description="a file that was written to within these seconds is looked at again after them"
+    )
+    after: Literal["delete", "leave"] = Field(
+        "delete", description="what becomes of a file that is in the lake whole; left ones are known by their hash"
+    )
+
+
 class SourceSettings(Settings):
     """One source of data: a shop, a till, a member system."""
 
@@ -306,6 +319,7 @@ class SourceSettings(Settings):
     namespace: str = Field("", description="whose account ids they are; default: the source")
     country: str = Field("", description="region of phones without a country code; default: the project's")
     backdate: bool = False
+    inbox: InboxSettings = InboxSettings()
     database: DatabaseSettings | None = Field(None, description="where feeds with `extract` are read from")
     feeds: dict[str, FeedSettings] = Field(min_length=1)
 

@@ -2,10 +2,12 @@
 
 from crm_core.ingest.drift import heading_notes
 from crm_core.ingest.history import UndoReport, loads, rejects, undo
+from crm_core.ingest.inbox import InboxReport, take_in
 from crm_core.ingest.load import ingest
 from crm_core.ingest.mending import Mended, export_refused
 from crm_core.ingest.report import FileReport, LoadReport
 
 __all__ = [
-    "FileReport", "LoadReport", "Mended", "UndoReport", "export_refused", "heading_notes", "ingest", "loads", "rejects", "undo",
+    "FileReport", "InboxReport", "LoadReport", "Mended", "UndoReport", "export_refused", "heading_notes", "ingest",
+    "loads", "rejects", "take_in", "undo",
 ]  # fmt: skip

@@ -73,6 +73,7 @@ def test_each_notebook_gets_the_parameters_that_it_declares_and_no_other_is_take
 def test_the_steps_do_their_work_as_plain_functions(tmp_path: Path) -> None:
     root = str(corner.make(tmp_path / "我的 数据 100%", {"one": corner.GOOD, "two": corner.BAD}))
     load = nightly.load_inbox.fn(root, "corner_shop")
+    assert load["problems"] == load["left"] == {}
     assert load["read"] == load["accepted"] + load["duplicate"] + load["rejected"] == 39
     assert nightly.load_inbox.fn(root, "corner_shop")["load_id"] == ""
     run_id = nightly.refresh_results.fn(root, "", {}, "zh")
