@@ -6,12 +6,15 @@ Spreadsheets and shop systems differ in blanks and full-width signs (several Tma
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crm_core.config.sources import FeedSettings, SourceSettings
 from crm_core.errors import InputError
+
+VALUE_LIKE = r"\d{6}|\*{4}|\S@\S|\d{1,4}[-/]\d{1,2}[-/]\d"
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,20 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
     return Headings(positions, shown, tuple(missing), unknown, tuple(dict.fromkeys(problems)))
 
 
+def _values(headings: Sequence[str]) -> bool:
+    """Whether the first row holds what no heading is: a long number, an e-mail address, a date. Then its cells are a member's."""
+    return any(re.search(VALUE_LIKE, unicodedata.normalize("NFKC", heading)) for heading in headings)
+
+
+def _listed(headings: Sequence[str]) -> str:
+    if _values(headings):
+        return "not shown, because the first row holds values and no headings (was the heading row lost?)"
+    return ", ".join(heading.strip() for heading in headings[:40]) or "none"
+
+
 def _missing(spellings: Sequence[str], places: dict[str, list[int]]) -> str:
-    near = difflib.get_close_matches(plain(spellings[0]), list(places), n=1, cutoff=0.5)
+    known = [] if _values(list(places)) else list(places)
+    near = difflib.get_close_matches(plain(spellings[0]), known, n=1, cutoff=0.5)
     hint = f", the nearest found is '{near[0]}'" if near else ""
     also = f" (or {', '.join(spellings[1:])})" if len(spellings) > 1 else ""
     return f"heading '{spellings[0]}'{also} is missing{hint}"
@@ -86,7 +101,7 @@ def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[st
     ranked = sorted(matched.items(), key=lambda item: (len(item[1].problems), -len(item[1].positions)))
     name, best = ranked[0]
     if best.problems or not best.positions:
-        listed = ", ".join(heading.strip() for heading in headings[:40]) or "none"
+        listed = _listed(headings)
         trouble = "; ".join(best.problems) or f"none of its headings belongs to feed '{name}'"
         raise InputError(
             f"{file} does not fit feed '{name}' of source '{settings.source}': {trouble}. "

@@ -46,6 +46,11 @@ class Feature:
     table: str
     zero: bool = False
 
+    @property
+    def of_money(self) -> bool:
+        """Whether it says nothing where orders have no amounts."""
+        return self.unit == "currency" or self.name in ("discount_share", "refund_share")
+
 
 def _orders() -> list[Feature]:
     fixed = [

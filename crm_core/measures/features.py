@@ -32,20 +32,21 @@ def features(tables: Tables) -> ir.Table:
     """One row per member known at `tables.as_of` (as a member, from an order or from a refund), lazily.
 
     Columns: member_id and FEATURES in order, with their types and units. Features of a table that was
-    never supplied are null; where it was, members without rows have 0 for counts and amounts and null
-    for everything else.
+    never supplied are null, and so are amounts where no order has any; where it was, members without rows
+    have 0 for counts and amounts and null for everything else.
     """
     parts = [rfm(tables), _orders(tables), _lines(tables), _refunds(tables), _interactions(tables)]
     joined = reduce(_join, [*parts, _consents(tables), _members(tables)], _everyone(tables))
     joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount))
     joined = _persons(tables, joined)
     supplied = {name: tables.supplied(name) for name in {feature.table for feature in FEATURES.values()}}
-    return joined.select("member_id", **{name: _finished(joined, name, supplied) for name in FEATURES})
+    known = {name: supplied[each.table] and (tables.priced or not each.of_money) for name, each in FEATURES.items()}
+    return joined.select("member_id", **{name: _finished(joined, name, known[name]) for name in FEATURES})
 
 
-def _finished(joined: ir.Table, name: str, supplied: dict[str, bool]) -> ir.Value:
+def _finished(joined: ir.Table, name: str, known: bool) -> ir.Value:
     feature = FEATURES[name]
-    if not supplied[feature.table] and name != "person_id":  # buyers are persons where no list of members was supplied
+    if not known and name != "person_id":  # buyers are persons where no list of members was supplied
         return ibis.null(feature.type)
     value = joined[name].cast(feature.type)
     return value.fill_null(ibis.literal(0).cast(feature.type)) if feature.zero else value

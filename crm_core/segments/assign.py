@@ -21,13 +21,14 @@ def assign(features: ir.Table, settings: SegmentSettings, limits: Thresholds | N
 
     `limits` (default: `thresholds(features, settings)`, one small query) decides the scores. Members
     without a paid order are 'no_paid_order'; where orders were never supplied nobody is in 'rfm' or
-    'type'. InputError when a rule's condition cannot be read.
+    'type', and where their amounts are not known no buyer is in 'type'. InputError when a rule's condition cannot be read.
     """
     scored = score(features, limits or thresholds(features, settings))
     parts = [
         scored.select("member_id", scheme=ibis.literal(scheme), segment=scored[column])
         for scheme, column in (("rfm", "group"), ("type", "type"))
     ]
+    parts[1] = parts[1].filter(parts[1].segment.notnull())
     for name in settings.rules:
         members = features.filter(rule(name, features, settings))
         parts.append(members.select("member_id", scheme=ibis.literal("rule"), segment=ibis.literal(name)))
@@ -46,12 +47,16 @@ def score(features: ir.Table, limits: Thresholds) -> ir.Table:
         "member_id",
         r_score=_turned(_exceeded(known, "days_since_last_order", quintiles)),
         f_score=_exceeded(known, "order_count", quintiles) + 1,
-        m_score=_exceeded(known, "net_amount", quintiles) + 1,
+        m_score=known.net_amount.isnull().ifelse(None, _exceeded(known, "net_amount", quintiles) + 1),
+        unknown_amount=(known.order_count > 0) & known.net_amount.isnull(),
         better_r=_below(known, "days_since_last_order", compared),
         better_f=_exceeded(known, "order_count", compared) > 0,
         better_m=_exceeded(known, "net_amount", compared) > 0,
     )
-    return scored.select("member_id", "r_score", "f_score", "m_score", group=_group(scored), type=_type(scored))
+    return scored.select(
+        "member_id", "r_score", "f_score", "m_score", group=_group(scored),
+        type=scored.unknown_amount.ifelse(ibis.null("string"), _type(scored)),
+    )  # fmt: skip
 
 
 def rule(name: str, features: ir.Table, settings: SegmentSettings) -> ir.BooleanValue:

@@ -88,7 +88,8 @@ def _count(features: ir.Table) -> dict[str, _Counted]:
     found = {}
     for row in rows:
         fifths = tuple(row[f"at_{k}"] for k in FIFTHS)
-        members = int(row["members"] or 0)
+        # without amounts every value is empty, and so is the median
+        members = int(row["members"] or 0) if row["median"] is not None else 0
         found[row["measure"]] = _Counted(
             members, row["total"] or Decimal(0), fifths if members else (), row["median"] if members else None
         )

@@ -30,6 +30,7 @@ STATUS = (
     ("approved_at", "approved"),
     ("paid_at", "paid"),
 )
+NO_CURRENCY = "XXX"
 BEGINS = {"members": "registered_at", "opportunities": "created_at"}
 
 
@@ -61,6 +62,12 @@ class Tables:
             found = stored.filter(begun).limit(1).count()
             self._supplied[name] = self._lake.has_rows(name, self.snapshot) and bool(found.to_pyarrow().as_py())
         return self._supplied[name]
+
+    @cached_property
+    def priced(self) -> bool:
+        """Whether any order has amounts: those of a source without prices stand at 0 in the currency XXX (ISO 4217: none)."""
+        known = self.orders.filter(self.orders.currency != NO_CURRENCY).limit(1).count()
+        return self.supplied("orders") and bool(known.to_pyarrow().as_py())
 
     @cached_property
     def members(self) -> ir.Table:

@@ -1,6 +1,6 @@
 """`make soak`: the long runs, one after the other; ends with 1 when any of them fails.
 
-python -m tests.soak [--seed N] [--campaigns 1000]
+python -m tests.soak [--seed N] [--campaigns 1000] [--files 10000]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--campaigns", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=10_000)
     asked = parser.parse_args()
     python = sys.executable
     runs = {
@@ -28,6 +29,9 @@ def main() -> int:
         ],
         "properties, a thousand examples each": [
             python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak", "--timeout=7200", "tests",
+        ],
+        "damaged files of every preset": [
+            python, "tests/soak/mutations.py", "--files", str(asked.files), "--seed", str(asked.seed),
         ],
         "kills at 200 points, then the same command again": [python, "-m", "tests.soak.kills", "--seed", str(asked.seed)],
         "fifty power cuts": [python, "-m", "tests.soak.power_cut", "--seed", str(asked.seed)],

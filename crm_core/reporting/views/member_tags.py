@@ -191,6 +191,8 @@ class MemberTags(View):
         features = self.workspace.features.select("member_id", "net_amount_365d", "days_since_last_order")
         base = _profile(features, self.members)
         if not base["spend"]:
+            if self.workspace.tables.supplied("orders") and not self.workspace.tables.priced:
+                return self.missing(self.text("amounts"), self.text("no_amounts_cost"))
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         rows = self._profiles(features, base)
         columns = self.columns(

@@ -148,6 +148,13 @@ class RfmSegments(View):
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         buyers = rows[rows["segment"] != NO_PAID_ORDER]
         hidden = ["member_share", "net_amount", "amount_share", "per_member", "mean_days"]
+        if not self.workspace.tables.priced:
+            columns = self.columns(
+                title="group", members="members people @members", member_share="share percent bar",
+                mean_days="mean_days days",
+            )  # fmt: skip
+            shown = self.masked(rows, "members", ["member_share", "mean_days"])
+            return blocks.group(self._no_amounts(), self.table(shown, columns))
         chart = self.shares(self.masked(buyers, "members", hidden), "groups_chart")
         shown = self.masked(rows, "members", hidden)
         columns = self.columns(
@@ -167,6 +174,9 @@ class RfmSegments(View):
         return blocks.group(
             chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows)))
         )
+
+    def _no_amounts(self) -> Block:
+        return self.missing(self.text("amounts"), self.text("no_amounts_cost"))
 
     def grid(self) -> Block:
         """Heat map of R × F with members in each cell, and the thresholds behind the scores."""
@@ -221,6 +231,8 @@ class RfmSegments(View):
 
     def types(self) -> Block:
         """The eight types: members and money."""
+        if self.workspace.tables.supplied("orders") and not self.workspace.tables.priced:
+            return self._no_amounts()
         rows = self._by_segment("type", self.workspace.segments, self.workspace.features)
         rows = rows[rows["segment"] != NO_PAID_ORDER].sort_values("net_amount", ascending=False)
         if rows.empty:
