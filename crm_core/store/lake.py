@@ -156,10 +156,13 @@ class Lake:
         with self.write("compact") as writer:
             writer.compact()
 
-    def vacuum(self, keep_newest: int = upkeep.KEEP_NEWEST) -> int:
-        """Deletes files that no pinned snapshot and none of the newest ones need; returns how many."""
+    def vacuum(self, keep_newest: int = upkeep.KEEP_NEWEST, readers_newest: int = upkeep.READERS_NEWEST) -> int:
+        """Deletes files that no pinned snapshot and none of the newest ones need; returns how many.
+
+        `readers_newest`: how many snapshots of the last day stay for those who read them now; 0 where nobody does.
+        """
         with self.write("vacuum") as writer:
-            return writer.sweep(keep_newest)
+            return writer.sweep(keep_newest, readers_newest)
 
     def folders(self) -> list[Path]:
         """Folders of all tables on disk, published or not."""

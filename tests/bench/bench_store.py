@@ -81,6 +81,10 @@ def upsert_rows(rows: int = 10_000_000) -> list[dict[str, Any]]:
             seconds.append(time.perf_counter() - began)
         table = lake.table("orders")
         found = table.aggregate(rows=table.count(), keys=table.order_id.nunique()).to_pyarrow().to_pylist()[0]
+        began = time.perf_counter()
+        with lake.write("undo") as writer:
+            taken_back = writer.forget("orders", "more2")
+        undoing = time.perf_counter() - began
         once = found["rows"] == found["keys"] == rows + part // 10
         ours = statistics.median(seconds)
         whole = {
@@ -100,6 +104,7 @@ def upsert_rows(rows: int = 10_000_000) -> list[dict[str, Any]]:
                 "met": ratio >= 3,
             }
         )
+    made.append({"step": f"undoing one of these loads {taken_back}", "seconds": undoing})
     return [*made, {"step": "upsert against MERGE of deltalake", "seconds": merge, "ratio": round(merge / ours, 2)}]
 
 

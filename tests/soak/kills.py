@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def trial(base: Path, work: Path, arguments: list[str], expected: dict[str, Any]
     wrong = {name: what for name, what in found["wrong"].items() if what}
     held = code in AGAIN and not differing and harness.sound(found)
     said = "" if held else log.read_text()[-400:]
+    print(f"{arguments[0]} {kill}: {'held' if held else 'FAILED'}", file=sys.stderr, flush=True)
     return {**kill, "killed": first.code == -9, "again": code, "held": held, "differing": differing,
             "wrong": wrong, "said": said}  # fmt: skip
 

@@ -18,6 +18,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -158,6 +159,11 @@ def soak(cuts: int, seed: int, synced: bool = True) -> dict[str, Any]:
                 with mounted(folder / "copy", folder / "after") as after:
                     wrong = judged(after / "shop", said, files)
                 most, left = max(most, len(said)), left - 1
+                print(
+                    f"cut {cuts - left} of {cuts} after {len(said)} acknowledged: {wrong or 'held'}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 failed += [f"cut {cuts - left} after {len(said)} acknowledged: {what}" for what in wrong]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
