@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crm_core.simulate.shapes.shape import FileShape, Make, changed, const, empty, joined, paid, words
+from crm_core.simulate.shapes.shape import FileShape, Make, changed, const, empty, filled, joined, paid, words
 
 RECENT = "2026-09"
 """Taobao orders from this month on come in the form of 2026: a workbook without the buyer's name and phone."""
@@ -24,7 +24,8 @@ TAOBAO_ORDERS: tuple[tuple[str, str | Make], ...] = (
     ("收货人姓名", "name"), ("收货地址 ", "address"), ("联系手机", joined(const("'"), "phone")),
     ("订单创建时间", "订单创建时间"), ("订单付款时间 ", paid("订单付款时间")), ("宝贝标题 ", "title"), ("宝贝种类", "kinds"),
     ("物流单号", empty), ("物流公司", empty), ("宝贝总数量", "units"), ("店铺名称", const("示例旗舰店")),
-    ("订单关闭原因", empty), ("退款金额", "refunded"), ("确认收货时间", "确认收货时间"), ("发货时间", "发货时间"),
+    ("订单关闭原因", const("NULL")), ("退款金额", "refunded"), ("确认收货时间", filled("确认收货时间", "NULL")),
+    ("发货时间", filled("发货时间", "NULL")),
 )  # fmt: skip
 LEFT_OUT = ("买家会员名", "收货人姓名", "联系手机")
 NEW_NAMES = {"买家实际支付金额": "买家实付金额", "宝贝标题 ": "商品标题"}

@@ -95,6 +95,11 @@ def paid(cell: Cell, otherwise: str | None = None) -> Make:
     )
 
 
+def filled(column: str, word: str) -> Make:
+    """A column with a word where it says nothing."""
+    return lambda frame: pc.fill_null(frame[column], word)
+
+
 def one_of(column: str, *values: str) -> Make:
     """Rows whose column is one of the values."""
     return lambda frame: pc.is_in(frame[column], pa.array(values))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow.compute as pc
-
 from crm_core.simulate.shapes.shape import (
     Cell,
     FileShape,
@@ -11,6 +9,7 @@ from crm_core.simulate.shapes.shape import (
     changed,
     const,
     empty,
+    filled,
     first,
     joined,
     original,
@@ -71,10 +70,6 @@ WOO_STATES: dict[str, str | None] = {
 }  # fmt: skip
 
 
-def _or(column: str, value: str) -> Make:
-    return lambda frame: pc.fill_null(frame[column], value)
-
-
 WOOCOMMERCE = (
     FileShape(
         "woocommerce", "orders-export.csv", "items",
@@ -83,7 +78,7 @@ WOOCOMMERCE = (
             ("paid_date", paid("订单付款时间")), ("status", words("订单状态", WOO_STATES)), ("shipping_total", "freight"),
             ("shipping_tax_total", const("0.00")), ("tax_total", const("0.00")), ("discount_total", "discount"),
             ("order_total", "net"), ("refunded_total", "refunded"), ("order_currency", const("CNY")),
-            ("payment_method", "支付方式"), ("shipping_method", empty), ("customer_id", _or("会员卡号", "0")),
+            ("payment_method", "支付方式"), ("shipping_method", empty), ("customer_id", filled("会员卡号", "0")),
             ("billing_first_name", "name"), ("billing_last_name", empty), ("billing_email", "email"),
             ("billing_phone", "phone"), ("billing_address_1", "address"), ("billing_city", "收货城市"),
             ("billing_state", "收货省份"), ("billing_country", const("CN")), ("item_id", joined("订单编号", "line")),
