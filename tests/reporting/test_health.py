@@ -17,6 +17,7 @@ from crm_core.reporting.labels import entries
 from crm_core.reporting.views import DataHealth
 from crm_core.reporting.views.data_health import NEEDED_FOR
 from crm_core.schema import TABLES
+from crm_core.workspace import Workspace
 from tests.measures.daily_shop import LAST, another, build
 from tests.reporting.browser import Browser
 from tests.require import chromium, need
@@ -136,3 +137,9 @@ def test_what_a_missing_column_costs_names_columns_and_analyses_that_exist() -> 
         table, _, column = key.partition(".")
         assert column in TABLES[table].names, key
         assert [each for each in needed if each not in entries()["analyses"]] == []
+
+
+def test_persons_are_told_where_identities_are_known(small_world: Path, clean: Path) -> None:
+    block = DataHealth(Workspace.open(small_world, as_of="2026-10-31")).persons()
+    assert "**1,500** 名会员对应 **1,500** 个自然人" in texts(block) and "手机号" in texts(block)
+    assert DataHealth(Workspace.open(clean)).persons().kind == "missing"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from crm_core.identity import identity_summary
 from crm_core.measures.quality import FACTS
-from crm_core.reporting import numbers
+from crm_core.reporting import blocks, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.health_tables import HealthTables
 
@@ -109,6 +110,37 @@ class DataHealth(HealthTables):
             return self.text("verdict_good", read=read, tables=len(self.quality.supplied))
         listed = self.labels.joined(names[:3]) + (self.text("and_more") if len(names) > 3 else "")
         return self.text("verdict_look" if len(names) > 1 else "verdict_look_once", count=len(names), which=listed)
+
+    def persons(self) -> Block:
+        """How many members are one person, by which kind of key, and keys that are held back because too many share them."""
+        if "identities" not in self.quality.supplied or "members" not in self.quality.supplied:
+            return self.missing(self.labels.name("tables", "identities"), self.text("cost_identities"))
+        found = identity_summary(self.workspace.tables)
+        note = self.note(
+            "persons",
+            members=self.people(found.members),
+            persons=self.people(found.persons),
+            merged=self.people(found.merged_members),
+            largest=self.show(found.largest_person, "count"),
+        )
+        rows = pd.DataFrame(
+            [
+                {
+                    "kind": self.labels.name("id_kinds", each.kind),
+                    "keys": each.keys,
+                    "linked": self.show(each.linked_members, "people"),
+                    "held": self.show(each.held_back_members, "people"),
+                }
+                for each in found.kinds
+                if each.keys
+            ]
+        )
+        if rows.empty:
+            return note
+        columns = self.columns(
+            kind="id_kind", keys="known_keys count", linked="linked_members people", held="held_keys people"
+        )
+        return blocks.group(note, self.table(rows, columns, note=self.text("held_why")))
 
     def missing_inputs(self) -> Block:
         """Tables and columns that were not supplied, and what cannot be computed without them."""

@@ -36,7 +36,8 @@ class HealthTables(HealthLoads):
         parts = [*self._trend(), listed, *self._never_filled(never["title"].tolist())]
         if gaps.empty:
             return blocks.group(self.note("complete", "good"), *parts)
-        return blocks.group(self.bars(gaps, "filled", "percent", "gaps_chart"), *parts)
+        drawn = gaps.assign(title=[self._chart_title(row.table, row.column) for row in gaps.itertuples()])
+        return blocks.group(self.bars(drawn, "filled", "percent", "gaps_chart"), *parts)
 
     @property
     def fields(self) -> pd.DataFrame:
@@ -94,12 +95,16 @@ class HealthTables(HealthLoads):
             {
                 "x": str(load.covers_until or self._local(load.finished_at))[2:],
                 "order": load.finished_at,
-                "y": self.title_of(table, column),
+                "y": self._chart_title(table, column),
                 "size": count.filled / count.rows,
                 "text": f"{100 * count.filled / count.rows:.0f}%",
             }
             for load, count in judged
         ]
+
+    def _chart_title(self, table: str, column: str) -> str:
+        """The column first: on a phone a long name is cut at its end."""
+        return f"{self.labels.name('columns', column)} · {self.labels.name('tables', table)}"
 
     def _never_filled(self, names: list[str]) -> list[Block]:
         if not names:
