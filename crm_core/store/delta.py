@@ -194,8 +194,9 @@ def make_durable(folder: Path, since: int | None) -> None:
 
 
 def parquet(folder: Path) -> set[Path]:
-    """Every Parquet file below `folder`, whether a version names it or not."""
-    return set(folder.rglob("*.parquet*")) if folder.is_dir() else set()  # also unfinished ones: part-….parquet#1
+    """Every data file below `folder`, whether a version names it or not; the log's checkpoints, Parquet too, are none."""
+    found = folder.rglob("*.parquet*") if folder.is_dir() else ()  # also unfinished ones: part-….parquet#1
+    return {path for path in found if path.parent.name != "_delta_log"}
 
 
 def _number(entry: Path) -> int:

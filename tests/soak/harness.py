@@ -271,7 +271,8 @@ def _state(root: Path) -> dict[str, Any]:
 
     snapshot = lake.snapshot()
     assert snapshot is not None
-    tables = [*TABLES, *(f"{name}_versions" for name in TABLES), "rejects"]
+    stored = [*TABLES, *(f"{name}_versions" for name in TABLES), "rejects"]
+    tables = [name for name in stored if lake.has_rows(name)]
     live = {load["load_id"] for load in loads if load["state"] == "live"}
     held = {path for name in ("accounts", "contacts") for path in (vault.folder / name).glob("*")}
     kinds = ("phone", "email", "name")

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.soak import harness
 
-COMMANDS = ("ingest", "undo", "compact", "vacuum")
+COMMANDS = ("ingest", "undo", "erase", "compact", "vacuum")
 UNSEEN = ("compact", "vacuum", "erase")  # these leave all tables as they are
 AGAIN = {0, 2}  # 2: 'was taken back before', where the kill came after everything was published
 
