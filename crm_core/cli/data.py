@@ -57,10 +57,15 @@ def ingest(
     dry_run: bool = typer.Option(False, "--dry-run", help="does everything but writing"),
     full: bool = typer.Option(False, "--full", help="the whole database, whatever was read before"),
     inbox: bool = typer.Option(False, "--inbox", help="what lies in data/inbox, of SOURCE or of every source"),
+    suggest: Path = typer.Option(None, "--suggest", help="draft a source from this file; loads nothing"),
+    name: str = typer.Option("", "--name", help="name of the source that --suggest drafts"),
 ) -> None:
     """Load files of a source, its database, or the inbox; prints what became of every row."""
     from crm_core.ingest import ingest as load
 
+    if suggest is not None:
+        _suggest(suggest, name, bool(source or paths or dry_run or full or inbox))
+        return
     if inbox:
         _take_in(source, bool(paths or dry_run or full))
         return
@@ -75,6 +80,17 @@ def ingest(
     if not dry_run:
         workspace.renew_links(actor())
     say(_report(report), _lines(report))
+
+
+def _suggest(path: Path, name: str, more: bool) -> None:
+    from crm_core.ingest import suggest
+
+    if more:
+        raise InputError("--suggest drafts a source from one file: crm ingest --suggest FILE [--name NAME]")
+    workspace = open_workspace(make=True)
+    with working(f"looking at {path.name}"):
+        draft = suggest(workspace.config, workspace.lake, path, name)
+    say(asdict(draft), draft.text.rstrip("\n").split("\n"))
 
 
 def _take_in(source: str, more: bool) -> None:

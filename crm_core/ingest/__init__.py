@@ -6,8 +6,9 @@ from crm_core.ingest.inbox import InboxReport, take_in
 from crm_core.ingest.load import ingest
 from crm_core.ingest.mending import Mended, export_refused
 from crm_core.ingest.report import FileReport, LoadReport
+from crm_core.ingest.suggest import Draft, suggest
 
 __all__ = [
-    "FileReport", "InboxReport", "LoadReport", "Mended", "UndoReport", "export_refused", "heading_notes", "ingest",
-    "loads", "rejects", "take_in", "undo",
+    "Draft", "FileReport", "InboxReport", "LoadReport", "Mended", "UndoReport", "export_refused", "heading_notes", "ingest",
+    "loads", "rejects", "suggest", "take_in", "undo",
 ]  # fmt: skip

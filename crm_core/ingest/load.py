@@ -78,12 +78,12 @@ def ingest(
     """
     started, began = now(), time.monotonic()
     say = progress or (lambda _: None)
-    context = _context(config, lake, source, at or started)
+    context = context_of(config, lake, source, at or started)
     check_source(context)
     streamed = context.settings.database is not None and not paths
     found, ignored = ([], []) if streamed else find(context.settings, [Path(path) for path in paths])
     load_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    with _workspace(lake) as work:
+    with workspace_of(lake) as work:
         known = known_files(lake.ledger, source)
         marks: tuple[Mark, ...] = ()
         if streamed:
@@ -106,7 +106,8 @@ def ingest(
     return replace(report, seconds=round(time.monotonic() - began, 3))
 
 
-def _context(config: Config, lake: Lake, source: str, at: datetime) -> Context:
+def context_of(config: Config, lake: Lake, source: str, at: datetime) -> Context:
+    """What holds for every file of a load of `source` at `at` (naive UTC)."""
     settings, project = config.source(source), config.project
     if settings.source != source:
         raise InputError(f"conf/sources/{source}.yml names itself '{settings.source}'; both names must be the same")
@@ -255,7 +256,7 @@ def _contact_reports(prepared: list[Prepared]) -> tuple[ContactReport, ...]:
 
 
 @contextmanager
-def _workspace(lake: Lake) -> Iterator[Path]:
+def workspace_of(lake: Lake) -> Iterator[Path]:
     """A private folder below the spill folder, gone afterwards; those of dead processes go first."""
     spill = lake.root.parent / "spill"
     with spool.writing(spill):

@@ -64,17 +64,17 @@ def open_file(engine: Any, settings: SourceSettings, item: Found, digest: str, s
     named = [name for name, feed in settings.feeds.items() if not feed.reader.headings] or list(settings.feeds)
     for name in item.feeds or named:
         readers.setdefault(settings.feeds[name].reader, []).append(name)
-    path, failed = _on_disk(item, copy), None
+    path, failed = on_disk(item, copy), None
     for options, feeds in readers.items():
         try:
-            return _Opening(engine, settings, tuple(feeds), item.name, path, digest, size, copy).opened(options)
+            return Opening(engine, settings, tuple(feeds), item.name, path, digest, size, copy).opened(options)
         except InputError as error:
             failed = failed or error
     assert failed is not None
     raise failed
 
 
-def _on_disk(item: Found, copy: Path) -> Path:
+def on_disk(item: Found, copy: Path) -> Path:
     """Where the bytes lie by themselves: members of archives are taken out, Parquet and XLSX in gzip unpacked."""
     path = item.path
     if item.member:
@@ -91,7 +91,7 @@ def _on_disk(item: Found, copy: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Opening:
+class Opening:
     """One file on its way: `name` is shown, `path` is where its bytes lie."""
 
     engine: Any
@@ -104,6 +104,7 @@ class _Opening:
     copy: Path
 
     def opened(self, options: ReaderSettings) -> Opened:
+        """The file read as `options` say. InputError where it does not fit them."""
         kind = detect(self.path, options.format, self.name)
         if kind == "parquet":
             return self._parquet()

@@ -15,7 +15,7 @@ import pytest
 
 from crm_core.config import Config
 from crm_core.errors import InputError
-from crm_core.ingest.load import _context
+from crm_core.ingest.load import context_of
 from crm_core.ingest.mapping import check_source
 from crm_core.simulate import simulate
 from crm_core.simulate.blocks import draw
@@ -48,7 +48,7 @@ def rows(lake: Lake, table: str) -> int:
 
 @pytest.mark.parametrize("name", CONFIG.source_names())
 def test_every_preset_compiles_and_has_a_title_in_both_languages(shop: Shop, name: str) -> None:
-    check_source(_context(CONFIG, shop.lake, name, None))
+    check_source(context_of(CONFIG, shop.lake, name, None))
     assert set(CONFIG.source(name).title) == {"en", "zh"}
 
 
