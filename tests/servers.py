@@ -99,7 +99,7 @@ def mariadb_server() -> Iterator[Server]:
                 "--skip-test-db"]  # fmt: skip
         subprocess.run(made, check=True, **who)
         start = [serve, "--no-defaults", f"--datadir={home / 'data'}", f"--socket={socket}", f"--pid-file={pid}",
-                 "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]  # fmt: skip
+                 "--skip-networking", "--innodb-flush-log-at-trx-commit=2"]  # fmt: skip
         root = create_engine(f"mariadb+pymysql://root@localhost/?unix_socket={socket}", poolclass=NullPool)
         running: list[subprocess.Popen[bytes]] = []
 

@@ -7,6 +7,7 @@ shown only where it is about names and syntax.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,12 +66,13 @@ def reading(settings: SourceSettings) -> Iterator[Connection]:
             connection = engine.connect().execution_options(**options)
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise RunFailed(_unreachable(settings, error)) from None
+        driver = connection.connection.dbapi_connection
         try:
             yield connection
             connection.close()
         except BaseException:
             with suppress(Exception):
-                _drop(connection)
+                _drop(connection, driver)
             raise
     finally:
         engine.dispose()
@@ -106,9 +108,9 @@ def database_errors(settings: SourceSettings, feed: str, rows: list[int]) -> Ite
         ) from None
 
 
-def _drop(connection: Connection) -> None:
+def _drop(connection: Connection, driver: Any) -> None:
     """Closes at once; MySQL's driver would first read the rest of the rows, or complain that it cannot."""
-    result = getattr(connection.connection.dbapi_connection, "_result", None)
+    result = getattr(driver, "_result", None)
     if result is not None:
         result.unbuffered_active = False
     connection.invalidate()
@@ -164,33 +166,32 @@ def _prepare_mysql(connection: Any, _record: Any) -> None:
 
 def _unreachable(settings: SourceSettings, error: Exception) -> str:
     assert settings.database is not None
-    code = _code(error)
-    if code in REFUSED:
+    code, said = _code(error), str(getattr(error, "orig", error))  # libpq gives no code before a session stands
+    absent = re.search(r'(role|database) ".*" does not exist', said)
+    if code in REFUSED or "authentication failed" in said or (absent and absent[1] == "role"):
         found, do = "refuses user or password", "check both in the URL"
-    elif code in NO_DATABASE:
+    elif code in NO_DATABASE or absent:
         found, do = "has no database of that name", "check the name in the URL"
     else:
-        found, do = "does not answer", "check host, port and that the server runs"
+        found, do = "does not answer", "check host and port, and that the server runs and lets this user in"
     return f"the database of source '{settings.source}' {found} ({code}); {do} ({settings.database.url_env})"
 
 
 def _code(error: Exception) -> str:
     original = getattr(error, "orig", None) or error
+    first = original.args[0] if original.args else None
     state = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
-    if state:
-        return str(state)
-    number = original.args[0] if getattr(original, "args", None) else None
-    return str(number) if isinstance(number, int) else type(original).__name__
+    return str(first if isinstance(first, int) else state or type(original).__name__)
 
 
 def _about_names(error: DBAPIError) -> str:
     """The driver's own words where they are about names or syntax; else empty."""
     original: Any = error.orig
     state, first = getattr(original, "sqlstate", None), original.args[0] if original and original.args else ""
-    if isinstance(state, str) and state.startswith("42"):
-        return str(original).splitlines()[0]
     if isinstance(first, int):
         return str(original.args[1]).splitlines()[0] if first in ABOUT_NAMES and len(original.args) > 1 else ""
+    if isinstance(state, str) and state.startswith("42"):
+        return str(original).splitlines()[0]
     text = str(first)
     named = text.startswith(("no such", "near ", "unknown database", "ambiguous column", "incomplete input"))
     return text.splitlines()[0] if isinstance(original, sqlite3.Error) and named else ""

@@ -81,6 +81,8 @@ def ingest(
     context = context_of(config, lake, source, at or started)
     check_source(context)
     streamed = context.settings.database is not None and not paths
+    if full and not streamed:
+        raise InputError("full reads a whole database; leave it out where files are named")
     found, ignored = ([], []) if streamed else find(context.settings, [Path(path) for path in paths])
     load_id = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     with workspace_of(lake) as work:

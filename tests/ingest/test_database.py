@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import delete, text, update
 
+from crm_core.config.sources import SourceSettings
 from crm_core.errors import InputError, RunFailed
-from crm_core.ingest import undo
+from crm_core.ingest import database, undo
+from crm_core.ingest.connection import database_errors, reading
+from crm_core.ingest.database import check_database
+from crm_core.ingest.watermark import Highest
 from tests.ingest.database_shop import SOURCE, DatabaseShop, line, open_database_shop, order
 from tests.servers import PASSWORD, Server
 
@@ -37,6 +43,9 @@ def test_a_whole_load_reconciles_and_keeps_every_value_exactly(web: DatabaseShop
         order(3, amount=Decimal("-5.00")),
     )
     web.add(web.lines, line(1, price=Decimal("0E-10")), line(2, price=Decimal("1234.5678900000"), line_no=7))
+    kind = {"sqlite": "sqlite", "postgresql": "postgresql"}.get(web.dialect, "mariadb")
+    answer = f"{kind} answers: orders (8 of 8 fields), lines (6 of 6 fields)"
+    assert check_database(web.shop.config.source("web_shop")) == answer
     report = web.load()
     assert (report.read, report.accepted, report.rejected, report.duplicate) == (5, 4, 1, 0)
     assert [(file.name, file.feed, file.format, file.read) for file in report.files] == [
@@ -78,6 +87,7 @@ def test_later_loads_read_from_the_watermark_less_the_overlap(web: DatabaseShop)
     assert len(web.shop.rows("order_lines")) == 21
 
 
+@pytest.mark.parametrize("web", ["sqlite"], indirect=True)
 def test_an_unchanged_extract_is_known_and_makes_no_load(web: DatabaseShop) -> None:
     web.add(web.orders, *(order(number) for number in range(5)))
     web.load()
@@ -97,6 +107,7 @@ def test_undo_moves_the_watermark_back_and_a_gap_is_read_again(web: DatabaseShop
     assert web.load().read == 4 and web.ids() == ["W0", "W1", "W2", "W3"]
 
 
+@pytest.mark.parametrize("web", ["sqlite"], indirect=True)
 def test_a_dry_or_a_failed_run_moves_nothing(web: DatabaseShop, monkeypatch: pytest.MonkeyPatch) -> None:
     web.add(web.orders, order(1))
     assert web.load(dry_run=True).read == 1
@@ -132,6 +143,7 @@ def test_deleted_rows_are_not_seen_until_everything_is_undone_and_read_anew(web:
     assert web.ids() == ["W2"]
 
 
+@pytest.mark.parametrize("web", ["sqlite"], indirect=True)
 def test_another_column_as_watermark_reads_from_the_beginning(web: DatabaseShop) -> None:
     web.add(web.orders, order(1), order(2))
     web.load()
@@ -142,8 +154,6 @@ def test_another_column_as_watermark_reads_from_the_beginning(web: DatabaseShop)
 
 
 def test_the_source_is_only_read(web: DatabaseShop) -> None:
-    from crm_core.ingest.connection import reading
-
     web.add(web.orders, order(1))
     with (
         pytest.raises(Exception, match=r"(?i)read.?only"),
@@ -236,3 +246,101 @@ def test_times_of_an_utc_session_are_the_same_whatever_the_zone_of_this_machine(
         monkeypatch.undo()
         time.tzset()
     assert web.shop.rows("orders")[0]["ordered_at"] == datetime(2026, 10, 25, 1, 30)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("web", ["postgres"], indirect=True)
+def test_every_type_of_postgresql_becomes_exact_text(web: DatabaseShop) -> None:
+    wanted = {
+        "'6f9619ff-8b86-d011-b42d-00cf4fc964ff'::uuid": "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+        """'{"a": 1.10, "b": "名"}'::json""": '{"a": 1.10, "b": "名"}',
+        "array[1, 2]": "[1, 2]",
+        "true": "true",
+        "'NaN'::numeric": "NaN",
+        "0.000000000001::numeric": "0.000000000001",
+        "99999999999999999999::numeric": "99999999999999999999",
+        "0.1::float8": "0.1",
+        "1e-7::float8": "0.0000001",
+        "17850::float8": "17850",
+        "9223372036854775807": "9223372036854775807",
+        "'2026-10-31'::date": "2026-10-31",
+        "'2026-10-31 08:26:00.5'::timestamp": "2026-10-31 08:26:00.500000",
+        "'2026-10-31 08:26:00+08'::timestamptz": "2026-10-31 00:26:00Z",
+        "'08:26'::time": "08:26:00",
+        "'10.0.0.1'::inet": "10.0.0.1",
+        "null": None,
+        "''": "",
+    }
+    columns = ", ".join(f"{value} as c{place}" for place, value in enumerate(wanted))
+    assert list(read_texts(web, f"select {columns}").values()) == list(wanted.values())
+    for value, found in {
+        "'infinity'::timestamp": "a value near row 1 cannot be read",
+        "1 / (select 0)": "a value near row 1 cannot be read or computed",
+        "'1 day'::interval": "column 'c' holds timedelta, which has no text",
+        "('x' || 13800138000)::int": "a value near row 1 cannot be read or computed",
+    }.items():
+        with pytest.raises(InputError, match=found) as caught:
+            read_texts(web, f"select {value} as c")
+        assert "13800138000" not in str(caught.value)
+
+
+def read_texts(web: DatabaseShop, query: str) -> dict[str, str | None]:
+    """What the first row of a query is in the copy that a load would read, by column."""
+    names = query.count(" as c")
+    fields = {f"f{place}": {"heading": f"c{place}" if names > 1 else "c"} for place in range(names)}
+    feed = {"extract": {"query": query}, "fields": fields}
+    settings = SourceSettings.model_validate(
+        {"source": "any", "database": {"url_env": "WEB_SHOP_URL"}, "feeds": {"all": feed}}
+    )
+    copy = web.shop.root / "copy"
+    with reading(settings) as connection, database_errors(settings, "all", []):
+        options = database.extracts(settings)["all"]
+        plan = database._plan(settings, "all", options, connection)
+        high = Highest(options, datetime(2026, 11, 1), ZoneInfo("UTC"), "here")
+        database._stream(connection, plan, database._statement(plan, connection, "", "", high), copy, high, [])
+    row: dict[str, str | None] = pq.read_table(copy).to_pylist()[0]
+    return row
+
+
+@pytest.mark.parametrize("web", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("", InputError, "names the environment variable WEB_SHOP_URL, which is not set; write one like"),
+        ("no url s3cret", InputError, "what the environment variable WEB_SHOP_URL holds is no SQLAlchemy URL"),
+        ("postgresql://ann:pass@h:s3cret/db", InputError, "holds is no SQLAlchemy URL"),
+        ("nosuch://ann:s3cret@h/db", InputError, "SQLAlchemy does not take the URL in WEB_SHOP_URL"),
+        ("mysql+nodriver://ann:s3cret@h/db", InputError, "SQLAlchemy does not take the URL in WEB_SHOP_URL"),
+        ("postgresql+pg8000://ann:s3cret@h/db", InputError, r"driver of postgresql\+pg8000 is not installed"),
+        ("postgresql://ann:s3cret@127.0.0.1:1/db", RunFailed, "source 'web_shop' does not answer"),
+        ("mysql://ann:s3cret@127.0.0.1:1/db", RunFailed, "source 'web_shop' does not answer"),
+        ("sqlite:////no/such/s3cret.db", InputError, "the SQLite file of source 'web_shop' does not exist"),
+    ],
+)
+def test_a_url_that_does_not_serve_is_one_clear_error_without_it(
+    web: DatabaseShop, monkeypatch: pytest.MonkeyPatch, url: str, error: type[Exception], message: str
+) -> None:
+    monkeypatch.setenv("WEB_SHOP_URL", url)
+    with pytest.raises(error, match=message) as caught:
+        web.load()
+    assert "s3" not in str(caught.value) and "ann" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("user", "name", "message"), [
+    ("nobody", "crm", "refuses user or password"), ("crm", "nowhere", "has no database of that name")
+])  # fmt: skip
+@pytest.mark.parametrize("web", PRODUCTS[1:], indirect=True)
+def test_who_is_refused_hears_so(
+    web: DatabaseShop, monkeypatch: pytest.MonkeyPatch, user: str, name: str, message: str
+) -> None:
+    url = web.engine.url.set(username=user, database=name).render_as_string(hide_password=False)
+    monkeypatch.setenv("WEB_SHOP_URL", url)
+    with pytest.raises(RunFailed, match=message) as caught:
+        web.load()
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("web", ["sqlite"], indirect=True)
+def test_full_is_a_word_about_databases_only(web: DatabaseShop, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="full reads a whole database; leave it out where files are named"):
+        web.shop.load(tmp_path, source="web_shop", full=True)
