@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crm_core.errors import CrmError, RunFailed
 from crm_core.schema import TABLES, TableSchema
-from crm_core.store import delta, lease, upkeep
+from crm_core.store import delta, files, lease, upkeep
 from crm_core.store.lake import Lake
 from crm_core.store.ledger import Snapshot, now
 from crm_core.store.versions import UndoCounts, UpsertCounts, beats, best, key_text, months_of, stamped, with_month
@@ -76,7 +76,7 @@ class Writer:
         day = as_of.isoformat()
         dated = rows.mutate(as_of=ibis.literal(as_of), _as_of=ibis.literal(day))
         exists = name in self._versions
-        self._commit(name, dated, append=False, partition="_as_of", predicate=f"_as_of = '{day}'" if exists else None)
+        self._commit(name, dated, append=False, partition="_as_of", values=[day] if exists else None)
 
     def remove_dates(self, name: str, days: Sequence[date]) -> None:
         """Deletes the dated results of `days`."""
@@ -190,11 +190,7 @@ class Writer:
         if not schema.month_of:
             self._commit(schema.name, rows, append=False)
             return
-        rows = with_month(rows, schema)
-        predicate = None
-        if months is not None:
-            predicate = f"_month IN ({', '.join(repr(month) for month in months)})"
-        self._commit(schema.name, rows, append=False, partition="_month", predicate=predicate)
+        self._commit(schema.name, with_month(rows, schema), append=False, partition="_month", values=months)
 
     def record(self, *rows: Base) -> None:
         """Ledger rows that are committed together with the snapshot."""
@@ -321,18 +317,24 @@ class Writer:
             self.note(name)
 
     def _commit(
-        self, name: str, rows: ir.Table, *, append: bool, partition: str = "", predicate: str | None = None
+        self, name: str, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None
     ) -> None:
+        """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended."""
         lease.renew(self.lake.ledger, self._fence)
-        folder = self.lake.root / name
-        reader = self.lake.engine.to_pyarrow_batches(rows, chunk_size=BATCH_ROWS)
+        folder, engine = self.lake.root / name, self.lake.engine
         try:
+            if files.can_write(engine, folder, rows):
+                self._versions[name] = files.write(
+                    engine, folder, rows, append=append, partition=partition, values=values
+                )
+                return
+            listed = ", ".join(f"'{value}'" for value in values or ())
             self._versions[name] = delta.write(
                 folder,
-                reader,
+                engine.to_pyarrow_batches(rows, chunk_size=BATCH_ROWS),
                 append=append,
                 partition_by=[partition] if partition else None,
-                predicate=predicate,
+                predicate=f"{partition} IN ({listed})" if values is not None else None,
             )
         except CrmError:
             raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from crm_core.store import Ledger, Tables, delta, table_hash, writer
+from crm_core.store import Ledger, Tables, delta, files, table_hash, writer
 from tests.store.lakes import load, open_lake, order, rows_of
 
 VIEWS = (
@@ -50,8 +50,8 @@ def then_die(owner: Any, name: str, *, before: bool, call: int = 1) -> None:
 
 
 DEATHS: dict[str, Callable[[], None]] = {
-    "before the first commit": lambda: then_die(delta, "write", before=True),
-    "after the first commit": lambda: then_die(delta, "write", before=False),
+    "before the first commit": lambda: then_die(files, "write", before=True),
+    "after the first commit": lambda: then_die(files, "write", before=False),
     "between versions and current": lambda: then_die(writer.Writer, "_commit", before=True, call=2),
     "before anything is synced": lambda: then_die(delta, "make_durable", before=True),
     "between two syncs": lambda: then_die(delta, "make_durable", before=False),
