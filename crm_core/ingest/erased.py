@@ -75,7 +75,7 @@ def hide_erased(context: Context, vault: Vault, staged: Staged, refused: ir.Tabl
     words = context.engine.read_parquet(path)
     hits = [_hits(vault, words.mutate(word=words.word.lower()), "email", "email", 64)]
     dialled = words.filter(words.word.re_search(DIALLED))
-    numbers = numbers_of(context, dialled.select("word").distinct())
+    numbers = numbers_of(context, dialled.select("word").distinct(), path.with_suffix(".staged"))
     phones = dialled.join(numbers, "word").select("_row", word="number")
     hits.append(_hits(vault, phones, "phone", "phone", 64))
     for namespace in sorted({space for _, space in accounts_of(context.settings, staged.feed)}):

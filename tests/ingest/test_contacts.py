@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_core.ingest.contacts import judge_phone
+from crm_core.ingest.phones import judge_phone
+from tests.bench.bench_phones import answers, by_engine, by_library, cells_of, draw
 from tests.ingest.corner_shop import Shop, open_shop, order, text_of, write
 
 
@@ -94,3 +95,10 @@ def test_accounts_of_refused_rows_do_not_reach_the_vault(shop: Shop, files: Path
     shop.load(write(files / "订单.csv", text_of(rows)))
     assert [row["account_id"] for row in shop.vault.accounts().to_pyarrow().to_pylist()] == ["M1"]
     assert shop.vault.contacts("phone").count().to_pyarrow().as_py() == 1
+
+
+def test_twenty_thousand_drawn_cells_are_judged_as_the_library_judges_each(shop: Shop) -> None:
+    texts = draw(20_000, seed=7)
+    ours, library = answers(by_engine(shop.lake.engine, cells_of(texts))), by_library(texts)
+    assert [pair for pair in zip(texts, ours, library, strict=True) if pair[1] != pair[2]] == []
+    assert len({why for _, why in library}) == 8  # every verdict occurs
