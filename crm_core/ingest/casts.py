@@ -8,6 +8,7 @@ silently, so texts that have one go through TIMESTAMP WITH TIME ZONE.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
 from typing import Any
@@ -19,6 +20,7 @@ import ibis.expr.types as ir
 
 from crm_core.config.sources import FieldSettings
 from crm_core.store import utc_time
+from crm_core.store.clock import last_offset
 
 BLANKS = " \t\r\n\u00a0\u3000\ufeff\u200b"
 # the engine's trim with a list of characters takes two and a half times as long
@@ -59,6 +61,10 @@ def _try_strptime(text: str, formats: dt.Array(dt.string)) -> dt.Timestamp(scale
 
 @ibis.udf.scalar.builtin(name="make_timestamp")
 def _since_1970(microseconds: int) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+
+
+@ibis.udf.scalar.builtin(name="epoch_us")
+def _microseconds(moment: dt.Timestamp(scale=6)) -> int: ...  # type: ignore[valid-type]
 
 
 @ibis.udf.scalar.builtin(name="timezone")
@@ -138,7 +144,11 @@ def _time(text: Any, local: Any, formats: tuple[str, ...], zone: ZoneInfo) -> An
     # the engine reads an offset only after seconds and without a blank
     stamped = text.re_replace(r" ([-+Z])", r"\1").re_replace(r"([ T]\d{1,2}:\d{2})([-+Z])", r"\1:00\2")
     fixed = _when(text, rf"^{_DAY}[ T]{_CLOCK} ?{_OFFSET}$", stamped.try_cast(dt.Timestamp(timezone="UTC")))
-    return ibis.coalesce(utc_time(local, zone), _wall_clock("UTC", fixed)).cast("timestamp(6)")
+    other = ibis.coalesce(utc_time(local, zone), _wall_clock("UTC", fixed)).cast("timestamp(6)")
+    start, offset = last_offset(zone)
+    # counting microseconds is ten times faster than adding an interval
+    lately = _since_1970(_microseconds(local) - offset // timedelta(microseconds=1))
+    return (local >= ibis.literal(start)).ifelse(lately, other)
 
 
 def _date(text: Any, formats: tuple[str, ...]) -> Any:
@@ -146,6 +156,14 @@ def _date(text: Any, formats: tuple[str, ...]) -> Any:
         return _try_strptime(text, ibis.array([ibis.literal(form) for form in formats])).date()
     day = text.re_replace(r"[ T]00:00(?::00(?:\.0+)?)?$", "")
     return _when(day, rf"^{_DAY}$", day.try_cast("date"))
+
+
+def suspect(raw: Any, value: Any, field: FieldSettings, now: Any) -> Any:
+    """Whether `problem` may have something to say of a cell: true for all that are wrong and few that are not."""
+    wrong = value.isnull() if field.filled else value.isnull() & raw.notnull()
+    if field.type in ("time", "date") and not field.future:
+        wrong = wrong | (value > (now if field.type == "time" else now.date())).fill_null(False)
+    return wrong
 
 
 def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: bool, now: Any) -> Any:

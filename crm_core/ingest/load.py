@@ -196,7 +196,7 @@ def _rejects(context: Context, vault: Vault, staged: Staged) -> ir.Table:
 
 def _file_reports(staged: Staged, refused: ir.Table) -> list[FileReport]:
     batch = staged.batch
-    read, accepted, rejected = _by_file(batch.raw), _by_file(staged.accepted()), _by_file(refused)
+    read, accepted, rejected = _by_file(staged.typed), _by_file(staged.accepted()), _by_file(refused)
     malformed = _by_file(batch.malformed) if batch.malformed is not None else {}
     repeated = _by_file(staged.repeated) if staged.repeated is not None else {}
     erased = _by_file(refused.filter(refused.reason == ERASED))

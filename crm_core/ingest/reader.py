@@ -9,7 +9,7 @@ too many or too few cells or broken quotes are set aside by the engine with thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,22 @@ from crm_core.ingest.opening import LINE_LIMIT, Opened
 
 ROW_BITS = 40
 LINE = "_line"
-"""The column of `raw` that holds a line of JSON as it stands in the file."""
+"""The column of `lines` that holds a line of JSON as it stands in the file."""
+COPY = "_copy"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Files of one layout. `raw`: `_row`, one text column per field found, and `other(n)` for each further column n of the
-    file, which only refused rows are asked for; `malformed`: `_row`, reason, text (the lines as they stand there).
+    """Files of one layout. `lines`: one text column per field found and `other(n)` for each further column n of the file,
+    which only refused rows are asked for; and either `_row` or, where only rows that were read through in order can be
+    numbered, the file's path in COPY (`settle` does that); `malformed`: `_row`, reason, text (the lines as they stand there).
     """
 
     name: str
     feed: str
     files: tuple[Opened, ...]
-    raw: ir.Table
-    malformed: ir.Table | None
+    lines: ir.Table
+    malformed: ir.Table | None = None
 
     @property
     def shown(self) -> dict[str, str]:
@@ -46,7 +48,7 @@ class Batch:
     @property
     def json(self) -> bool:
         """Whether the files are lines of JSON: a refused one is kept as a whole, not cell by cell."""
-        return LINE in self.raw.columns
+        return LINE in self.lines.columns
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -54,8 +56,13 @@ class Batch:
         return ("JSON",) if self.json else self.files[0].all_headings
 
     @property
+    def held(self) -> list[str]:
+        """The columns of `lines` that hold text of the files."""
+        return [name for name in self.lines.columns if name not in ("_row", COPY)]
+
+    @property
     def places(self) -> list[str]:
-        """The column of `raw` that holds each column of the files, in their order."""
+        """The column of `lines` that holds each column of the files, in their order."""
         fields = {column: field for field, column in self.files[0].headings.positions.items()}
         return [fields.get(place, other(place)) for place in range(len(self.files[0].all_headings))]
 
@@ -91,14 +98,42 @@ def number_of(row: Any) -> Any:
 def read_batch(engine: Any, name: str, files: Sequence[Opened], work: Path) -> Batch:
     """Reads files of one layout. InputError when one cannot be read through, RunFailed on a full disk."""
     first = files[0]
-    label = Batch(name, first.feed, tuple(files), ibis.memtable({"_row": [0]}), None).label
+    label = Batch(name, first.feed, tuple(files), ibis.memtable({"_row": [0]})).label
     with engine_errors(label):
-        if first.format.startswith(("csv", "jsonl")):
-            raw, malformed = _csv(engine, name, files, work)
-        else:
-            parts = [_columns(engine, file, place) for place, file in enumerate(files)]
-            raw, malformed = parts[0] if len(parts) == 1 else ibis.union(*parts), None
-    return Batch(name, first.feed, tuple(files), raw, malformed)
+        if first.format.startswith("csv"):
+            return Batch(name, first.feed, tuple(files), _lines(engine, name, files))
+        if first.format.startswith("jsonl"):
+            return whole(engine, Batch(name, first.feed, tuple(files), _lines(engine, name, files)), work)
+        parts = [_columns(engine, file, place) for place, file in enumerate(files)]
+        return Batch(name, first.feed, tuple(files), parts[0] if len(parts) == 1 else ibis.union(*parts))
+
+
+def whole(engine: Any, batch: Batch, work: Path) -> Batch:
+    """The batch with its text in Parquet, numbered."""
+    if "_row" in batch.lines.columns:
+        return batch
+    path = work / f"raw_{batch.name}.parquet"
+    with engine_errors(batch.label):
+        engine.to_parquet(batch.lines, path, compression="snappy")
+        rows, batch = settle(engine, batch, path)
+        if batch.files[0].format.startswith("jsonl"):
+            rows, malformed = _objects(rows, batch.malformed)
+            batch = replace(batch, malformed=malformed)
+    return replace(batch, lines=rows)
+
+
+def settle(engine: Any, batch: Batch, path: Path) -> tuple[ir.Table, Batch]:
+    """The rows in Parquet at `path`, made of all of the batch's lines and in their order, with `_row`; and the batch with
+    its malformed lines, which are known once the lines were read.
+    """
+    if "_row" in batch.lines.columns:
+        return engine.read_parquet(path), batch
+    rejects, scans = f"malformed_{batch.name}", f"scans_{batch.name}"
+    errors = _errors(engine, engine.table(rejects), engine.table(scans), path.with_name(f"errors_{path.name}"))
+    for table in (rejects, scans):
+        engine.drop_table(table, force=True)
+    rows, malformed = _numbered(engine, engine.read_parquet(path, file_row_number=True), batch.files, errors)
+    return rows, replace(batch, malformed=malformed)
 
 
 def _columns(engine: Any, file: Opened, place: int) -> ir.Table:
@@ -115,8 +150,8 @@ def _as_text(value: Any) -> Any:
     return text.re_replace(r"\.0$", "") if value.type().is_floating() else text
 
 
-def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[ir.Table, ir.Table | None]:
-    rejects, scans = f"malformed_{name}", f"scans_{name}"
+def _lines(engine: Any, name: str, files: Sequence[Opened]) -> ir.Table:
+    """The files' cells as text, not read yet; malformed lines go to two tables of the engine while they are."""
     first = files[0]
     json = first.format.startswith("jsonl")
     columns = {f"c{place}": "VARCHAR" for place in range(len(first.all_headings))}
@@ -129,8 +164,8 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
         header=False,
         filename=True,
         store_rejects=True,
-        rejects_table=rejects,
-        rejects_scan=scans,
+        rejects_table=f"malformed_{name}",
+        rejects_scan=f"scans_{name}",
         rejects_limit=0,
         max_line_size=LINE_LIMIT,
         **(json_lines.LINES if json else cells),
@@ -141,15 +176,7 @@ def _csv(engine: Any, name: str, files: Sequence[Opened], work: Path) -> tuple[i
             lines.line, {field: first.pointers[column] for field, column in first.headings.positions.items()}
         )
         wanted |= {"_good": json_lines.is_object(lines.line), LINE: lines.line}
-    path = work / f"raw_{name}.parquet"
-    engine.to_parquet(lines.select(_copy="filename", **wanted), path, compression="snappy")
-    errors = _errors(engine, engine.table(rejects), engine.table(scans), work / f"malformed_{name}.parquet")
-    for table in (rejects, scans):
-        engine.drop_table(table, force=True)
-    for file in files:
-        file.copy.unlink()
-    rows, malformed = _numbered(engine, engine.read_parquet(path, file_row_number=True), files, errors)
-    return _objects(rows, malformed) if json else (rows, malformed)
+    return lines.select(**{COPY: "filename"}, **wanted)
 
 
 def _objects(rows: ir.Table, malformed: ir.Table | None) -> tuple[ir.Table, ir.Table | None]:

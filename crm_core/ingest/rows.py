@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from crm_core.config.sources import FeedSettings, SourceSettings
-from crm_core.ingest import casts
+from crm_core.ingest import casts, quick
 from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, private_fields
-from crm_core.ingest.reader import LINE, Batch, file_of
+from crm_core.ingest.reader import COPY, LINE, Batch, file_of, settle, whole
 from crm_core.schema.expressions import condition
 
 ERASED = "erased"
@@ -62,8 +65,8 @@ class Staged:
 
     def accepted(self) -> ir.Table:
         """Typed rows that are neither rejected nor repeated."""
-        rows = self.typed.filter(self.typed._reason.isnull()).drop("_reason", "_field")
-        for table in (*self.rejected[1:], *([self.repeated] if self.repeated is not None else [])):
+        rows = self.typed.drop("_suspect", "_texts")
+        for table in (*self.rejected, *([self.repeated] if self.repeated is not None else [])):
             rows = rows.anti_join(table, "_row")
         return rows
 
@@ -72,55 +75,99 @@ class Staged:
         return replace(self, rejected=(*self.rejected, rows))
 
 
+@ibis.udf.scalar.builtin(name="hash")
+def engine_hash(value) -> dt.uint64:  # type: ignore[no-untyped-def]
+    """The engine's own hash; good only within one load, as another version of the engine may have another."""
+
+
 def stage(context: Context, batch: Batch, work: Path) -> Staged:
     """Types and checks the rows of a batch. InputError when a file cannot be read through."""
     feed = context.settings.feeds[batch.feed]
-    typed, problems = _typed(context, batch, feed)
-    problems += [
-        (name, condition(rule.rule, typed, where=f"{context.where}, reject_when").ifelse(rule.reason, None))
-        for name, rule in (("", rule) for rule in feed.reject_when)
-    ]
-    fields = [name for name in typed.columns if not name.startswith(("_raw_", "_local_"))]
-    reason = casts.joined([sentence for _, sentence in problems])
-    field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
+    if feed.carry:
+        batch = whole(context.engine, batch, work)
+    typed = _typed(context, batch, feed)
+    suspects = [broken.fill_null(False) for broken in _suspects(context, typed, batch, feed)]
+    texts = ibis.array([typed[f"_raw_{name}"] for name in batch.held])
+    marked = typed.mutate(_suspect=reduce(or_, suspects, ibis.literal(False)))
+    marked = marked.mutate(_texts=marked._suspect.ifelse(texts, ibis.null(texts.type())))
     with engine_errors(batch.label):
-        judged = typed.mutate(_reason=reason, _field=field).select(*fields, "_reason", "_field")
-        context.engine.to_parquet(judged, work / f"typed_{batch.name}.parquet", compression="snappy")
-        rows = context.engine.read_parquet(work / f"typed_{batch.name}.parquet")
-        bad = rows.filter(rows._reason.notnull()).select("_row", field=rows._field, reason=rows._reason)
-        staged = Staged(batch, feed, work, rows, (bad,), None)
+        path = work / f"typed_{batch.name}.parquet"
+        kept = [name for name in marked.columns if not name.startswith(("_raw_", "_local_"))]
+        context.engine.to_parquet(marked.select(*kept), path, compression="snappy")
+        rows, batch = settle(context.engine, batch, path)
+        staged = Staged(batch, feed, work, rows, (), None)
+        staged = staged.refuse(_kept(context, staged, _judged(context, staged), "bad"))
         if feed.repeated_rows == "duplicate":
             staged = replace(staged, repeated=_repeated(context, staged))
     return staged
 
 
-def _typed(context: Context, batch: Batch, feed: FeedSettings) -> tuple[ir.Table, list[tuple[str, Any]]]:
-    fen, now = context.settings.money_unit == "fen", ibis.literal(context.now).cast("timestamp(6)")
-    hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
-    raw = batch.raw
-    texts = {f"_raw_{name}": casts.cell(raw[name], feed.reader.nulls, feed.fields[name].strip) for name in batch.shown}
-    cells = carried(raw.select("_row", **texts), feed.carry)
-    times = [name for name in batch.shown if feed.fields[name].type == "time"]
-    cells = cells.mutate(
-        **{f"_local_{name}": casts.local_time(cells[f"_raw_{name}"], feed.fields[name]) for name in times}
-    )
+def _typed(context: Context, batch: Batch, feed: FeedSettings) -> ir.Table:
+    """The fields typed, beside `_raw_<field>`, the cells as they stand in the file."""
+    fen, nulls, lines = context.settings.money_unit == "fen", feed.reader.nulls, batch.lines
+    origin = [name for name in ("_row", COPY) if name in lines.columns]
+    raw = {name: lines[name] for name in batch.held}
+    if feed.carry:
+        raw |= {name: casts.cell(lines[name], nulls, feed.fields[name].strip) for name in batch.shown}
+    cells = carried(lines.select(*origin, **{f"_raw_{name}": value for name, value in raw.items()}), feed.carry)
+    fields = {name: feed.fields[name] for name in batch.shown}
+    text = {name: _text(cells[f"_raw_{name}"], feed, name) for name in fields}
+    local = {
+        f"_local_{name}": quick.read(cells[f"_raw_{name}"], field, nulls, fen, casts.local_time(text[name], field))
+        for name, field in fields.items()
+        if field.type == "time"
+    }
+    cells = cells.mutate(**local)
     values: dict[str, Any] = {}
     for name, field in feed.fields.items():
-        if name in batch.shown:
-            text, local = cells[f"_raw_{name}"], cells[f"_local_{name}"] if name in times else None
-            values[name] = casts.typed(text, field, context.zone, fen, local).cast(casts.TYPES[field.type])
-        else:
-            values[name] = ibis.null(casts.TYPES[field.type])
-    table = cells.mutate(**values)
+        kind = casts.TYPES[field.type]
+        if name not in fields:
+            values[name] = ibis.null(kind)
+            continue
+        cell, moment = cells[f"_raw_{name}"], cells[f"_local_{name}"] if field.type == "time" else None
+        value = casts.typed(_text(cell, feed, name), field, context.zone, fen, moment).cast(kind)
+        values[name] = value if field.type == "time" else quick.read(cell, field, nulls, fen, value)
+    return cells.mutate(**values)
+
+
+def _text(raw: Any, feed: FeedSettings, name: str) -> Any:
+    """A cell as text, trimmed; null where it says nothing."""
+    return casts.cell(raw, feed.reader.nulls, "" if feed.carry else feed.fields[name].strip)
+
+
+def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings) -> list[Any]:
+    """Conditions that every wrong row fulfils, and few others: cheap, as they are asked of every row."""
+    now = ibis.literal(context.now).cast("timestamp(6)")
+    plain = _plain_accounts(context.settings, feed)
+    found = [condition(rule.rule, rows, where=f"{context.where}, reject_when") for rule in feed.reject_when]
+    for name in batch.shown:
+        field = feed.fields[name]
+        if field.type != "text" or field.filled or field.values:
+            found.append(casts.suspect(rows[f"_raw_{name}"], rows[name], field, now))
+        if name in plain:
+            found.append(~rows[f"_raw_{name}"].re_search(r"^\d{1,18}$"))
+    return found
+
+
+def _judged(context: Context, staged: Staged) -> ir.Table:
+    """The suspects that are wrong: _row, field, reason, texts (their cells as they stand in the file)."""
+    batch, feed, now = staged.batch, staged.feed, ibis.literal(context.now).cast("timestamp(6)")
+    hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
+    rows = _kept(context, staged, staged.typed.filter(staged.typed._suspect), "suspects")
     problems: list[tuple[str, Any]] = []
     for name, heading in batch.shown.items():
-        text, field = table[f"_raw_{name}"], feed.fields[name]
+        text, field = _text(rows._texts[batch.held.index(name)], feed, name), feed.fields[name]
         if field.type != "text" or field.filled or field.values:
-            problems.append((name, casts.problem(text, table[name], field, heading, name in hidden, now)))
+            problems.append((name, casts.problem(text, rows[name], field, heading, name in hidden, now)))
         if name in plain:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
             problems.append((name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None)))
-    return table, problems
+    for rule in feed.reject_when:
+        broken = condition(rule.rule, rows, where=f"{context.where}, reject_when")
+        problems.append(("", broken.ifelse(rule.reason, None)))
+    reason = casts.joined([sentence for _, sentence in problems])
+    field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
+    return rows.select("_row", field=field, reason=reason, texts="_texts").filter(lambda t: t.reason.notnull())
 
 
 def _plain_accounts(settings: SourceSettings, feed: FeedSettings) -> set[str]:
@@ -131,14 +178,13 @@ def _repeated(context: Context, staged: Staged) -> ir.Table | None:
     """Rows that say the same as an earlier one of their file: candidates by hash first, then in full."""
     rows = staged.accepted()
     names = list(staged.batch.shown)
-    rows = rows.mutate(_file=file_of(rows._row))
-    hashed = rows.select("_row", _hash=ibis.struct({name: rows[name] for name in ("_file", *names)}).hash())
-    several = hashed.group_by("_hash").having(hashed.count() > 1).agg(_first=hashed._row.min())
-    candidates = hashed.semi_join(several, "_hash").select("_row")
-    candidates = _kept(context, staged, candidates, "candidates")
-    if not candidates.count().to_pyarrow().as_py():
+    rows = rows.mutate(_hash=engine_hash(ibis.struct({name: rows[name] for name in names})))
+    found = rows.aggregate(rows=rows.count(), hashes=rows._hash.nunique()).to_pyarrow().to_pylist()[0]
+    if found["rows"] == found["hashes"]:
         return None
-    alike = rows.semi_join(candidates, "_row")
+    several = rows.group_by("_hash").having(rows.count() > 1).agg(_first=rows._row.min())
+    candidates = _kept(context, staged, rows.semi_join(several, "_hash").select("_row"), "candidates")
+    alike = rows.semi_join(candidates, "_row").mutate(_file=file_of(rows._row))
     place = ibis.row_number().over(group_by=["_file", *names], order_by="_row")
     later = alike.select("_row", _place=place).filter(lambda t: t._place > 0).select("_row")
     return _kept(context, staged, later, "repeated")
@@ -151,6 +197,17 @@ def _kept(context: Context, staged: Staged, table: ir.Table, name: str) -> ir.Ta
     return context.engine.read_parquet(path)
 
 
+def _cells(context: Context, staged: Staged, refused: ir.Table) -> ir.Table:
+    """The cells, as they stand in the file, of the rows `refused`. Those of rows that were wrong by themselves are at hand;
+    for others the file is read once more.
+    """
+    bad = staged.rejected[0]
+    if staged.feed.carry or refused.anti_join(bad, "_row").count().to_pyarrow().as_py():
+        return whole(context.engine, staged.batch, staged.work).lines.semi_join(refused, "_row")
+    found = bad.semi_join(refused, "_row")
+    return found.select("_row", **{name: found.texts[place] for place, name in enumerate(staged.batch.held)})
+
+
 def rejects(context: Context, staged: Staged) -> ir.Table:
     """Every rejected row: _row, field, reason, row (its cells as JSON by heading, private ones masked), cells (all of the
     row, as read), text (a malformed line).
@@ -160,7 +217,7 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     found = [table.select("_row", "field", "reason") for table in staged.rejected]
     together = found[0] if len(found) == 1 else ibis.union(*found)
     # picked out first: the engine would write JSON for every row of the file before it joins
-    raw = _kept(context, staged, batch.raw.semi_join(together, "_row"), "refused")
+    raw = _kept(context, staged, _cells(context, staged, together), "refused")
     cells = {name: casts.cell(raw[name], ()) for name in batch.shown}
     shown = {
         batch.shown[name]: casts.masked(text) if name in hidden else casts.shortened(text)
@@ -168,9 +225,9 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     }
     first = ibis.row_number().over(group_by=together._row, order_by=[together.field, together.reason])
     once = together.mutate(_place=first).filter(lambda t: t._place == 0).drop("_place")
-    whole = ibis.null("array<string>") if batch.json else ibis.array([raw[name].fill_null("") for name in batch.places])
+    every = ibis.null("array<string>") if batch.json else ibis.array([raw[name].fill_null("") for name in batch.places])
     line = raw[LINE] if batch.json else ibis.null("string")
-    said = raw.select("_row", row=ibis.struct(shown).cast("json").cast("string"), cells=whole, text=line)
+    said = raw.select("_row", row=ibis.struct(shown).cast("json").cast("string"), cells=every, text=line)
     rows = once.join(said, "_row").select("_row", "field", "reason", "row", "cells", "text")
     if batch.malformed is None:
         return rows

@@ -30,7 +30,9 @@ def violations(table: ir.Table, schema: TableSchema) -> ir.StringValue:
     checks += [(f"{schema.name}: {name}", broken) for name, broken in broken_rules(table, schema).items()]
     messages = [broken.ifelse(ibis.literal(f"{text}; "), ibis.literal("")) for text, broken in checks]
     joined: ir.StringValue = reduce(lambda left, right: left + right, messages)
-    return joined.nullif("")
+    # the sentence is put together only where there is something to say
+    any_broken: ir.BooleanValue = reduce(lambda left, right: left | right, [broken for _, broken in checks])
+    return any_broken.ifelse(joined.nullif(""), ibis.null("string"))
 
 
 def broken_rules(table: ir.Table, schema: TableSchema) -> dict[str, ir.BooleanValue]:

@@ -45,6 +45,13 @@ def utc_time(value: ir.TimestampValue, zone: ZoneInfo) -> ir.TimestampValue:
     return _shift(value, steps)
 
 
+def last_offset(zone: ZoneInfo) -> tuple[datetime, timedelta]:
+    """(local start, offset) of the last stretch of equal offset: for zones without summer time, all of the recent past."""
+    changes = _offsets(zone.key)
+    start, offset = changes[-1]
+    return start + max(offset, changes[-2][1] if len(changes) > 1 else offset), offset
+
+
 def _shift(value: ir.TimestampValue, steps: list[tuple[datetime, timedelta]]) -> ir.TimestampValue:
     seconds = [(start, int(offset.total_seconds())) for start, offset in steps]
     if len(seconds) == 1:
