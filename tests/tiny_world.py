@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from crm_core.schema import TABLES
 from crm_core.store.clock import day_end
-from crm_core.store.persons import EDGES, FOUND, HELD, Persons
+from crm_core.store.persons import NOBODY
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NEEDED = ("members", "orders", "order_lines", "refunds", "products", "interactions", "consents")
@@ -52,9 +52,14 @@ def world(as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None
         exists = TABLES[name].exists_at
         tables[name] = table.filter(table[exists] < instant) if exists else table
     tables["paid_orders"] = tables["orders"].filter(tables["orders"].paid_at < instant)
-    alone = Persons(FOUND.empty_table(), EDGES.empty_table(), HELD.empty_table())
     return SimpleNamespace(
-        as_of=day, instant=instant, zone=zone, supplied=lambda name: bool(rows.get(name)), persons=alone, **tables
+        as_of=day,
+        instant=instant,
+        zone=zone,
+        supplied=lambda name: bool(rows.get(name)),
+        persons=NOBODY,
+        priced=True,
+        **tables,
     )
 
 

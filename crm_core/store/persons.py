@@ -13,6 +13,7 @@ phone (a couple) are one person, and a phone that changed hands joins its old an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import ibis
@@ -44,13 +45,21 @@ class Persons:
     """Who is one person.
 
     `members`: member_id, person_id, of persons with two members or more; everybody else is a person alone.
-    `edges`: member_id, id_kind, id_value_hash that hold those persons together. `held_back`: the keys that were not
-    used: id_kind, id_value_hash, members (how many share it), why.
+    `held_back`: the keys that were not used: id_kind, id_value_hash, members (how many share it), why.
     """
 
     members: pa.Table
-    edges: pa.Table
     held_back: pa.Table
+    shared: pa.Table
+    used: Flags
+
+    @cached_property
+    def edges(self) -> pa.Table:
+        """member_id, id_kind, id_value_hash that hold these persons together."""
+        return self.shared.filter(pa.array(self.used))
+
+
+NOBODY = Persons(FOUND.empty_table(), HELD.empty_table(), EDGES.empty_table(), np.zeros(0, dtype=bool))
 
 
 def find_persons(
@@ -70,18 +79,21 @@ def find_persons(
     parts += [_pairs(links)] if links is not None else []
     edges = pa.concat_tables(parts)
     if not edges.num_rows:
-        return Persons(FOUND.empty_table(), EDGES.empty_table(), HELD.empty_table())
+        return NOBODY
     kinds, most = [STATED, *settings.keys, LINK], np.array([NO_LIMIT, *settings.keys.values(), NO_LIMIT])
-    members = pc.unique(edges["member_id"])
-    member, kind = _codes(edges["member_id"], members), _codes(edges["id_kind"], pa.array(kinds))
-    key = _keys(edges)
+    encoded = edges["member_id"].combine_chunks().dictionary_encode()
+    members, member = encoded.dictionary, np.asarray(encoded.indices, dtype=np.int64)
+    kind = np.asarray(pc.index_in(edges["id_kind"], value_set=pa.array(kinds)), dtype=np.int64)
+    value = edges["id_value_hash"].combine_chunks().dictionary_encode().indices
+    key = np.asarray(value, dtype=np.int64) * len(kinds) + kind  # two kinds may give out the same value
     crowded = np.bincount(key)[key] > most[kind]
     kept, labels = _components(member, key, kind, ~crowded, len(members), settings.largest_person)
     joined = np.bincount(labels)[labels] > 1
     return Persons(
         members=_named(members.filter(pa.array(joined)), labels[joined], identities, links, stated),
-        edges=edges.filter(pa.array(kept & joined[member])),
         held_back=_held(edges, crowded, TOO_MANY, ~kept & ~crowded, TOO_LARGE),
+        shared=edges,
+        used=kept & joined[member],
     )
 
 
@@ -90,17 +102,10 @@ def _shared(identities: ir.Table, settings: IdentitySettings) -> pa.Table:
     if not settings.keys:
         return EDGES.empty_table()
     known = identities.filter(identities.id_kind.isin(list(settings.keys)))
-    key = ["id_kind", "id_value_hash"]
-    shared = known.group_by(key).agg(members=known.count()).filter(lambda t: t.members > 1)
-    return known.semi_join(shared, key).select(*EDGES.names).to_pyarrow().cast(EDGES)
-
-
-def _keys(edges: pa.Table) -> Ints:
-    """A number for each key; two kinds may give out the same value."""
-    value = pc.dictionary_encode(edges["id_value_hash"]).unify_dictionaries().combine_chunks().indices
-    kind = pc.dictionary_encode(edges["id_kind"]).unify_dictionaries().combine_chunks()
-    both = np.asarray(value, dtype=np.int64) * len(kind.dictionary) + np.asarray(kind.indices)
-    return np.unique(both, return_inverse=True)[1].astype(np.int64)
+    # numbers are grouped faster than texts; values that share a number only are told apart by the caller
+    numbered = known.mutate(_number=known.id_value_hash.hash())
+    shared = numbered.group_by("_number").agg(members=numbered.count()).filter(lambda t: t.members > 1)
+    return numbered.semi_join(shared, "_number").select(*EDGES.names).to_pyarrow().cast(EDGES)
 
 
 def _stated(stated: ir.Table) -> pa.Table:
@@ -115,10 +120,6 @@ def _pairs(links: ir.Table) -> pa.Table:
         for end in pair.columns[:2]
     ]
     return ibis.union(*ends).to_pyarrow().cast(EDGES)
-
-
-def _codes(values: Any, known: Any) -> Ints:
-    return np.asarray(pc.index_in(values, value_set=known), dtype=np.int64)
 
 
 def _components(member: Ints, key: Ints, kind: Ints, allowed: Flags, members: int, largest: int) -> tuple[Flags, Ints]:
@@ -157,26 +158,27 @@ def _named(
     """member_id, person_id: the name that a source gave, else the member first seen."""
     if not len(members):
         return FOUND.empty_table()
-    joined = ibis.memtable(pa.table({"member_id": members}))
     seen = [_seen(identities, "member_id", "first_seen_at")]
     if links is not None:
         seen += [_seen(links, "member_id", "member_seen_at"), _seen(links, "other_member_id", "other_seen_at")]
-    every = (ibis.union(*seen) if len(seen) > 1 else seen[0]).semi_join(joined, "member_id")
+    every = ibis.union(*seen) if len(seen) > 1 else seen[0]
     first = every.group_by("member_id").agg(at=every["at"].min()).to_pyarrow()
     moments = first["at"].cast(pa.int64()).take(pc.index_in(members, value_set=first["member_id"]))
     at = np.asarray(moments.fill_null(NO_LIMIT), dtype=np.int64)
     names: Any = members
     unnamed = np.ones(len(members), dtype=bool)
     if stated is not None:
-        known = stated.semi_join(joined, "member_id").to_pyarrow()
+        known = stated.to_pyarrow()
         given = known["person_id"].take(pc.index_in(members, value_set=known["member_id"])).combine_chunks()
         names, unnamed = pc.coalesce(given, members), np.asarray(given.is_null())
-    rank = np.asarray(pc.rank(members))
-    order = np.lexsort((rank, at, unnamed, labels))
-    component = labels[order]
-    starts = np.flatnonzero(np.r_[True, component[1:] != component[:-1]])
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.repeat(order[starts], np.diff(np.r_[starts, len(component)]))
+    order = np.lexsort((at, unnamed, labels))
+    best = order[np.flatnonzero(np.r_[True, np.diff(labels[order]) != 0])]  # one per component, but for equal moments
+    _, component = np.unique(labels, return_inverse=True)
+    equal = (at == at[best][component]) & (unnamed == unnamed[best][component])
+    if equal.sum() > len(best):
+        order = np.lexsort((np.asarray(pc.rank(members)), ~equal, labels))
+        best = order[np.flatnonzero(np.r_[True, np.diff(labels[order]) != 0])]
+    place = best[component]
     return pa.table([members, names.take(pa.array(place))], schema=FOUND)
 
 
