@@ -18,7 +18,7 @@ from crm_core.ingest.detect import detect
 from crm_core.ingest.files import Found
 from crm_core.ingest.headings import Headings, plain
 from crm_core.ingest.opening import Opened, Opening, on_disk
-from crm_core.ingest.reader import read_batch
+from crm_core.ingest.reader import read_batch, whole
 
 SAMPLE = 10_000
 FEED = "rows"
@@ -81,9 +81,9 @@ def look(engine: Any, settings: SourceSettings, path: Path, work: Path, zone: Zo
     if headless:
         given = tuple(f"column_{place + 1}" for place in range(len(opened.all_headings)))
         opened = _opened(engine, settings, path, work / "look_again", ReaderSettings(headings=given))
-    batch = read_batch(engine, f"{work.name}_look", [opened], work)
+    batch = whole(engine, read_batch(engine, f"{work.name}_look", [opened], work), work)
     names = _numbered([opened.all_headings[at] for at in opened.headings.positions.values()])
-    columns = _judged(batch.raw.limit(SAMPLE), dict(zip(opened.headings.positions, names, strict=True)), zone)
+    columns = _judged(batch.lines.limit(SAMPLE), dict(zip(opened.headings.positions, names, strict=True)), zone)
     return Looked(opened.format, opened.encoding, headless, columns)
 
 
