@@ -77,16 +77,22 @@ def _values(headings: Sequence[str]) -> bool:
     return any(re.search(VALUE_LIKE, unicodedata.normalize("NFKC", heading)) for heading in headings)
 
 
+def shortened(heading: str) -> str:
+    """A heading as it is shown: at most 60 characters."""
+    shown = heading.strip()
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
 def _listed(headings: Sequence[str]) -> str:
     if _values(headings):
         return "not shown, because the first row holds values and no headings (was the heading row lost?)"
-    return ", ".join(heading.strip() for heading in headings[:40]) or "none"
+    return ", ".join(shortened(heading) for heading in headings[:40]) or "none"
 
 
 def _missing(spellings: Sequence[str], places: dict[str, list[int]]) -> str:
     known = [] if _values(list(places)) else list(places)
     near = difflib.get_close_matches(plain(spellings[0]), known, n=1, cutoff=0.5)
-    hint = f", the nearest found is '{near[0]}'" if near else ""
+    hint = f", the nearest found is '{shortened(near[0])}'" if near else ""
     also = f" (or {', '.join(spellings[1:])})" if len(spellings) > 1 else ""
     return f"heading '{spellings[0]}'{also} is missing{hint}"
 

@@ -72,6 +72,13 @@ def test_headings_of_nothing_known_name_source_and_headings_found() -> None:
         choose(SETTINGS, [], ["a", "b"], "export.csv")
 
 
+def test_a_lost_heading_row_is_refused_without_a_member_being_said(shop: Shop, files: Path) -> None:
+    path = write(files / "订单.csv", text_of([order(1)], order(2, mobile="13800138000", member_no="王小明")))
+    with pytest.raises(InputError, match=r"not shown, because the first row holds values") as refused:
+        shop.load(path)
+    assert not [value for value in ("13800138000", "王小明", "138001") if value in str(refused.value)]
+
+
 def test_headings_that_came_and_went_since_the_load_before_are_kept_in_the_record(shop: Shop, files: Path) -> None:
     first = shop.load(orders_file(files, 1))
     assert (first.files[0].new_headings, first.files[0].gone_headings) == ((), ())
