@@ -64,6 +64,7 @@ def erase(
         named = (workspace.config.source(source).accounts_of, own)
     with working("erasing"):
         made = forget(workspace, member_id, account=named, actor=actor())
+        workspace.renew_links(actor())
     again = [f"this member was erased before, on {made.first_erased_at[:16]} UTC"] if made.first_erased_at else []
     exports = [
         f"  export {each.export_id}: {'payload removed' if each.removed else f'{each.lines} lines'}"

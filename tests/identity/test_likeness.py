@@ -128,6 +128,17 @@ def test_no_value_of_a_member_is_in_the_model_or_the_lake(trained: tuple) -> Non
     assert not (workspace.vault.folder / "linking").exists()
 
 
+@pytest.mark.slow
+def test_erasing_looks_for_what_tells_a_person_not_for_the_city_that_all_live_in(trained: tuple) -> None:
+    from crm_core.store.vault.erasing import person
+
+    workspace, rows, _ = trained
+    row = next(row for row in rows if row["city"] and row["street"])
+    who = person(workspace.vault, workspace.vault.member_id("made_up", row["id"]))
+    assert row["street"] in who.spellings and row["name"] in who.spellings
+    assert row["city"] not in who.spellings and row["born"] not in who.spellings
+
+
 def test_linking_without_a_model_or_anything_to_learn_from_says_what_to_do(tmp_path: Path) -> None:
     workspace = open_people(tmp_path / "w", "made_up", "id", MADE_UP)
     with pytest.raises(InputError, match=r"model\.json is not there.*crm identity train"):

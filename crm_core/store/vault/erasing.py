@@ -24,12 +24,14 @@ SEPARATOR = "\x1f"
 EDGE = r"""[\x1f\s,;|"'\\/:{}\[\]]"""
 """What may stand beside a value in a cell or in a line that could not be cut into cells."""
 REACHABLE = ("phone", "email")
+SHARED_BY_MANY = ("given_name", "family_name", "birth_date", "city", "postcode")
+"""Leaves the vault with the rest, but is not looked for elsewhere: it would take the lines of others with it."""
 SHORT = 5  # shorter values are looked for as whole words, or half of all rows would hold them
 
 
 @dataclass(frozen=True)
 class Person:
-    """What the vault knows of a member: (namespace, account id) and (kind, value, valid)."""
+    """What the vault knows of a member and of hardly another: (namespace, account id) and (kind, value, valid)."""
 
     member_id: str
     accounts: tuple[tuple[str, str], ...]
@@ -47,7 +49,8 @@ class Person:
 def person(vault: Vault, member_id: str, account: tuple[str, str] | None = None) -> Person:
     """The member's accounts and contacts in any load; `account` adds one that the vault does not know (any more)."""
     accounts = {(row["namespace"], row["account_id"]) for row in _rows_of(vault, "accounts", member_id)}
-    contacts = {(row["kind"], row["value"], row["valid"]) for row in _rows_of(vault, "contacts", member_id)}
+    rows = [row for row in _rows_of(vault, "contacts", member_id) if row["kind"] not in SHARED_BY_MANY]
+    contacts = {(row["kind"], row["value"], row["valid"]) for row in rows}
     return Person(member_id, tuple(sorted(accounts | ({account} if account else set()))), tuple(sorted(contacts)))
 
 
