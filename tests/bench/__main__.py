@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    parser.add_argument("--only", default="simulate,ingest,rfm,notebooks,decode,upsert,daily,persons")
+    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones"
+    parser.add_argument("--only", default=every)
     asked = parser.parse_args()
     wanted = asked.only.split(",")
     rows: list[dict[str, Any]] = []
@@ -43,6 +44,14 @@ def main() -> int:
 
             (Path(scratch) / "decode").mkdir()
             rows += bench_reading.run(Path(scratch) / "decode")
+        if "ingest5m" in wanted:
+            from tests.bench import bench_ingest
+
+            rows += bench_ingest.run(Path(scratch))
+        if "phones" in wanted:
+            from tests.bench import bench_phones
+
+            rows += bench_phones.rows()
         if {"upsert", "daily"} & set(wanted):
             from tests.bench import bench_store
 
