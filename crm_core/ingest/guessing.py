@@ -56,12 +56,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Looked:
-    """A file as it lies there. `headless`: its first row is no row of headings, so `headings` were made up."""
+    """A file as it lies there, while its copy does. `headless`: its first row is no row of headings, so `headings`
+    were made up. `raw`: its rows as text, a column c0, c1 … for each heading.
+    """
 
-    format: str
-    encoding: str
     headless: bool
-    columns: tuple[Column, ...]
+    headings: dict[str, str]
+    raw: Any
+    zone: ZoneInfo
+
+    def columns(self) -> tuple[Column, ...]:
+        """What the first rows say about each column."""
+        return _judged(self.raw.limit(SAMPLE), self.headings, self.zone)
 
 
 class _Any(Opening):
@@ -75,7 +81,7 @@ class _Any(Opening):
 
 
 def look(engine: Any, settings: SourceSettings, path: Path, work: Path, zone: ZoneInfo) -> Looked:
-    """Reads a file whole and judges its first rows. InputError where it is damaged, foreign or blank."""
+    """Opens a file into the folder `work`. InputError where it is damaged, foreign or blank."""
     opened = _opened(engine, settings, path, work / "look", ReaderSettings())
     headless = any(re.fullmatch(r"-?\d[\d.,:/ T-]*", plain(name)) for name in opened.all_headings)
     if headless:
@@ -83,8 +89,7 @@ def look(engine: Any, settings: SourceSettings, path: Path, work: Path, zone: Zo
         opened = _opened(engine, settings, path, work / "look_again", ReaderSettings(headings=given))
     batch = whole(engine, read_batch(engine, f"{work.name}_look", [opened], work), work)
     names = _numbered([opened.all_headings[at] for at in opened.headings.positions.values()])
-    columns = _judged(batch.lines.limit(SAMPLE), dict(zip(opened.headings.positions, names, strict=True)), zone)
-    return Looked(opened.format, opened.encoding, headless, columns)
+    return Looked(headless, dict(zip(opened.headings.positions, names, strict=True)), batch.lines, zone)
 
 
 def _opened(engine: Any, settings: SourceSettings, path: Path, copy: Path, options: ReaderSettings) -> Opened:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,14 +55,19 @@ def suggest(config: Config, lake: Lake, path: Path, name: str = "") -> Draft:
     if not path.is_file():
         raise InputError(f"{path} is not a file; name one CSV, JSON lines, XLSX or Parquet file")
     nobody = SourceSettings(source=name, feeds={"rows": FeedSettings(fields={"x": FieldSettings(heading="x")})})
-    with workspace_of(lake) as work, tempfile.TemporaryDirectory(dir=work) as folder:
-        looked = look(lake.engine, nobody, path, Path(folder), config.project.zone)
     known = {source: config.source(source) for source in config.source_names()}
-    draft = _like(known, looked, path, name) or _guess(known, looked, path, name)
+    with workspace_of(lake) as work:
+        looked = look(lake.engine, nobody, path, work, config.project.zone)
+        draft = _like(known, looked, path, name)
+        if draft is not None:
+            _compile(config, lake, draft)
+            return draft
+        columns = looked.columns()
+    draft = _guess(known, looked, columns, path, name)
     try:
         _compile(config, lake, draft)
     except InputError:  # a mapping that does not hold here is left to the person
-        draft = _guess(known, looked, path, name, mapped=False)
+        draft = _guess(known, looked, columns, path, name, mapped=False)
         _compile(config, lake, draft)
     return draft
 
@@ -81,7 +85,7 @@ def _name_of(path: Path) -> str:
 
 def _like(known: Mapping[str, SourceSettings], looked: Looked, path: Path, name: str) -> Draft | None:
     """The definition of the feed that the file fits best, where one reads at least half of its headings."""
-    headings = [column.heading.split("#")[0] for column in looked.columns]
+    headings = [heading.split("#")[0] for heading in looked.headings.values()]
     best: tuple[int, str, str] = (0, "", "")
     for source, settings in known.items():
         for feed, options in settings.feeds.items():
@@ -106,11 +110,18 @@ def _like(known: Mapping[str, SourceSettings], looked: Looked, path: Path, name:
     return Draft(name, "\n".join(lines) + "\n", f"{source}.{feed}", tuple(headings), tuple(unread), feed)
 
 
-def _guess(known: Mapping[str, SourceSettings], looked: Looked, path: Path, name: str, mapped: bool = True) -> Draft:
+def _guess(
+    known: Mapping[str, SourceSettings],
+    looked: Looked,
+    columns: Sequence[Column],
+    path: Path,
+    name: str,
+    mapped: bool = True,
+) -> Draft:
     fields: dict[str, tuple[FieldSettings, str]] = {}
     found: list[str] = []
     votes: dict[str, dict[str, str]] = {}
-    for place, column in enumerate(looked.columns, 1):
+    for place, column in enumerate(columns, 1):
         origin = _origin(known, column)
         if origin is not None:
             field, settings, source, feed = origin
@@ -138,14 +149,14 @@ def _guess(known: Mapping[str, SourceSettings], looked: Looked, path: Path, name
         f"    match: {_flow([_pattern(path)])}",
     ]
     if looked.headless:
-        lines.append(f"    reader: {_flow({'headings': [column.heading for column in looked.columns]})}")
+        lines.append(f"    reader: {_flow({'headings': list(looked.headings.values())})}")
     lines.append("    fields:")
     lines += [
         f"      {field}: {_flow(settings.model_dump(exclude_defaults=True))}  # {why}"
         for field, (settings, why) in fields.items()
     ]
     lines += _tables(table, votes.get(table, {}))
-    guessed = tuple(column.heading for column in looked.columns if column.heading not in found)
+    guessed = tuple(column.heading for column in columns if column.heading not in found)
     return Draft(name, "\n".join(lines) + "\n", "", tuple(found), guessed, table)
 
 
