@@ -12,6 +12,7 @@ say what else must be looked for, go last.
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -29,6 +30,7 @@ from crm_core.schema import TABLES
 from crm_core.store import now
 from crm_core.store.ledger import AuditEntry, LoadFile
 from crm_core.store.vault import erasing
+from crm_core.store.vault.files import write_once
 from crm_core.workspace import Workspace
 
 
@@ -62,26 +64,54 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         first = _earlier(workspace, certificate)
         if not (who.contacts or who.accounts or first) and not _in_lake(workspace, member_id):
             raise InputError("no member of that id is known; find the id with: crm member --account SOURCE:ID")
-        shared = erasing.others_with(vault, who)
-        suppressed = erasing.remember(vault, who, f"erasure {certificate}")
-        exports = forget_in_exports(ledger, workspace.exports_dir, member_id, who.spellings, certificate)
-        inbox, waiting = _forget_inbox(workspace)
-        removed = {
-            "refused_rows": erasing.forget_refused(vault, who),
-            "inbox_files": inbox,
-            "spill": _forget_spill(workspace),
-        }
-        removed |= erasing.forget_member(vault, member_id)
+        found = _found(workspace, who, certificate)
+        erasing.remember(vault, who, f"erasure {certificate}")
+        touched = bool(forget_in_exports(ledger, workspace.exports_dir, member_id, who.spellings, certificate))
+        done, waiting = _inbox(workspace)
+        for path in done:
+            path.unlink(missing_ok=True)
+        _forget_spill(workspace)
+        touched |= bool(erasing.forget_refused(vault, who)) | any(erasing.forget_member(vault, member_id).values())
         vault.sweep()
         made = Certificate(
-            certificate, now(), actor, removed, suppressed, tuple(exports), shared, waiting,
+            certificate, now(), actor, found["removed"], found["suppressed"],
+            tuple(CleanedExport(**each) for each in found["exports"]), found["also_held_by_members"], waiting,
             vault.suppression_version(), first_erased_at=first.at.isoformat() if first else "",
         )  # fmt: skip
-        if first is None or suppressed or exports or any(removed.values()):
+        if first is None or touched:
             writer.audit("erase", certificate, _plain(made))
+    _begun(workspace, certificate).unlink(missing_ok=True)
     ledger.scrub()
     line = _earlier(workspace, certificate, newest=True)
     return Certificate(**{**made.__dict__, "audit_chain": line.chain if line else ""})
+
+
+def _begun(workspace: Workspace, certificate: str) -> Path:
+    return workspace.vault.folder / "erasing" / f"{certificate}.json"
+
+
+def _found(workspace: Workspace, who: erasing.Person, certificate: str) -> dict[str, Any]:
+    """What there is to remove, counted and written down before anything goes: a run that is killed leaves it to the next,
+    whose certificate then says what both removed.
+    """
+    path, vault = _begun(workspace, certificate), workspace.vault
+    if not path.exists():
+        exports = forget_in_exports(
+            workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True
+        )
+        refused = {
+            "refused_rows": erasing.forget_refused(vault, who, dry=True),
+            "inbox_files": len(_inbox(workspace)[0]),
+        }
+        found = {
+            "removed": refused | erasing.forget_member(vault, who.member_id, dry=True),
+            "suppressed": erasing.remember(vault, who, "", dry=True),
+            "exports": [asdict(each) for each in exports],
+            "also_held_by_members": erasing.others_with(vault, who),
+        }
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_once(path, json.dumps(found))
+    return dict(json.loads(path.read_text()))
 
 
 def _plain(made: Certificate) -> dict[str, Any]:
@@ -105,15 +135,13 @@ def _in_lake(workspace: Workspace, member_id: str) -> bool:
     return False
 
 
-def _forget_inbox(workspace: Workspace) -> tuple[int, int]:
-    """Deletes the inbox's files that were loaded; returns (how many, how many others wait there)."""
+def _inbox(workspace: Workspace) -> tuple[list[Path], int]:
+    """The inbox's files that were loaded, and how many others wait there."""
     files = [path for path in workspace.inbox_dir.rglob("*") if path.is_file()]
     with workspace.ledger.session() as session:
         loaded = set(session.scalars(select(LoadFile.sha256)))
     done = [path for path in files if (parts := _parts(path)) and all(part.measure()[0] in loaded for part in parts)]
-    for path in done:
-        path.unlink(missing_ok=True)
-    return len(done), len(files) - len(done)
+    return done, len(files) - len(done)
 
 
 def _parts(path: Path) -> list[Found]:
@@ -126,13 +154,9 @@ def _parts(path: Path) -> list[Found]:
         return [Found(path, ())]
 
 
-def _forget_spill(workspace: Workspace) -> int:
-    """Deletes what processes that are no more left in the spill folders (a killed one cannot tidy up)."""
-    gone = 0
-    for pattern in ("spill/ingest_*", "spill/duckdb_*"):
-        for left in workspace.data_dir.glob(pattern):
-            owner = left.name.split("_")[1]
-            if owner.isdigit() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(left, ignore_errors=True)
-                gone += not Path(left).exists()
-    return gone
+def _forget_spill(workspace: Workspace) -> None:
+    """Deletes what processes that are no more left in the spill folder (a killed one cannot tidy up)."""
+    for left in workspace.data_dir.glob("spill/*_*"):
+        owner = left.name.split("_")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)

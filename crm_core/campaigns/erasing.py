@@ -41,28 +41,30 @@ class CleanedExport:
 
 
 def forget_in_exports(
-    ledger: Ledger, exports_dir: Path, member_id: str, spellings: Sequence[str], certificate: str
+    ledger: Ledger, exports_dir: Path, member_id: str, spellings: Sequence[str], certificate: str, dry: bool = False
 ) -> list[CleanedExport]:
-    """Takes the member out of every payload below `exports_dir`; `spellings` are the contact and account texts to find."""
+    """Takes the member out of every payload below `exports_dir`; `spellings` are the contact and account texts to find.
+    `dry` only says what would be done.
+    """
     found = []
     for left in exports_dir.glob("*/.*.*"):
         owner = left.name.rpartition(".")[2]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
     for path in sorted(exports_dir.glob(f"*/*/{MANIFEST}")):
-        cleaned = _clean(ledger, path.parent, member_id, spellings, certificate)
+        cleaned = _clean(ledger, path.parent, member_id, spellings, certificate, dry)
         if cleaned is not None:
             found.append(cleaned)
     return found
 
 
 def _clean(
-    ledger: Ledger, folder: Path, member_id: str, spellings: Sequence[str], certificate: str
+    ledger: Ledger, folder: Path, member_id: str, spellings: Sequence[str], certificate: str, dry: bool
 ) -> CleanedExport | None:
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
     named = certificate in manifest.get("erased", ())
     if not named:
-        lines, redone = _clean_payload(folder, manifest, spellings)
+        lines, redone = _clean_payload(folder, manifest, spellings, dry)
         listed = (folder / "snapshot.parquet").is_file() and bool(
             pq.read_table(
                 folder / "snapshot.parquet", columns=["member_id"], filters=[("member_id", "=", member_id)]
@@ -71,6 +73,8 @@ def _clean(
         if not (lines or redone or listed):
             return None
         removed = listed and not (lines or redone)
+        if dry:
+            return CleanedExport(manifest["export_id"], lines, removed)
         if removed:
             shutil.rmtree(folder / "payload", ignore_errors=True)
             manifest["files"] = [each for each in manifest["files"] if not each["path"].startswith("payload/")]
@@ -78,13 +82,15 @@ def _clean(
         _replace(
             folder / MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
         )
+    elif dry:
+        return None
     else:
         lines, removed = 0, False
     _note(ledger, manifest, hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest())
     return None if named else CleanedExport(manifest["export_id"], lines, removed)
 
 
-def _clean_payload(folder: Path, manifest: dict[str, Any], spellings: Sequence[str]) -> tuple[int, bool]:
+def _clean_payload(folder: Path, manifest: dict[str, Any], spellings: Sequence[str], dry: bool) -> tuple[int, bool]:
     """Lines taken out now, and whether an earlier run that was killed had begun; `manifest` is brought up to date."""
     words = b"|".join(
         sorted({re.escape(each.encode(code, "ignore")) for each in spellings for code in ENCODINGS if each})
@@ -97,7 +103,7 @@ def _clean_payload(folder: Path, manifest: dict[str, Any], spellings: Sequence[s
             continue
         content = path.read_bytes()
         kept, count = line.subn(b"", content)
-        if count:
+        if count and not dry:
             _replace(path, kept)
         redone |= not count and hashlib.sha256(content).hexdigest() != each["sha256"]
         gone += count

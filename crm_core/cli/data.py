@@ -239,6 +239,11 @@ def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:
             f"{made.live_cells:,} cells begin like a formula; a spreadsheet would run them: mend in a text editor, "
             "or write --fix FILE.xlsx, where every cell is text"
         )
+    if made.grouped:
+        lines.append(
+            f"several rows of {', '.join(made.grouped)} make one (such as the lines of an order): do not load mended rows of it "
+            f"alone, they would replace their group; mend the source's own file, crm undo {load_id}, and load that"
+        )
     record = history.load(workspace.ledger, load_id)
     say(asdict(made), [*lines, f"mend, then: crm ingest {record.source} {made.files[0]}; then delete these files"])
 

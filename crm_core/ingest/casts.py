@@ -203,6 +203,16 @@ def masked(text: Any) -> Any:
     return (long != text).ifelse(long, text.re_replace(r"(?s)^(.).*$", r"\1***"))
 
 
+def looks_shifted(reason: Any) -> Any:
+    """Whether so many cells of a row are wrong that their columns are, and a name may stand under any heading."""
+    return reason.re_search("(?s)(; .*){2}")
+
+
+def without_values(reason: Any) -> Any:
+    """The sentences of `problem` without what was found."""
+    return reason.re_replace(r"(?s)'.*?'( is not | lies )", r"'***'\1")
+
+
 def joined(sentences: list[Any]) -> Any:
     """The sentences that are not null, with '; ' between them; null where there are none."""
     parts = [(sentence + "; ").fill_null("") for sentence in sentences]

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from crm_core.config import Config
+from crm_core.config.sources import FeedSettings
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest.history import load
 from crm_core.store import Ledger, Vault
@@ -34,13 +35,16 @@ SHEET_ROWS = 1_048_575
 
 @dataclass(frozen=True)
 class Mended:
-    """Files written for one load. `live_cells` would run as formulas if a spreadsheet opened the CSV."""
+    """Files written for one load. `live_cells` would run as formulas if a spreadsheet opened the CSV. `grouped` names feeds
+    of which several rows make one (the lines of an order): a mended row alone would take the place of its whole group.
+    """
 
     load_id: str
     files: tuple[Path, ...]
     rows: int
     malformed: int
     live_cells: int
+    grouped: tuple[str, ...] = ()
 
 
 Layout = tuple[str, tuple[str, ...]]
@@ -87,7 +91,13 @@ def export_refused(
         for left in written:
             left.unlink(missing_ok=True)
         raise RunFailed(f"{path} cannot be written: {error.strerror or error}; nothing was exported") from None
-    return Mended(load_id, tuple(written), rows, malformed, live)
+    grouped = tuple(sorted({feed for feed, _ in layouts if _makes_groups(reader[feed])}))
+    return Mended(load_id, tuple(written), rows, malformed, live, grouped)
+
+
+def _makes_groups(feed: FeedSettings) -> bool:
+    numbered = any("number_within" in str(text) for table in feed.tables.values() for text in table.columns.values())
+    return numbered or feed.carry is not None or any(table.per for table in feed.tables.values())
 
 
 def _check_path(path: Path, outside: Sequence[Path]) -> None:

@@ -223,12 +223,19 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
         batch.shown[name]: casts.masked(text) if name in hidden else casts.shortened(text)
         for name, text in cells.items()
     }
+    veiled = {batch.shown[name]: casts.masked(text) for name, text in cells.items()}
     first = ibis.row_number().over(group_by=together._row, order_by=[together.field, together.reason])
     once = together.mutate(_place=first).filter(lambda t: t._place == 0).drop("_place")
     every = ibis.null("array<string>") if batch.json else ibis.array([raw[name].fill_null("") for name in batch.places])
     line = raw[LINE] if batch.json else ibis.null("string")
-    said = raw.select("_row", row=ibis.struct(shown).cast("json").cast("string"), cells=every, text=line)
-    rows = once.join(said, "_row").select("_row", "field", "reason", "row", "cells", "text")
+    texts = {"_shown": shown, "_veiled": veiled}
+    texts = {name: ibis.struct(each).cast("json").cast("string") for name, each in texts.items()}
+    rows = once.join(raw.select("_row", cells=every, text=line, **texts), "_row")
+    shifted = casts.looks_shifted(rows.reason)
+    rows = rows.select(
+        "_row", "field", reason=shifted.ifelse(casts.without_values(rows.reason), rows.reason),
+        row=shifted.ifelse(rows._veiled, rows._shown), cells=rows.cells, text=rows.text,
+    )  # fmt: skip
     if batch.malformed is None:
         return rows
     lines = batch.malformed.mutate(field=ibis.literal(""), row=ibis.null("string"), cells=ibis.null("array<string>"))

@@ -136,12 +136,14 @@ def test_a_second_time_changes_nothing_and_one_that_was_cut_off_is_completed(
 ) -> None:
     load(workspace, files)
     handed_over(workspace)
-    for stage in ("forget_in_exports", "_forget_inbox", "_forget_spill"):
+    for stage in ("erase._forget_spill", "store.vault.vault.Vault.sweep"):  # before and after the vault's own rows went
         with monkeypatch.context() as cut:
-            cut.setattr(f"crm_core.erase.{stage}", lambda *_: (_ for _ in ()).throw(RunFailed("cut off")))
+            cut.setattr(f"crm_core.{stage}", lambda *_: (_ for _ in ()).throw(RunFailed("cut off")))
             with pytest.raises(RunFailed):
                 forget(workspace)
     made = forget(workspace)
+    assert made.removed == {"refused_rows": 3, "inbox_files": 0, "contacts": 2, "accounts": 2}, "as if never cut off"
+    assert made.suppressed == {"account": 1, "member": 1, "phone": 1}
     assert "tb赵小敏88" not in holds(workspace.root, SPELLINGS)
     again = forget(workspace)
     assert again.certificate == made.certificate and again.first_erased_at
@@ -169,6 +171,16 @@ def test_files_read_before_and_written_after_do_not_bring_anybody_back(
     monkeypatch.setenv("CRM_VAULT_KEY", "5a" * 32)
     load(workspace, files[1:])
     assert "tb赵小敏88" not in holds(workspace.root, SPELLINGS)
+
+
+def test_loaded_files_left_in_the_inbox_go_and_others_wait(workspace: Workspace, files: list[Path]) -> None:
+    inbox = workspace.inbox_dir / "corner_shop"
+    inbox.mkdir(parents=True)
+    kept = [path.rename(inbox / path.name) for path in files]
+    load(workspace, kept[:1])
+    made = forget(workspace)
+    assert made.removed["inbox_files"] == 1 and made.inbox_files_waiting == 1
+    assert [path.name for path in inbox.iterdir()] == ["订单2.csv"]
 
 
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:

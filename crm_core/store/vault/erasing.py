@@ -66,8 +66,10 @@ def others_with(vault: Vault, who: Person) -> int:
     return len(found - {who.member_id})
 
 
-def remember(vault: Vault, who: Person, source: str) -> dict[str, int]:
-    """Puts the hashes on the list that stay for ever; returns how many of each kind were new."""
+def remember(vault: Vault, who: Person, source: str, dry: bool = False) -> dict[str, int]:
+    """Puts the hashes on the list that stay for ever; returns how many of each kind were new (`dry`: would be)."""
+    listed = vault.suppressions().select("kind", "value_hmac").to_pyarrow().to_pylist()
+    known = {(row["kind"], row["value_hmac"]) for row in listed}
     hashes = {("member", vault.hmac_one("member", who.member_id))}
     hashes |= {("account", vault.hmac_one(*account)[:ID_LENGTH]) for account in who.accounts}
     if re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", who.member_id):
@@ -79,12 +81,14 @@ def remember(vault: Vault, who: Person, source: str) -> dict[str, int]:
     for kind, value in sorted(hashes | reached):
         kinds = [f"{ERASED}{kind}", *([kind] if kind in REACHABLE else [])]
         rows = [{"kind": each, "value_hmac": value, "reason": "erased", "source": source} for each in kinds]
-        fresh[kind] = fresh.get(kind, 0) + (1 if vault.suppress(rows) else 0)
+        fresh[kind] = fresh.get(kind, 0) + any((each, value) not in known for each in kinds)
+        if not dry:
+            vault.suppress(rows)
     return {kind: count for kind, count in fresh.items() if count}
 
 
-def forget_refused(vault: Vault, who: Person) -> int:
-    """Takes every unmasked refused row that names the person out; returns how many."""
+def forget_refused(vault: Vault, who: Person, dry: bool = False) -> int:
+    """Takes every unmasked refused row that names the person out; returns how many (`dry`: how many there are)."""
     pattern = _pattern(who)
 
     def stays(batch: pa.RecordBatch) -> Any:
@@ -95,16 +99,16 @@ def forget_refused(vault: Vault, who: Person) -> int:
         whole = pc.utf8_lower(pc.binary_join_element_wise("\x1f", text, "\x1f", folded, "\x1f", ""))
         return pc.invert(pc.match_substring_regex(whole, pattern))
 
-    return sum(_rewrite(path, stays) for path in _files(vault, "refused"))
+    return sum(_rewrite(path, stays, dry) for path in _files(vault, "refused"))
 
 
-def forget_member(vault: Vault, member_id: str) -> dict[str, int]:
-    """Takes the member's contacts out of every file, then the accounts; returns the rows gone of each."""
+def forget_member(vault: Vault, member_id: str, dry: bool = False) -> dict[str, int]:
+    """Takes the member's contacts out of every file, then the accounts; returns the rows gone of each (`dry`: to go)."""
 
     def stays(batch: pa.RecordBatch) -> Any:
         return pc.not_equal(batch["member_id"], member_id)
 
-    return {name: sum(_rewrite(path, stays) for path in _files(vault, name)) for name in ("contacts", "accounts")}
+    return {name: sum(_rewrite(path, stays, dry) for path in _files(vault, name)) for name in ("contacts", "accounts")}
 
 
 def _files(vault: Vault, name: str) -> list[Path]:
@@ -116,9 +120,12 @@ def _rows_of(vault: Vault, name: str, member_id: str) -> Iterator[dict[str, Any]
         yield from pq.read_table(path, filters=[("member_id", "=", member_id)]).to_pylist()
 
 
-def _rewrite(path: Path, stays: Callable[[pa.RecordBatch], Any]) -> int:
-    """Writes `path` anew with the rows that stay, where there are others; returns how many others there were."""
+def _rewrite(path: Path, stays: Callable[[pa.RecordBatch], Any], dry: bool) -> int:
+    """Writes `path` anew with the rows that stay, where there are others; returns how many others there are."""
     source, partial, gone = pq.ParquetFile(path), path.with_suffix(".partial"), 0
+    if dry:
+        with source:
+            return sum(pc.sum(pc.invert(stays(batch))).as_py() or 0 for batch in source.iter_batches(100_000))
     with source, pq.ParquetWriter(partial, source.schema_arrow, compression="zstd") as writer:
         for batch in source.iter_batches(100_000):
             kept = batch.filter(stays(batch))
