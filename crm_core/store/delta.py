@@ -28,7 +28,8 @@ from crm_core.errors import RunFailed
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 # Row groups are as large as those of the engine; a writer of many months at once holds one for each in memory.
 PARQUET = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
-KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # pinned versions must stay readable for years
+# pinned versions must stay readable for years; a checkpoint every ten commits keeps opening a table of many commits quick
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"}
 
 
 def open_table(folder: Path, version: int | None = None) -> DeltaTable | None:

@@ -23,7 +23,7 @@ from crm_core.errors import RunFailed
 from crm_core.store import delta
 from crm_core.store.ledger import Audience, Ledger, Run, Snapshot, now
 
-CROWD = 10  # small files of one partition
+CROWD = 4  # small files of one partition
 SMALL_BYTES = 32 * 2**20
 TARGET_BYTES = 64 * 2**20
 SWEEP_EVERY = 16
