@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 DIGITS = re.compile(r"\d{5,}")
 MAIL = re.compile(r"[\w.+\-]+@[\w.\-]+")
 WORDS = re.compile(r"[\u3400-\u9fff·]{2,}")
+ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 CARDS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{3,}")
 
 
@@ -38,7 +40,11 @@ def _values(table: pa.Table) -> Iterator[object]:
 
 def holds(root: Path, needles: Iterable[str]) -> dict[str, set[str]]:
     """needle → files that hold it, in UTF-8 or GB18030; for the few spellings of one person."""
-    wanted = {needle: {needle.encode("utf-8"), needle.encode("gb18030")} for needle in needles if needle}
+    wanted = {
+        needle: {needle.encode("utf-8"), needle.encode("gb18030"), json.dumps(needle)[1:-1].encode()}
+        for needle in needles
+        if needle
+    }
     found: dict[str, set[str]] = {}
     for path, content in blobs(root):
         for needle, spellings in wanted.items():
@@ -49,6 +55,8 @@ def holds(root: Path, needles: Iterable[str]) -> dict[str, set[str]]:
 
 def names_people(content: str, people: set[str]) -> set[str]:
     """Those of `people` (phones, e-mails, names, account ids) that stand in a text; fast for thousands of them."""
+    if "\\u" in content:  # JSON in the ledger writes Chinese as \\u4f55
+        content += ESCAPED.sub(lambda found: chr(int(found[1], 16)), content)
     said: set[str] = set(MAIL.findall(content)) | set(CARDS.findall(content))
     for run in set(DIGITS.findall(content)):
         # a phone inside a longer run (+86138…, 0086138…) is found by its last eleven digits too
