@@ -78,7 +78,7 @@ def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list
         (b"a,b\n1,\x00\n", "holds NUL bytes"),
         ("a,b\n1,2\n".encode("utf-16-le"), "holds NUL bytes"),
         (b"a,b\n\xff\xfe\x81\xff\xff", "cannot be decoded as utf-8 or gb18030"),
-        (gzip.compress(b"a,b\n1,2\n" * 1000)[:-9], "damaged or cut-off gzip"),
+        (gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:-9], "damaged or cut-off gzip"),
         (b"\x1f\x8b\x08garbage", "damaged or cut-off gzip"),
         (b"x" * 3_000_000, "no line end in its first megabyte"),
     ],
