@@ -10,7 +10,7 @@ import pytest
 from crm_core.schema import LOAD, TABLES, TableSchema, empty, markdown
 from crm_core.schema import vocabulary as words
 from crm_core.schema.expressions import names_in
-from crm_core.store import vault
+from crm_core.store.vault import tables as vault
 
 CONTRACT = [
     "members", "orders", "order_lines", "refunds", "products", "interactions", "campaigns", "consents",
