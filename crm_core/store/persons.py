@@ -162,9 +162,12 @@ def _named(
     if links is not None:
         seen += [_seen(links, "member_id", "member_seen_at"), _seen(links, "other_member_id", "other_seen_at")]
     every = ibis.union(*seen) if len(seen) > 1 else seen[0]
-    first = every.group_by("member_id").agg(at=every["at"].min()).to_pyarrow()
-    moments = first["at"].cast(pa.int64()).take(pc.index_in(members, value_set=first["member_id"]))
-    at = np.asarray(moments.fill_null(NO_LIMIT), dtype=np.int64)
+    # asked by number: texts are joined once and neither grouped nor looked up again
+    asked = ibis.memtable(pa.table({"member_id": members, "_place": np.arange(len(members))}))
+    known = every.inner_join(asked, "member_id")
+    first = known.group_by("_place").agg(at=known["at"].min()).to_pyarrow()
+    at = np.full(len(members), NO_LIMIT, dtype=np.int64)
+    at[np.asarray(first["_place"])] = np.asarray(first["at"].cast(pa.int64()).fill_null(NO_LIMIT))
     names: Any = members
     unnamed = np.ones(len(members), dtype=bool)
     if stated is not None:
