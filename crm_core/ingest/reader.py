@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -20,6 +21,7 @@ import pyarrow as pa
 from crm_core.ingest import json_lines
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.opening import LINE_LIMIT, Opened
+from crm_core.store import frugal
 
 ROW_BITS = 40
 LINE = "_line"
@@ -114,12 +116,34 @@ def whole(engine: Any, batch: Batch, work: Path) -> Batch:
         return batch
     path = work / f"raw_{batch.name}.parquet"
     with engine_errors(batch.label):
-        engine.to_parquet(batch.lines, path, compression="snappy")
+        read_through(engine, batch, batch.lines, path)
         rows, batch = settle(engine, batch, path)
         if batch.files[0].format.startswith("jsonl"):
             rows, malformed = _objects(rows, batch.malformed)
             batch = replace(batch, malformed=malformed)
     return replace(batch, lines=rows)
+
+
+def read_through(engine: Any, batch: Batch, rows: ir.Table, path: Path) -> None:
+    """Writes `rows`, made of all of the batch's lines and in their order, to Parquet at `path`: in little memory, or where
+    that does not do (very wide rows), once more in as much as the engine may have.
+    """
+    try:
+        with frugal(engine):
+            engine.to_parquet(rows, path, compression="snappy")
+    except duckdb.OutOfMemoryException:
+        _forget_errors(engine, batch)
+        engine.to_parquet(rows, path, compression="snappy")
+
+
+def _error_tables(batch: Batch) -> tuple[str, str]:
+    """Where the engine notes malformed lines while it reads, and the files that it read."""
+    return f"malformed_{batch.name}", f"scans_{batch.name}"
+
+
+def _forget_errors(engine: Any, batch: Batch) -> None:
+    for table in _error_tables(batch):
+        engine.drop_table(table, force=True)
 
 
 def settle(engine: Any, batch: Batch, path: Path) -> tuple[ir.Table, Batch]:
@@ -128,10 +152,9 @@ def settle(engine: Any, batch: Batch, path: Path) -> tuple[ir.Table, Batch]:
     """
     if "_row" in batch.lines.columns:
         return engine.read_parquet(path), batch
-    rejects, scans = f"malformed_{batch.name}", f"scans_{batch.name}"
-    errors = _errors(engine, engine.table(rejects), engine.table(scans), path.with_name(f"errors_{path.name}"))
-    for table in (rejects, scans):
-        engine.drop_table(table, force=True)
+    rejects, scans = (engine.table(name) for name in _error_tables(batch))
+    errors = _errors(engine, rejects, scans, path.with_name(f"errors_{path.name}"))
+    _forget_errors(engine, batch)
     rows, malformed = _numbered(engine, engine.read_parquet(path, file_row_number=True), batch.files, errors)
     return rows, replace(batch, malformed=malformed)
 

@@ -25,7 +25,7 @@ from crm_core.ingest import casts, quick
 from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, private_fields
-from crm_core.ingest.reader import COPY, LINE, Batch, file_of, settle, whole
+from crm_core.ingest.reader import COPY, LINE, Batch, file_of, read_through, settle, whole
 from crm_core.schema.expressions import condition
 
 ERASED = "erased"
@@ -93,7 +93,7 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     with engine_errors(batch.label):
         path = work / f"typed_{batch.name}.parquet"
         kept = [name for name in marked.columns if not name.startswith(("_raw_", "_local_"))]
-        context.engine.to_parquet(marked.select(*kept), path, compression="snappy")
+        read_through(context.engine, batch, marked.select(*kept), path)
         rows, batch = settle(context.engine, batch, path)
         staged = Staged(batch, feed, work, rows, (), None)
         staged = staged.refuse(_kept(context, staged, _judged(context, staged), "bad"))

@@ -1,7 +1,7 @@
 """Where tables live: lake (Delta), vault (contacts), ledger (SQLAlchemy) and the engine that computes over them."""
 
 from crm_core.store.clock import day_end, local_date, local_time, utc_time
-from crm_core.store.engine import connect
+from crm_core.store.engine import connect, frugal
 from crm_core.store.hashing import as_float, row_hash, salted_order, table_hash
 from crm_core.store.lake import Lake
 from crm_core.store.ledger import Ledger, now
@@ -21,6 +21,7 @@ __all__ = [
     "as_float",
     "connect",
     "day_end",
+    "frugal",
     "local_date",
     "local_time",
     "now",

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import ibis
 import psutil
 
 from crm_core.config.project import EngineSettings
 from crm_core.errors import InputError, RunFailed
+
+STREAM_BYTES = 512 * 2**20
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
@@ -53,6 +59,23 @@ def _own_folder(spill: Path) -> Path:
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
     return spill / f"duckdb_{os.getpid()}"
+
+
+@contextmanager
+def frugal(engine: Any) -> Iterator[None]:
+    """Holds DuckDB to STREAM_BYTES for each thread, for work that streams and buffers whatever it is given; a smaller limit
+    stays. Does nothing where more is in use already.
+    """
+    before = engine.settings["memory_limit"]
+    small = STREAM_BYTES * int(engine.settings["threads"])
+    number, unit = before.split()
+    if float(number) * 1024 ** UNITS.index(unit) > small:
+        with suppress(duckdb.OutOfMemoryException):
+            engine.settings["memory_limit"] = f"{small}B"
+    try:
+        yield
+    finally:
+        engine.settings["memory_limit"] = f"{float(number) + 0.01:.2f}{unit}"  # it is shown with its digits cut off
 
 
 def _memory(limit: str, share: int) -> str:

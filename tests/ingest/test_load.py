@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from crm_core.errors import InputError, UnknownName
-from crm_core.ingest import loads, rejects, undo
-from crm_core.store import UndoCounts
+from crm_core.ingest import loads, reader, rejects, undo
+from crm_core.store import UndoCounts, engine
 from tests.ingest.corner_shop import HEADINGS, LINES, Shop, open_shop, order, orders_file, text_of, write
 
 
@@ -91,6 +91,22 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
         ("ordered_at", 1, (3,)),
         ("paid_at", 1, (7,)),
     ]
+
+
+def test_rows_too_wide_for_little_memory_are_read_again_in_more_and_counted_once(
+    shop: Shop, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    forget = reader._forget_errors
+    monkeypatch.setattr(reader, "_forget_errors", lambda *given: (calls.append(None), forget(*given))[1])
+    monkeypatch.setattr(engine, "STREAM_BYTES", 2**20)  # no file is read in one megabyte
+    lines = text_of(order(number) for number in range(30_000)).splitlines(keepends=True)
+    lines.insert(2, "too,few\n")
+    (files / "订单.csv").write_text("".join(lines), encoding="utf-8")
+    report = shop.load(files / "订单.csv")
+    assert len(calls) == 2, "the first reading was given up"
+    assert (report.read, report.accepted, report.rejected) == (30_001, 30_000, 1)
+    assert shop.rows("rejects")[0]["row_number"] == 3
 
 
 def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Shop, files: Path) -> None:
