@@ -162,7 +162,7 @@ def test_files_read_before_and_written_after_do_not_bring_anybody_back(
 
     def late(*words: object) -> object:
         forget(workspace)
-        return real(*words)  # type: ignore[arg-type]
+        return real(*words)
 
     monkeypatch.setattr(loading, "write", late)
     with pytest.raises(RunFailed, match="somebody was erased"):

@@ -117,7 +117,7 @@ def trap(path: Path) -> Path:
 def test_an_archive_that_cannot_be_opened_is_named_and_nothing_is_loaded(
     shop: Shop, files: Path, make: object, message: str
 ) -> None:
-    path = make(files / "a.zip")  # type: ignore[operator]
+    path = make(files / "a.zip")
     with pytest.raises(InputError, match=message):
         shop.load(path, orders_file(files, 1))
     assert shop.lake.snapshot() is None

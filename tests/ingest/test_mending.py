@@ -111,7 +111,7 @@ def test_unmasked_rows_go_with_the_load_and_with_time(shop: Shop, files: Path, t
     with pytest.raises(InputError, match="no refused rows"):
         fix(shop, first.load_id, tmp_path / "mend.csv")
     with shop.ledger.transaction() as session:
-        session.get(Load, second.load_id).started_at = now() - timedelta(days=31)  # type: ignore[union-attr]
+        session.get(Load, second.load_id).started_at = now() - timedelta(days=31)
     shop.vault.sweep(keep_refused_days=32)
     assert shop.vault.refused(second.load_id)
     shop.load(write(files / "订单3.csv", text_of([order(8)])))  # the next writer sweeps by conf: 30 days

@@ -16,7 +16,7 @@ from tests.simulate.worlds import UNTIL, digests
 
 
 def written(folder: Path, shape: str, **changes: object) -> Path:
-    simulate(folder, **{"members": 120, "days": 120, "until": UNTIL, "events": 0.3, "shape": shape, **changes})  # type: ignore[arg-type]
+    simulate(folder, **{"members": 120, "days": 120, "until": UNTIL, "events": 0.3, "shape": shape, **changes})
     return folder
 
 

@@ -73,7 +73,7 @@ def keep_loading(root: Path, files: Path, acknowledged: Path, synced: bool) -> i
     command has ended well."""
     first = 1 + max((int(line.split()[1]) for line in acknowledged.read_text().splitlines()), default=-1)
     if not synced:
-        os.fsync = lambda _: None  # type: ignore[assignment]
+        os.fsync = lambda _: None
     for number in range(first, LOADS):
         load_id = harness.load(root, files / f"订单_{number}.csv")
         with acknowledged.open("a") as log:
