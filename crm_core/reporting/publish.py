@@ -48,9 +48,9 @@ class RunFacts:
 
 
 def new_run_id(now: dt.datetime | None = None) -> str:
-    """A name for a run that sorts by time: 20261101T013000Z-4f2a."""
+    """A name for a run that sorts by time: 20261101T013000Z-4f2a90c1."""
     moment = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
-    return f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    return f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def write_run(
