@@ -21,6 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from crm_core.campaigns.files import MANIFEST
+from crm_core.store.durable import sync
 from crm_core.store.ledger import Export
 
 if TYPE_CHECKING:
@@ -128,8 +129,4 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)

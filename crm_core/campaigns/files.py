@@ -22,6 +22,7 @@ import pyarrow.parquet
 
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import RunFailed
+from crm_core.store.durable import sync
 
 CHUNK_ROWS = 50_000
 MANIFEST = "manifest.json"
@@ -146,7 +147,7 @@ def published(folder: Path) -> Iterator[Path]:
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise RunFailed(
             f"{folder} could not be written: {error.strerror or error}; check permissions and space"
@@ -159,16 +160,8 @@ def _seal(work: Path) -> None:
     for path in sorted(work.rglob("*"), reverse=True):
         if path.is_file():
             path.chmod(0o600)
-        _sync(path)
-    _sync(work)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(work)
 
 
 def _sha256(path: Path) -> str:

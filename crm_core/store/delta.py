@@ -24,6 +24,7 @@ from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, wr
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from crm_core.errors import RunFailed
+from crm_core.store.durable import sync
 
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 # Row groups are as large as those of the engine; a writer of many months at once holds one for each in memory.
@@ -189,9 +190,9 @@ def make_durable(folder: Path, since: int | None) -> None:
     known = set(files(folder, since)) if since is not None else set()
     paths.update(Path(path) for path in files(folder, table.version()) if path not in known)
     for path in sorted(paths):
-        _fsync(path)
+        sync(path)
     for parent in sorted({path.parent for path in paths} | {log, folder, folder.parent, folder.parent.parent}):
-        _fsync(parent)
+        sync(parent)
 
 
 def parquet(folder: Path) -> set[Path]:
@@ -217,14 +218,6 @@ def _added(entry: Path) -> list[str]:
         if isinstance(action, dict) and isinstance(action.get("add"), dict):
             found.append(str(action["add"]["path"]))
     return found
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def reason(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from crm_core.store.durable import sync
+
 
 def write_once(path: Path, text: str) -> None:
     """Writes `path` whole, durably, and only if it is not there: of two processes that begin at once the first wins."""
@@ -23,25 +25,15 @@ def write_once(path: Path, text: str) -> None:
             os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def publish(partial: Path, path: Path) -> None:
     """Puts `partial` in the place of `path`, durably."""
     partial.chmod(0o600)
-    with partial.open("rb") as handle:
-        os.fsync(handle.fileno())
+    sync(partial)
     partial.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes what was created, renamed or deleted in a folder durable."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 @contextmanager
