@@ -1,7 +1,17 @@
 """What happened, as ibis expressions: RFM and the member features; lazy, and always as of a date."""
 
+from crm_core.measures.behaviour import NAMES, functions, prepare
 from crm_core.measures.feature_list import FEATURES, Feature, empty_features
 from crm_core.measures.features import features
 from crm_core.measures.rfm import rfm
 
-__all__ = ["FEATURES", "Feature", "empty_features", "features", "rfm"]
+__all__ = [
+    "FEATURES",
+    "NAMES",
+    "Feature",
+    "empty_features",
+    "features",
+    "functions",
+    "prepare",
+    "rfm",
+]

@@ -27,6 +27,11 @@ from crm_core.schema.expression_functions import FUNCTIONS, MANY, alike_numbers,
 
 Function = Callable[..., ir.Value]
 
+
+class ArgumentError(ValueError):
+    """What a function of the caller raises for arguments that make no sense; the message says what is allowed."""
+
+
 MAX_LENGTH = 4_000
 """Characters in one expression; longer ones are refused, as nobody can read them."""
 
@@ -74,6 +79,21 @@ def names_in(text: str, where: str = "expression") -> set[str]:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
     return found | {str(name) for call in ast.walk(tree) for name in _quoted_columns(call)}
+
+
+def calls_in(text: str, function: str, where: str = "expression") -> list[tuple[Any, ...]]:
+    """The arguments of each call of `function` in `text`, in order of appearance: literals as they are, others as None."""
+    found = [
+        (node.lineno, node.col_offset, tuple(getattr(argument, "value", None) for argument in node.args))
+        for node in ast.walk(_Source(text, where).tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function
+    ]
+    return [arguments for _, _, arguments in sorted(found, key=lambda each: each[:2])]
+
+
+def printed(text: str, where: str = "expression") -> str:
+    """`text` in its one canonical spelling, on one line: what reads the same prints the same, and is the same read again."""
+    return ast.unparse(_Source(text, where).tree)
 
 
 def clauses(text: str, where: str = "expression") -> list[str]:
@@ -284,7 +304,10 @@ class Compiler(_Source):
         name = node.func.id
         if name in self.extra:
             arguments = [a.value if isinstance(a, ast.Constant) else self.value(a) for a in node.args]
-            return self.extra[name](*arguments)
+            try:
+                return self.extra[name](*arguments)
+            except ArgumentError as error:
+                self.fail(node, f"{name}(): {error}")
         if name not in FUNCTIONS:
             place = f"{self.where} ({self.position(node)} of '{self.text.strip()}')"
             raise unknown("function", name, {*FUNCTIONS, *self.extra}, place)

@@ -2,7 +2,7 @@
 
 from crm_core.store.clock import day_end, local_date, local_time, utc_time
 from crm_core.store.engine import connect, frugal
-from crm_core.store.hashing import as_float, row_hash, salted_order, table_hash
+from crm_core.store.hashing import as_float, row_hash, salted_bucket, salted_order, table_hash
 from crm_core.store.lake import Lake
 from crm_core.store.ledger import Ledger, now
 from crm_core.store.tables import Tables
@@ -26,6 +26,7 @@ __all__ = [
     "local_time",
     "now",
     "row_hash",
+    "salted_bucket",
     "salted_order",
     "table_hash",
     "utc_time",

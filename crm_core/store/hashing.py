@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -34,6 +35,13 @@ def canonical_text(value: ir.Value) -> ir.StringValue:
 def salted_order(value: ir.StringValue, salt: str) -> ir.StringValue:
     """A text whose sorted order is random in `salt` and the same on every engine: MD5 (hex) of salt and value."""
     return (ibis.literal(salt + SEPARATOR) + value).hexdigest("md5")
+
+
+def salted_bucket(value: ir.StringValue, salt: str, buckets: int) -> ir.IntegerValue:
+    """0 … buckets − 1, random in `salt` and the same on every engine: the first 28 bits of `salted_order`, modulo `buckets`."""
+    digest, digits = salted_order(value, salt), ibis.literal("0123456789abcdef")
+    number: Any = sum((digits.find(digest[place]) * 16 ** (6 - place) for place in range(7)), ibis.literal(0))
+    return number % buckets
 
 
 def table_hash(table: ir.Table, columns: Sequence[str] | None = None) -> str:
