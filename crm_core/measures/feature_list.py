@@ -2,7 +2,8 @@
 
 The one list from which the columns of `features`, the documentation, error messages and the check of
 segments and tags come. A feature whose table was never supplied is null; `zero` says that a member without
-rows there has 0.
+rows there has 0. Features of `window` days are counts and sums, so what leaves the window can be taken off;
+those `by_day` follow from the other columns and the day alone.
 """
 
 from __future__ import annotations
@@ -24,14 +25,25 @@ EVENT_COUNTS = {
     "check_ins": ("check_in", "签到", "check-ins"),
     "shares": ("share", "分享", "shares"),
     "complaints": ("complaint", "投诉", "complaints"),
+    "messages": ("sent", "收到营销消息", "messages sent to the member"),
 }
-"""Feature stem → event, meaning in Chinese, meaning in English."""
-MESSAGE_COUNTS = {
-    "messages_sent": ("sent", "收到的营销消息数", "messages sent to the member"),
-    "messages_opened": ("opened", "打开的消息数", "messages opened"),
-    "messages_clicked": ("clicked", "点击的消息数", "messages clicked"),
-    "messages_unsubscribed": ("unsubscribed", "退订次数", "times unsubscribed"),
+"""Feature stem → event, meaning in Chinese, meaning in English; counted in EVENT_WINDOWS."""
+EVER_COUNTS = {
+    "messages_sent": ("sent", "收到的营销消息数", "messages sent to the member", "messages"),
+    "messages_opened": ("opened", "打开的消息数", "messages opened", "messages"),
+    "messages_clicked": ("clicked", "点击的消息数", "messages clicked", "messages"),
+    "messages_replied": ("replied", "回复的消息数", "messages replied to", "messages"),
+    "messages_unsubscribed": ("unsubscribed", "退订次数", "times unsubscribed", "messages"),
+    "complaint_count": ("complaint", "投诉次数", "complaints so far", "events"),
+    "praise_count": ("praise", "表扬次数", "times praised", "events"),
+    "return_requests": ("return_request", "申请退货次数", "requests to return goods", "events"),
 }
+"""Feature → event, meaning in Chinese, meaning in English, unit; counted from the first day on."""
+POINTS = {
+    "points_earned": ("points_earned", "累计获得积分", "points earned so far"),
+    "points_spent": ("points_spent", "累计使用积分", "points spent so far"),
+}
+OF_MONEY = ("discount_share", "refund_share", "favourite_category_share")
 
 
 @dataclass(frozen=True)
@@ -45,182 +57,109 @@ class Feature:
     en: str
     table: str
     zero: bool = False
+    window: int = 0
+    by_day: bool = False
 
     @property
     def of_money(self) -> bool:
         """Whether it says nothing where orders have no amounts."""
-        return self.unit == "currency" or self.name in ("discount_share", "refund_share")
+        return self.unit == "currency" or self.name in OF_MONEY
 
 
-def _orders() -> list[Feature]:
-    fixed = [
-        Feature("first_order_at", TIME, "UTC", "首次付款时间", "first time an order was paid", "orders"),
-        Feature("last_order_at", TIME, "UTC", "最近付款时间", "last time an order was paid", "orders"),
-        Feature(
-            "days_since_last_order",
-            COUNT,
-            "days",
-            "距最近付款的天数",
-            "days since the last paid order",
-            "orders",
-        ),
-        Feature("order_count", COUNT, "orders", "付款订单数", "paid orders", "orders", zero=True),
-        Feature(
-            "net_amount",
-            MONEY,
-            "currency",
-            "付款金额（未扣退款）",
-            "paid amount, refunds not taken off",
-            "orders",
-            True,
-        ),
-        Feature("average_order_value", RATIO, "currency", "客单价", "net_amount / order_count", "orders"),
-        Feature(
-            "mean_days_between_orders",
-            RATIO,
-            "days",
-            "平均购买间隔",
-            "mean days between paid orders",
-            "orders",
-        ),
-        Feature(
-            "discount_share",
-            RATIO,
-            "share",
-            "优惠占原价的比例",
-            "discounts / gross amount of paid orders",
-            "orders",
-        ),
-        Feature("main_channel", TEXT, "", "主要购买渠道", "sales channel with most paid orders", "orders"),
-    ]
+def _windows() -> list[Feature]:
+    found = []
     for days in WINDOWS:
-        fixed += [
-            Feature(
-                f"orders_{days}d",
-                COUNT,
-                "orders",
-                f"近{days}天付款订单数",
-                f"orders paid in {days} days",
-                "orders",
-                True,
-            ),
-            Feature(
-                f"net_amount_{days}d",
-                MONEY,
-                "currency",
-                f"近{days}天付款金额",
-                f"paid in {days} days",
-                "orders",
-                True,
-            ),
-        ]
-    return fixed
+        orders = f"orders_{days}d", COUNT, "orders", f"近{days}天付款订单数", f"orders paid in {days} days"
+        amount = f"net_amount_{days}d", MONEY, "currency", f"近{days}天付款金额", f"paid in {days} days"
+        found += [Feature(*each, "orders", True, days) for each in (orders, amount)]
+    return found
 
 
-def _interactions() -> list[Feature]:
-    counts = [
-        Feature(
-            f"{stem}_{days}d",
-            COUNT,
-            "events",
-            f"近{days}天{zh}次数",
-            f"{en} in {days} days",
-            "interactions",
-            True,
-        )
+def _events() -> list[Feature]:
+    return [
+        Feature(f"{stem}_{days}d", COUNT, "events", f"近{days}天{zh}次数", f"{en} in {days} days", "interactions", True, days)
         for stem, (_, zh, en) in EVENT_COUNTS.items()
         for days in EVENT_WINDOWS
-    ]
-    messages = [
-        Feature(name, COUNT, "messages", zh, en, "interactions", True) for name, (_, zh, en) in MESSAGE_COUNTS.items()
-    ]
+    ] + [
+        Feature(name, COUNT, unit, zh, en, "interactions", True) for name, (_, zh, en, unit) in EVER_COUNTS.items()
+    ]  # fmt: skip
+
+
+def _fixed(table: str, *rows: tuple[str, ...]) -> list[Feature]:
+    """(name, type, unit, zh, en) and, where it is one, 'zero' or 'by_day'."""
     return [
-        *counts,
-        Feature(
-            "days_since_last_activity",
-            COUNT,
-            "days",
-            "距最近活跃的天数",
-            "days since the last own action",
-            "interactions",
-        ),
-        Feature(
-            "points_balance",
-            RATIO,
-            "points",
-            "积分余额",
-            "points earned − spent − expired",
-            "interactions",
-            True,
-        ),
-        Feature(
-            "coupons_held",
-            COUNT,
-            "coupons",
-            "持有优惠券数",
-            "coupons issued − redeemed − expired",
-            "interactions",
-            True,
-        ),
-        *messages,
+        Feature(name, kind, unit, zh, en, table, zero="zero" in flags, by_day="by_day" in flags)
+        for name, kind, unit, zh, en, *flags in rows
     ]
 
 
-def _members() -> list[Feature]:
-    return [
-        Feature("person_id", TEXT, "", "自然人标识", "the person behind one or more memberships", "members"),
-        Feature("registered_at", TIME, "UTC", "注册时间", "when the membership began", "members"),
-        Feature("tenure_days", COUNT, "days", "入会天数", "days since registration", "members"),
-        Feature("tier", TEXT, "", "会员等级", "membership tier", "members"),
-        Feature("gender", TEXT, "", "性别", "gender as stated", "members"),
-        Feature("birth_month", COUNT, "1–12", "生日月份", "month of birth", "members"),
-        Feature(
-            "months_to_birthday",
-            COUNT,
-            "months",
-            "距生日月的月数（0 为本月）",
-            "months to birthday, 0 = this month",
-            "members",
-        ),
-        Feature("age", COUNT, "years", "年龄", "age as far as year and month of birth tell", "members"),
-        Feature("province", TEXT, "", "省份", "province or state", "members"),
-        Feature("city", TEXT, "", "城市", "city", "members"),
-    ]
-
-
-_OTHERS = [
-    Feature("refund_amount", MONEY, "currency", "退款金额", "money returned so far", "refunds", True),
-    Feature("refund_share", RATIO, "share", "退款占付款金额的比例", "refund_amount / net_amount", "refunds"),
-    Feature(
-        "category_count",
-        COUNT,
-        "categories",
-        "购买过的品类数",
-        "distinct categories paid for",
-        "order_lines",
-        True,
+_LISTED = [
+    *_fixed(
+        "orders",
+        ("first_order_at", TIME, "UTC", "首次付款时间", "first time an order was paid"),
+        ("last_order_at", TIME, "UTC", "最近付款时间", "last time an order was paid"),
+        ("days_since_last_order", COUNT, "days", "距最近付款的天数", "days since the last paid order", "by_day"),
+        ("order_count", COUNT, "orders", "付款订单数", "paid orders", "zero"),
+        ("net_amount", MONEY, "currency", "付款金额（未扣退款）", "paid amount, refunds not taken off", "zero"),
+        ("average_order_value", RATIO, "currency", "客单价", "net_amount / order_count"),
+        ("mean_days_between_orders", RATIO, "days", "平均购买间隔", "mean days between paid orders"),
+        ("sd_days_between_orders", RATIO, "days", "购买间隔标准差", "standard deviation of those days, of two or more"),
+        ("discount_share", RATIO, "share", "优惠占原价的比例", "discounts / gross amount of paid orders"),
+        ("main_channel", TEXT, "", "主要购买渠道", "sales channel with most paid orders"),
+        ("main_channel_share", RATIO, "share", "主要渠道订单占比", "share of paid orders in the main channel"),
+        ("channel_count", COUNT, "channels", "购买过的渠道数", "distinct sales channels of paid orders", "zero"),
+        ("review_score", RATIO, "1–5", "平均评价分", "mean score of the reviews of paid orders"),
     ),
-    Feature(
-        "favourite_category",
-        TEXT,
-        "",
-        "金额最高的品类",
-        "category with the greatest paid amount",
-        "order_lines",
+    *_windows(),
+    *_fixed(
+        "refunds",
+        ("refund_amount", MONEY, "currency", "退款金额", "money returned so far", "zero"),
+        ("refund_share", RATIO, "share", "退款占付款金额的比例", "refund_amount / net_amount"),
     ),
-    Feature(
-        "sms_consent",
-        TEXT,
-        "",
-        "短信授权状态",
-        "granted, denied, revoked or expired; null: never asked",
+    *_fixed(
+        "order_lines",
+        ("category_count", COUNT, "categories", "购买过的品类数", "distinct categories paid for", "zero"),
+        ("favourite_category", TEXT, "", "金额最高的品类", "category with the greatest paid amount"),
+        ("favourite_category_share", RATIO, "share", "最爱品类金额占比", "share of the amount that lies in the favourite category"),
+    ),
+    *_fixed(
         "consents",
+        ("sms_consent", TEXT, "", "短信授权状态", "granted, denied, revoked or expired; null: never asked"),
+        ("email_consent", TEXT, "", "邮件授权状态", "granted, denied, revoked or expired; null: never asked"),
     ),
-]
+    *_events(),
+    *_fixed(
+        "interactions",
+        ("message_open_rate", RATIO, "share", "消息打开率", "messages_opened / messages_sent"),
+        ("message_click_rate", RATIO, "share", "消息点击率", "messages_clicked / messages_sent"),
+        ("last_message_at", TIME, "UTC", "最近收到消息的时间", "last message sent to the member"),
+        ("days_since_last_message", COUNT, "days", "距最近消息的天数", "days since the last message sent", "by_day"),
+        ("last_complaint_at", TIME, "UTC", "最近投诉时间", "last complaint"),
+        ("days_since_last_complaint", COUNT, "days", "距最近投诉的天数", "days since the last complaint", "by_day"),
+        ("last_activity_at", TIME, "UTC", "最近活跃时间", "last own action"),
+        ("days_since_last_activity", COUNT, "days", "距最近活跃的天数", "days since the last own action", "by_day"),
+        ("points_balance", RATIO, "points", "积分余额", "points earned − spent − expired", "zero"),
+        *((name, RATIO, "points", zh, en, "zero") for name, (_, zh, en) in POINTS.items()),
+        ("coupons_held", COUNT, "coupons", "持有优惠券数", "coupons issued − redeemed − expired", "zero"),
+        ("coupons_redeemed", COUNT, "coupons", "已用优惠券数", "coupons redeemed so far", "zero"),
+    ),
+    *_fixed(
+        "members",
+        ("person_id", TEXT, "", "自然人标识", "the person behind one or more memberships"),
+        ("registered_at", TIME, "UTC", "注册时间", "when the membership began"),
+        ("tenure_days", COUNT, "days", "入会天数", "days since registration", "by_day"),
+        ("tier", TEXT, "", "会员等级", "membership tier"),
+        ("gender", TEXT, "", "性别", "gender as stated"),
+        ("birth_year", COUNT, "year", "出生年份", "year of birth"),
+        ("birth_month", COUNT, "1–12", "生日月份", "month of birth"),
+        ("months_to_birthday", COUNT, "months", "距生日月的月数（0 为本月）", "months to birthday, 0 = this month", "by_day"),
+        ("age", COUNT, "years", "年龄", "age as far as year and month of birth tell", "by_day"),
+        ("province", TEXT, "", "省份", "province or state"),
+        ("city", TEXT, "", "城市", "city"),
+    ),
+]  # fmt: skip
 
-FEATURES: dict[str, Feature] = {
-    feature.name: feature for feature in [*_orders(), *_OTHERS, *_interactions(), *_members()]
-}
+FEATURES: dict[str, Feature] = {feature.name: feature for feature in _LISTED}
 """Every feature by name, in the order of the columns of `features` (after member_id)."""
 
 

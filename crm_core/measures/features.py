@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.types as ir
 
-from crm_core.measures.feature_list import EVENT_COUNTS, EVENT_WINDOWS, FEATURES, MESSAGE_COUNTS, WINDOWS
-from crm_core.measures.rfm import days_back, days_until, rfm
+from crm_core.measures.by_day import by_day
+from crm_core.measures.feature_list import EVENT_COUNTS, EVENT_WINDOWS, EVER_COUNTS, FEATURES, POINTS, WINDOWS
+from crm_core.measures.rfm import days_back, rfm
 from crm_core.store.clock import local_date
 from crm_core.store.hashing import as_float
 
@@ -35,13 +36,19 @@ def features(tables: Tables) -> ir.Table:
     never supplied are null, and so are amounts where no order has any; where it was, members without rows
     have 0 for counts and amounts and null for everything else.
     """
-    parts = [rfm(tables), _orders(tables), _lines(tables), _refunds(tables), _interactions(tables)]
-    joined = reduce(_join, [*parts, _consents(tables), _members(tables)], _everyone(tables))
-    joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount))
+    parts = [rfm(tables).drop("days_since_last_order"), _orders(tables), _lines(tables), _refunds(tables)]
+    parts += [_interactions(tables), _consents(tables), _members(tables)]
+    joined = reduce(_join, parts, _everyone(tables))
+    joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount), **by_day(tables, joined))
     joined = _persons(tables, joined)
-    supplied = {name: tables.supplied(name) for name in {feature.table for feature in FEATURES.values()}}
-    known = {name: supplied[each.table] and (tables.priced or not each.of_money) for name, each in FEATURES.items()}
+    known = known_features(tables)
     return joined.select("member_id", **{name: _finished(joined, name, known[name]) for name in FEATURES})
+
+
+def known_features(tables: Tables) -> dict[str, bool]:
+    """Feature → whether the table it needs was supplied, and amounts where it speaks of money."""
+    supplied = {name: tables.supplied(name) for name in {feature.table for feature in FEATURES.values()}}
+    return {name: supplied[each.table] and (tables.priced or not each.of_money) for name, each in FEATURES.items()}
 
 
 def _finished(joined: ir.Table, name: str, known: bool) -> ir.Value:
@@ -78,36 +85,68 @@ def _share(part: ir.Value, whole: ir.Value) -> ir.Value:
 
 def _orders(tables: Tables) -> ir.Table:
     orders = tables.paid_orders.filter(lambda t: t.member_id.notnull())
-    recent: dict[str, ir.Value] = {}
-    for days in WINDOWS:
-        inside = orders.paid_at >= ibis.literal(days_back(tables, days))
-        recent[f"orders_{days}d"] = orders.count(where=inside)
-        recent[f"net_amount_{days}d"] = orders.net_amount.sum(where=inside)
+    score = orders.review_score.cast("decimal(18, 2)")  # summed as decimals: a sum of floats differs from run to run
     grouped = orders.group_by("member_id").agg(
         _first=orders.paid_at.min(),
         _last=orders.paid_at.max(),
         _count=orders.count(),
         _discount=orders.discount_amount.sum(),
         _gross=orders.gross_amount.sum(),
-        **recent,
+        _score=score.sum(),
+        _scores=score.count(),
+        **order_windows(orders, {days: orders.paid_at >= ibis.literal(days_back(tables, days)) for days in WINDOWS}),
     )
     span = local_date(grouped._last, tables.zone).delta(local_date(grouped._first, tables.zone), unit="day")
     shares = grouped.select(
         "member_id",
-        *recent,
+        *[name for name in grouped.columns if name in FEATURES],
         mean_days_between_orders=span.cast("float64") / (grouped._count - 1).nullif(0),
         discount_share=_share(grouped._discount, grouped._gross),
+        review_score=_share(grouped._score, grouped._scores),
     )
     sold = orders.filter(orders.channel.notnull())
     channels = sold.group_by(["member_id", "channel"]).agg(weight=sold.count())
-    return _join(shares, _heaviest(channels, "channel", "main_channel"))
+    return _join(_join(shares, _spread(tables, orders)), _heaviest(channels, "channel", "main_channel"))
+
+
+def order_windows(orders: ir.Table, within: dict[int, Any]) -> dict[str, ir.Value]:
+    """The features of a window over paid orders: for each number of days what lies `within` it."""
+    counts = {f"orders_{days}d": orders.count(where=inside) for days, inside in within.items()}
+    return counts | {f"net_amount_{days}d": orders.net_amount.sum(where=inside) for days, inside in within.items()}
+
+
+def event_windows(events: ir.Table, within: dict[int, Any]) -> dict[str, ir.Value]:
+    """The features of a window over interactions: for each number of days what lies `within` it."""
+    return {
+        f"{stem}_{days}d": events.count(where=(events.event == event) & inside)
+        for stem, (event, _, _) in EVENT_COUNTS.items()
+        for days, inside in within.items()
+    }
+
+
+def _spread(tables: Tables, orders: ir.Table) -> ir.Table:
+    """The standard deviation of the gaps, from whole numbers: the same to the last digit in any order of rows."""
+    dated = orders.select("member_id", "paid_at", day=local_date(orders.paid_at, tables.zone))
+    before = dated.day.lag().over(ibis.window(group_by=dated.member_id, order_by=dated.paid_at))
+    gaps = dated.mutate(gap=dated.day.delta(before, unit="day")).filter(lambda t: t.gap.notnull())
+    summed = gaps.group_by("member_id").agg(n=gaps.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum())
+    n, total, squares = (summed[name].cast("float64") for name in ("n", "total", "squares"))
+    variance = (squares - total * total / n) / (n - 1).nullif(0.0)
+    return summed.select("member_id", sd_days_between_orders=ibis.greatest(variance, 0.0).sqrt())
 
 
 def _heaviest(weighted: ir.Table, column: str, name: str) -> ir.Table:
-    """Per member the value of `column` with the greatest weight; of equal ones the first by name."""
+    """Per member the value of `column` with the greatest weight (of equal ones the first by name), its share of
+    the weight, and how many values there are."""
     order = [weighted.weight.desc(), weighted[column].asc()]
     rank = ibis.row_number().over(group_by=weighted.member_id, order_by=order)
-    return weighted.mutate(_rank=rank).filter(lambda t: t._rank == 0).select("member_id", **{name: column})
+    whole = ibis.window(group_by=weighted.member_id)
+    ranked = weighted.mutate(_rank=rank, _all=weighted.weight.sum().over(whole), _values=weighted.count().over(whole))
+    first = ranked.filter(lambda t: t._rank == 0)
+    share, count = f"{name}_share", f"{column}_count"
+    return first.select(
+        "member_id", **{name: first[column], share: _share(first.weight, first._all), count: first._values}
+    )
 
 
 def _lines(tables: Tables) -> ir.Table:
@@ -116,8 +155,7 @@ def _lines(tables: Tables) -> ir.Table:
     products = tables.products.filter(lambda t: t.category.notnull()).select("product_id", "category")
     bought = lines.inner_join(orders, "order_id").inner_join(products, "product_id")
     weighted = bought.group_by(["member_id", "category"]).agg(weight=bought.line_amount.sum())
-    counted = weighted.group_by("member_id").agg(category_count=weighted.count())
-    return _join(counted, _heaviest(weighted, "category", "favourite_category"))
+    return _heaviest(weighted, "category", "favourite_category")
 
 
 def _refunds(tables: Tables) -> ir.Table:
@@ -127,30 +165,26 @@ def _refunds(tables: Tables) -> ir.Table:
 
 def _interactions(tables: Tables) -> ir.Table:
     events = tables.interactions.filter(lambda t: t.member_id.notnull())
-    counts: dict[str, ir.Value] = {}
-    for stem, (event, _, _) in EVENT_COUNTS.items():
-        for days in EVENT_WINDOWS:
-            inside = events.occurred_at >= ibis.literal(days_back(tables, days))
-            counts[f"{stem}_{days}d"] = events.count(where=(events.event == event) & inside)
-    for name, (event, _, _) in MESSAGE_COUNTS.items():
-        counts[name] = events.count(where=events.event == event)
-    grouped = events.group_by("member_id").agg(
-        _active=events.occurred_at.max(where=events.event.isin(OWN_ACTIONS)),
-        points_balance=_points(events),
-        coupons_held=_coupons(events),
-        **counts,
-    )
-    return grouped.mutate(days_since_last_activity=days_until(tables, grouped._active)).drop("_active")
-
-
-def _points(events: ir.Table) -> Any:
-    # summed as decimals: a sum of floats differs from run to run
+    within = {days: events.occurred_at >= ibis.literal(days_back(tables, days)) for days in EVENT_WINDOWS}
     points = events.quantity.abs().cast("decimal(18, 2)").fill_null(ibis.literal(0).cast("decimal(18, 2)"))
-    signed = ibis.cases(
-        (events.event == "points_earned", points),
-        (events.event.isin(["points_spent", "points_expired"]), -points),
+    gone = events.event.isin(["points_spent", "points_expired"])
+    signed = ibis.cases((events.event == "points_earned", points), (gone, -points))
+    grouped = events.group_by("member_id").agg(
+        last_activity_at=events.occurred_at.max(where=events.event.isin(OWN_ACTIONS)),
+        last_message_at=events.occurred_at.max(where=events.event == "sent"),
+        last_complaint_at=events.occurred_at.max(where=events.event == "complaint"),
+        points_balance=as_float(signed.sum()),
+        coupons_held=_coupons(events),
+        coupons_redeemed=events.count(where=events.event == "coupon_redeemed"),
+        **{name: as_float(points.sum(where=events.event == event)) for name, (event, _, _) in POINTS.items()},
+        **{name: events.count(where=events.event == event) for name, (event, _, _, _) in EVER_COUNTS.items()},
+        **event_windows(events, within),
     )
-    return as_float(signed.sum())
+    sent = grouped.messages_sent
+    return grouped.mutate(
+        message_open_rate=_share(grouped.messages_opened, sent),
+        message_click_rate=_share(grouped.messages_clicked, sent),
+    )
 
 
 def _coupons(events: ir.Table) -> Any:
@@ -159,15 +193,17 @@ def _coupons(events: ir.Table) -> Any:
 
 
 def _consents(tables: Tables) -> ir.Table:
-    sms = tables.consents.filter(lambda t: t.channel == "sms")
+    asked = tables.consents.filter(lambda t: t.channel.isin(["sms", "email"]))
     # of two changes at one instant the refusal counts: nobody knows which came last
     rank = ibis.row_number().over(
-        group_by=sms.member_id,
-        order_by=[sms.changed_at.desc(), (sms.state == "granted").cast("int64").asc(), sms.state],
+        group_by=[asked.member_id, asked.channel],
+        order_by=[asked.changed_at.desc(), (asked.state == "granted").cast("int64").asc(), asked.state],
     )
-    latest = sms.mutate(_rank=rank).filter(lambda t: t._rank == 0)
+    latest = asked.mutate(_rank=rank).filter(lambda t: t._rank == 0)
     expired = (latest.state == "granted") & (latest.expires_at <= ibis.literal(tables.instant)).fill_null(False)
-    return latest.select("member_id", sms_consent=expired.ifelse("expired", latest.state))
+    now = latest.mutate(state=expired.ifelse("expired", latest.state))
+    states = {f"{channel}_consent": now.state.max(where=now.channel == channel) for channel in ("sms", "email")}
+    return now.group_by("member_id").agg(**states)
 
 
 def _members(tables: Tables) -> ir.Table:
@@ -175,12 +211,7 @@ def _members(tables: Tables) -> ir.Table:
     registered = (members.registered_at < ibis.literal(tables.instant)).ifelse(
         members.registered_at, ibis.null("timestamp(6)")
     )
-    month = ibis.literal(tables.as_of.month)
-    not_yet = (members.birth_month > month).fill_null(False).cast("int64")
     return members.select(
-        "member_id", "person_id", "tier", "gender", "birth_month", "province", "city",
+        "member_id", "person_id", "tier", "gender", "birth_year", "birth_month", "province", "city",
         registered_at=registered,
-        tenure_days=days_until(tables, registered),
-        months_to_birthday=(members.birth_month - month + 12) % 12,
-        age=ibis.literal(tables.as_of.year) - members.birth_year - not_yet,
     )  # fmt: skip

@@ -28,7 +28,7 @@ ORDERS = [
         gross_amount=Decimal("100"),
         discount_amount=Decimal("40"),
     ),
-    order("3", "a", "2026-10-31 02:00", "50.00", channel="jd", gross_amount=Decimal("50")),
+    order("3", "a", "2026-10-31 02:00", "50.00", channel="jd", gross_amount=Decimal("50"), review_score=4.0),
     order("4", "x", "2025-12-01 02:00", "5.00"),  # ordered, but in no list of members
     order("5", "y", None),
 ]
@@ -141,7 +141,12 @@ def test_everyone_known_has_one_row(found):
         ("messages_clicked", 0), ("sms_consent", "granted"),
         ("tier", "gold"), ("gender", "female"), ("birth_month", 11), ("months_to_birthday", 1), ("age", 35),
         ("city", "杭州"), ("province", "浙江"), ("person_id", "p1"), ("tenure_days", 30),
-        ("registered_at", datetime(2026, 10, 1)),
+        ("registered_at", datetime(2026, 10, 1)), ("sd_days_between_orders", pytest.approx(50**0.5)),
+        ("main_channel_share", pytest.approx(2 / 3)), ("channel_count", 2), ("favourite_category_share", 0.5),
+        ("review_score", 4.0), ("birth_year", 1990), ("email_consent", "revoked"), ("messages_30d", 1),
+        ("message_open_rate", 1.0), ("message_click_rate", 0.0), ("points_earned", 100.0), ("points_spent", 30.0),
+        ("coupons_redeemed", 1), ("complaint_count", 0), ("days_since_last_message", 0),
+        ("days_since_last_complaint", None), ("last_activity_at", datetime(2026, 10, 30)),
     ],
 )  # fmt: skip
 def test_the_features_of_a_busy_member_are_as_worked_out_by_hand(found, name, expected):
