@@ -12,7 +12,7 @@ import os
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
@@ -22,8 +22,13 @@ from crm_core.errors import InputError, unknown
 from crm_core.store import Lake, Ledger, Tables, Vault, connect, table_hash
 from crm_core.store.ledger import Audience, ConfigText, Snapshot
 
+if TYPE_CHECKING:
+    from crm_core.models import ModelCard, Outcome
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-RESULTS = ("member_features", "member_segments", "member_tags")
+RESULTS = ("member_features", "member_segments", "member_tags", "member_scores", "model_cards")
+MODELLED = RESULTS[-2:]
+DECIDE = ("project.yml", "identity.yml", "segments.yml", "tags.yml", "models.yml")
 
 
 class Workspace:
@@ -150,13 +155,38 @@ class Workspace:
         """One row per member, one column a tag: stored for this date, else worked out now."""
         return self._result("member_tags")
 
+    @cached_property
+    def scores(self) -> ir.Table:
+        """member_id, model, score, low, high, label, reason: stored for this date, else worked out now."""
+        from crm_core.models import together
+
+        stored = self._is_stored("model_cards")  # there are cards where no model gives scores
+        return self.tables.result("member_scores") if stored else together(self._outcomes)
+
+    @cached_property
+    def models(self) -> dict[str, ModelCard]:
+        """What became of each model, by name: stored for this date, else worked out now."""
+        from crm_core.models import ModelCard
+
+        if not self._is_stored("model_cards"):
+            return {outcome.card.model: outcome.card for outcome in self._outcomes}
+        texts = self.tables.result("model_cards").order_by("model").to_pyarrow()["card"].to_pylist()
+        return {card.model: card for card in map(ModelCard.from_json, texts)}
+
     def previous_date(self, name: str = "member_segments") -> date | None:
         """The newest date before `as_of` for which the dated result `name` is stored."""
         earlier = [day for day in self.tables.result_dates(name) if day < self.as_of]
         return earlier[-1] if earlier else None
 
     def compute(self) -> dict[str, ir.Table]:
-        """Features, segments and tags of `as_of`, worked out from the canonical tables alone."""
+        """Features, segments, tags and scores of `as_of`, worked out from the canonical tables alone."""
+        from crm_core.models import cards, together
+
+        made = self._groups()
+        outcomes = self._run_models(made["member_features"])
+        return {**made, "member_scores": together(outcomes), "model_cards": cards(outcomes)}
+
+    def _groups(self) -> dict[str, ir.Table]:
         from crm_core import measures, segments, tags
 
         features = self.engine.create_table(
@@ -177,16 +207,22 @@ class Workspace:
             link_members(self.lake, self.vault, settings, self.config.project.engine, actor)
 
     def refresh(self, actor: str = "crm") -> dict[str, str]:
-        """Works out and stores features, segments and tags of `as_of`, and moves on to the snapshot that holds them.
+        """Works out and stores features, segments, tags and scores of `as_of`, and moves on to the snapshot that holds them.
 
-        Returns the hash of each result. Doing it again for the same date and data changes nothing.
+        Returns the hash of each result. Doing it again for the same date and data changes nothing; models, which take longest,
+        are not run again.
         """
         day = self.as_of
         self.renew_links(actor)
         with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
             self._read(None)
             basis, hashes = self._basis(), {}
-            for name, rows in self.compute().items():
+            kept = self._is_stored("model_cards")
+            made = self._groups() | dict.fromkeys(MODELLED) if kept else self.compute()
+            for name, rows in made.items():
+                if rows is None:
+                    hashes[name] = table_hash(self.tables.result(name).drop("as_of"))
+                    continue
                 staged = writer.stage(rows)
                 hashes[name] = table_hash(staged)
                 writer.replace_date(name, day, staged.mutate(_basis=ibis.literal(basis)))
@@ -207,9 +243,10 @@ class Workspace:
         return Config(kept.texts)
 
     def _result(self, name: str) -> ir.Table:
-        if self.as_of in self.tables.result_dates(name) and self.tables.result_basis(name) == self._basis():
-            return self.tables.result(name)
-        return self._computed[name]
+        return self.tables.result(name) if self._is_stored(name) else self._computed[name]
+
+    def _is_stored(self, name: str) -> bool:
+        return self.as_of in self.tables.result_dates(name) and self.tables.result_basis(name) == self._basis()
 
     def _basis(self) -> str:
         """What results are worked out from: the versions of the data and the settings that decide. Stored beside them, so
@@ -217,17 +254,36 @@ class Workspace:
         made = {*RESULTS, "audiences", "audiences_versions", "rejects"}
         versions = self.snapshot.versions if self.snapshot else {}
         texts = self.config.texts()
-        decides = {name: texts.get(name, "") for name in ("project.yml", "identity.yml", "segments.yml", "tags.yml")}
+        decides = {name: texts.get(name, "") for name in DECIDE}
         data = {name: version for name, version in versions.items() if name not in made}
         return hashlib.sha256(json.dumps([data, decides], sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def _computed(self) -> dict[str, ir.Table]:
-        return self.compute()
+        return self._groups()
+
+    @cached_property
+    def _outcomes(self) -> list[Outcome]:
+        return self._run_models(self.features)
+
+    def _run_models(self, features: ir.Table) -> list[Outcome]:
+        from crm_core.models import Task, run_all
+
+        return run_all(Task(self.tables, features, self.config.models, self.engine))
 
     def _read(self, snapshot_id: int | None) -> None:
         self._wanted_date, self._wanted_snapshot = self.as_of, snapshot_id
-        for name in ("snapshot", "tables", "features", "segments", "tags", "_computed"):
+        for name in (
+            "snapshot",
+            "tables",
+            "features",
+            "segments",
+            "tags",
+            "scores",
+            "models",
+            "_computed",
+            "_outcomes",
+        ):
             self.__dict__.pop(name, None)
 
     def _thin_out(self, writer: Any, day: date) -> None:

@@ -21,6 +21,7 @@ from crm_core.errors import InputError, unknown
 if TYPE_CHECKING:
     from crm_core.config.campaigns import CampaignSettings
     from crm_core.config.identity import IdentitySettings
+    from crm_core.config.models import ModelSettings
     from crm_core.config.platforms import PlatformSettings
     from crm_core.config.reports import ReportSettings
     from crm_core.config.segments import SegmentSettings
@@ -97,6 +98,13 @@ class Config:
         from crm_core.config.tags import TagSettings
 
         return self._model("tags.yml", TagSettings)
+
+    @property
+    def models(self) -> ModelSettings:
+        """conf/models.yml."""
+        from crm_core.config.models import ModelSettings
+
+        return self._model("models.yml", ModelSettings)
 
     @property
     def identity(self) -> IdentitySettings:

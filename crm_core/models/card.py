@@ -84,8 +84,8 @@ class ModelCard:
     seed: int = 0
 
     def to_json(self) -> str:
-        """The card as one line of JSON, keys sorted."""
-        return json.dumps(dataclasses.asdict(self), default=str, sort_keys=True, ensure_ascii=False)
+        """The card as one line of JSON, keys sorted, numbers to nine digits: it is hashed, and last bits differ by machine."""
+        return json.dumps(_rounded(dataclasses.asdict(self)), default=str, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -105,6 +105,14 @@ class ModelCard:
         return cls(**{**raw, "as_of": date.fromisoformat(raw["as_of"]), "needs": needs, "backtest": tested})
 
 
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 def judge(
     model: str,
     as_of: date,
@@ -115,11 +123,12 @@ def judge(
     seed: int = 0,
 ) -> ModelCard:
     """The card of a model: 'insufficient' when a need is not met, else 'published' when it beats every baseline of its
-    backtest and 'baseline' when it does not. `backtest` may be None only when a need is not met."""
+    backtest and 'baseline' when it does not. Where the backtest bounds the gain, the lower bound must be above 0: a gain that
+    chance explains is none. `backtest` may be None only when a need is not met."""
     kept = dict(params or {})
     if not all(need.enough for need in needs):
         return ModelCard(model, as_of, "insufficient", "", needs, backtest, kept, seed)
     assert backtest is not None
-    if backtest.gain > 0:
+    if backtest.gain > 0 and (backtest.low is None or backtest.low > 0):
         return ModelCard(model, as_of, "published", backtest.best(baseline=False).name, needs, backtest, kept, seed)
     return ModelCard(model, as_of, "baseline", backtest.best(baseline=True).name, needs, backtest, kept, seed)

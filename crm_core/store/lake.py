@@ -64,6 +64,27 @@ RESULTS = {
             (Column("scheme", "string", "scheme"), Column("segment", "string", "segment")),
         ),
         ("member_tags", "one row per member and date", ("member_id", "as_of"), ()),
+        (
+            "member_scores",
+            "one row per member, score and date",
+            ("member_id", "model", "as_of"),
+            (
+                Column("model", "string", "model, and what of it where it gives several scores"),
+                Column(
+                    "score", "float64", "what the model expects; a probability, a count, days or money by the model"
+                ),
+                Column("low", "float64", "bound below"),
+                Column("high", "float64", "bound above"),
+                Column("label", "string", "the score in a word"),
+                Column("reason", "string", "what moved the score"),
+            ),
+        ),
+        (
+            "model_cards",
+            "one row per model and date",
+            ("model", "as_of"),
+            (Column("model", "string", "model"), Column("card", "string", "what it showed and the verdict, as JSON")),
+        ),
     )
 }
 
@@ -187,11 +208,9 @@ def stored_schema(name: str) -> TableSchema:
     base = name.removesuffix("_versions")
     if name in RESULTS:
         schema = RESULTS[name]
-        fixed = (
-            Column("member_id", "string", "member", nullable=False),
-            Column("as_of", "date", "date", nullable=False),
-        )
-        return TableSchema(name, schema.grain, schema.key, (fixed[0], *schema.columns, fixed[1]), as_of="always")
+        member = (Column("member_id", "string", "member", nullable=False),) if "member_id" in schema.key else ()
+        columns = (*member, *schema.columns, Column("as_of", "date", "date", nullable=False))
+        return TableSchema(name, schema.grain, schema.key, columns, as_of="always")
     if name == "rejects":
         return REJECTS
     if name == LINKS.name:

@@ -37,7 +37,7 @@ BEGINS = {"members": "registered_at", "opportunities": "created_at"}
 class Tables:
     """As-of views of one snapshot. `as_of` is a local day of `zone`; `instant` the naive UTC start of the next one.
 
-    `identity` says which keys make members one person.
+    `identity` says which keys make members one person; `among` (member_id) leaves the rows of other members out, of guests too.
     """
 
     def __init__(
@@ -47,11 +47,19 @@ class Tables:
         as_of: date,
         zone: ZoneInfo,
         identity: IdentitySettings | None = None,
+        among: ir.Table | None = None,
     ) -> None:
         self._lake, self.snapshot, self.as_of, self.zone = lake, snapshot, as_of, zone
         self.identity = identity or IdentitySettings()
         self.instant = day_end(as_of, zone)
+        self._among = among
         self._supplied: dict[str, bool] = {}
+
+    def at(self, as_of: date, among: ir.Table | None = None) -> Tables:
+        """The same snapshot as of another day; `among` (member_id): rows of those members alone."""
+        return Tables(
+            self._lake, self.snapshot, as_of, self.zone, self.identity, self._among if among is None else among
+        )
 
     def supplied(self, name: str) -> bool:
         """Whether any row of table `name` exists as of this day."""
@@ -190,7 +198,10 @@ class Tables:
         return members.filter(members.person_id.notnull())
 
     def _stored(self, name: str) -> ir.Table:
-        return self._lake.table(name, self.snapshot)
+        stored = self._lake.table(name, self.snapshot)
+        if self._among is None or "member_id" not in stored.columns:
+            return stored
+        return stored.semi_join(self._among, "member_id")
 
     def _timestamps(self, schema: TableSchema) -> ir.Table:
         stored = self._stored(schema.name)

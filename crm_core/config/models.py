@@ -1,0 +1,72 @@
+"""conf/models.yml: which models run, what each must find before it learns, and the definitions that they predict by."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from crm_core.config.loader import Settings
+
+
+class ChurnSettings(Settings):
+    """Who is at risk of not coming back. Churned on a date: no paid order in the next `days`, or, where `gaps` is given, in the
+    next `gaps` × the member's own mean days between orders (at least `least_days`, at most `days`; `days` for one order)."""
+
+    enabled: bool = True
+    days: int = Field(90, ge=7, le=730, description="days without a paid order that count as lost")
+    gaps: float | None = Field(None, gt=0, le=20, description="times the member's own gap; null: the same days for all")
+    least_days: int = Field(30, ge=1, description="with `gaps`: the shortest wait")
+    high: float = Field(0.8, gt=0, lt=1, description="band 'high' from this probability on")
+    medium: float = Field(0.5, gt=0, lt=1, description="band 'medium' from this probability on")
+    need_buyers: int = Field(1000, ge=50, description="buyers at the start of the backtest")
+    need_each: int = Field(
+        100, ge=10, description="of those that were lost, and of those that came back, at least so many"
+    )
+    need_days: int = Field(90, ge=0, description="days of orders before the backtest begins")
+
+    @model_validator(mode="after")
+    def _bands_rise(self) -> ChurnSettings:
+        if self.medium >= self.high:
+            raise ValueError(f"medium must be below high, found {self.medium} and {self.high}")
+        if self.gaps is not None and self.least_days > self.days:
+            raise ValueError(f"least_days must not exceed days, found {self.least_days} and {self.days}")
+        return self
+
+
+class NextPurchaseSettings(Settings):
+    """When the next order comes: probabilities within each of `horizons`, and a window of days."""
+
+    enabled: bool = True
+    horizons: tuple[int, ...] = Field((7, 30, 90), min_length=1, max_length=6, description="days, rising")
+    window: float = Field(0.8, gt=0, lt=1, description="share of those who return that the window of days shall hold")
+    need_buyers: int = Field(1000, ge=50, description="buyers at the start of the backtest")
+    need_gaps: int = Field(500, ge=50, description="repeat orders before the backtest begins")
+
+    @model_validator(mode="after")
+    def _rising(self) -> NextPurchaseSettings:
+        if list(self.horizons) != sorted(set(self.horizons)) or self.horizons[0] < 1 or self.horizons[-1] > 730:
+            raise ValueError(f"horizons must rise, between 1 and 730, found {', '.join(map(str, self.horizons))}")
+        return self
+
+
+class NextCategorySettings(Settings):
+    """What the next order is mostly of."""
+
+    enabled: bool = True
+    days: int = Field(90, ge=7, le=730, description="the backtest looks at first orders within these days")
+    categories: int = Field(
+        50, ge=2, le=500, description="the most bought ones are told apart, the others never predicted"
+    )
+    need_orders: int = Field(500, ge=50, description="repeat orders to learn from, and as many to test on")
+    need_categories: int = Field(2, ge=2, description="categories among them")
+
+
+class ModelSettings(Settings):
+    """Everything in conf/models.yml."""
+
+    sample: int = Field(
+        200_000, ge=1000, description="members that a model which needs single members learns from at most"
+    )
+    seed: int = Field(20_261, ge=0, description="decides samples, splits and starts")
+    churn: ChurnSettings = ChurnSettings()
+    next_purchase: NextPurchaseSettings = NextPurchaseSettings()
+    next_category: NextCategorySettings = NextCategorySettings()
