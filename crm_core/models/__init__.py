@@ -1,7 +1,37 @@
 """What will happen: purchases, spend, churn, next purchase, baskets, forecast, uplift; each must beat its baselines."""
 
+from crm_core.models.bgbb import BgBb
+from crm_core.models.bgnbd import BgNbd, MbgNbd
 from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
+from crm_core.models.cells import member_purchases, purchase_counts, spend_cells
+from crm_core.models.gamma_gamma import GammaGamma
 from crm_core.models.outcome import Outcome, cards, together
+from crm_core.models.pareto_nbd import ParetoNbd
 from crm_core.models.run import Task, run_all
 
-__all__ = ["Backtest", "Entrant", "ModelCard", "Need", "Outcome", "Task", "cards", "judge", "run_all", "together"]
+fit_bgnbd = BgNbd.fit
+fit_mbgnbd = MbgNbd.fit
+fit_pareto_nbd = ParetoNbd.fit
+fit_bgbb = BgBb.fit
+fit_gamma_gamma = GammaGamma.fit
+
+__all__ = [
+    "Backtest",
+    "Entrant",
+    "ModelCard",
+    "Need",
+    "Outcome",
+    "Task",
+    "cards",
+    "fit_bgbb",
+    "fit_bgnbd",
+    "fit_gamma_gamma",
+    "fit_mbgnbd",
+    "fit_pareto_nbd",
+    "judge",
+    "member_purchases",
+    "purchase_counts",
+    "run_all",
+    "spend_cells",
+    "together",
+]

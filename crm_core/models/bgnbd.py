@@ -1,0 +1,123 @@
+"""BG/NBD and MBG/NBD: a member buys at rate λ ~ gamma(r, α) and gives up with probability p ~ beta(a, b) after a purchase.
+
+Fader, Hardie and Lee (2005), 'Counting your customers the easy way', equations 3, 6, 9 and 10; the modified model, in which one may
+give up after the first purchase already: Batislam, Denizel and Filiztekin (2007), Hoppe and Wagner (2007). With B = b + x (BG) or
+b + x + 1 (MBG) both are one: alive, p ~ beta(a, B) and λ ~ gamma(r + x, α + T) independently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from crm_core.models.fitting import Array, Likelihood, checked
+from crm_core.models.purchase_model import PurchaseModel
+
+NUDGE = 1e-6
+"""The expectation has removable gaps at a = 1 and a + B = 1; this far beside them it is exact to about as much."""
+
+
+@dataclass(frozen=True)
+class BgNbd(PurchaseModel):
+    """The beta-geometric model: nobody gives up before a second purchase. See `PurchaseModel` for arguments."""
+
+    names: ClassVar[tuple[str, ...]] = ("r", "alpha", "a", "b")
+    family: ClassVar[str] = "bgnbd"
+    acts: ClassVar[dict[str, float]] = {"alpha": -1.0, "a": 1.0, "b": 1.0}
+    at_first: ClassVar[bool] = False
+
+    @classmethod
+    def _starts(cls, x: Array, t_x: Array, T: Array, weight: Array) -> list[list[float]]:
+        rate = float((weight @ x) / max(weight @ T, 1e-9))
+        return [
+            [np.log(r), np.log(r / rate), np.log(a), np.log(b)]
+            for r, a, b in ((0.5, 0.8, 2.5), (1.5, 0.5, 8.0), (0.3, 2, 2))
+        ]
+
+    @classmethod
+    def _likelihood(cls, x: Array, t_x: Array, T: Array) -> Likelihood:
+        values, where = np.unique(x, return_inverse=True)
+        can_be_dead, shift = np.asarray(cls.at_first | (x > 0)), int(cls.at_first)
+
+        def likelihood(theta: Array) -> tuple[Array, Array]:
+            r, alpha, a, b = np.exp(theta)
+            # the costly functions depend on x alone, of which there are few, unless covariates make each cell its own
+            few: Callable[[Any], Any] = (lambda f: f[where]) if theta.shape[1] == 1 else (lambda f: f)
+            n = values if theta.shape[1] == 1 else x
+            beyond = b + n + shift
+            steady = special.gammaln(r + n) - special.gammaln(r) + r * theta[1]
+            steady = steady + special.betaln(a, beyond) - special.betaln(a, b)
+            lived, died = np.log(alpha + T), np.log(alpha + t_x)
+            rx = r + x
+            odds = np.where(
+                can_be_dead, few(theta[2] - np.log(np.maximum(beyond - 1, 1e-300))) + rx * (lived - died), -np.inf
+            )
+            value = few(steady) - rx * lived + np.logaddexp(0.0, odds)
+            dead = special.expit(odds)
+            both = special.psi(a + b) - special.psi(a + beyond)
+            by_r = few(special.psi(r + n) - special.psi(r) + theta[1]) - (1 - dead) * lived - dead * died
+            by_alpha = r / alpha - rx * ((1 - dead) / (alpha + T) + dead / (alpha + t_x))
+            by_a = few(both) + dead / a
+            by_b = few(both + special.psi(beyond) - special.psi(b)) - np.where(
+                can_be_dead, dead / few(np.maximum(beyond - 1, 1e-300)), 0.0
+            )
+            return value, np.stack([r * by_r, alpha * by_alpha, a * by_a, b * by_b])
+
+        return likelihood
+
+    def p_alive(self, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, **covariates: ArrayLike) -> Array:
+        """The probability to be alive at T (N,)."""
+        n, last, end = checked(None, x, t_x, T)[:3]
+        p = self._of_cell(covariates)
+        can_be_dead = np.asarray(self.at_first | (n > 0))
+        beyond = np.where(can_be_dead, p["b"] + n + self.at_first, 2.0)
+        odds = np.log(p["a"] / (beyond - 1)) + (p["r"] + n) * np.log((p["alpha"] + end) / (p["alpha"] + last))
+        return np.where(can_be_dead, special.expit(-odds), 1.0)
+
+    def expected_purchases_new(self, horizon: float | Array) -> Array:
+        """Expected repeat purchases of a new member within `horizon` of the first purchase."""
+        nought = np.zeros(np.shape(horizon))
+        stays = self.params["b"] / (self.params["a"] + self.params["b"]) if self.at_first else 1.0
+        return np.asarray(stays * self._expected_alive(np.asarray(horizon), nought, nought, nought, **{}))
+
+    def _expected_alive(self, horizon: float | Array, x: Array, t_x: Array, T: Array, **covariates: ArrayLike) -> Array:
+        p = self._of_cell(covariates)
+        a, beyond, rx = p["a"], p["b"] + x + self.at_first, p["r"] + x
+        a = np.where(np.abs(a - 1) < NUDGE, 1 + NUDGE, a)
+        c = np.where(np.abs(a + beyond - 1) < NUDGE, NUDGE, a + beyond - 1)
+        log_q = -np.log1p(horizon / (p["alpha"] + T))
+        # Euler's transformation of the paper's (1 − z)^(r+x) ₂F₁(r+x, b+x; a+b+x−1; z): its terms stay small for any x
+        rest = special.hyp2f1(a - 1, c - rx, c, -np.expm1(log_q))
+        return np.asarray(c / (a - 1) * (1 - np.exp((a - 1) * log_q) * rest))
+
+    def counts_alive(self, horizon: float, x: Array, t_x: Array, T: Array, **covariates: ArrayLike) -> Iterator[Array]:
+        """P(0), P(1), … purchases in the horizon of a member alive at T (the paper's equation 8, from the posterior)."""
+        p = self._of_cell(covariates)
+        a, beyond, rx = p["a"], p["b"] + x + self.at_first, p["r"] + x
+        z = horizon / (p["alpha"] + T + horizon)
+        would, fewer = (
+            (1 - z) ** rx,
+            np.zeros(len(x)),
+        )  # of the purchases of one who never gives up: k of them, fewer than k
+        still, leaves = np.ones(len(x)), np.zeros(len(x))  # did not give up in k purchases; gives up at just the k-th
+        k = 0
+        while True:
+            yield still * would + leaves * np.maximum(1 - fewer, 0.0)
+            fewer = fewer + would
+            would = would * z * (rx + k) / (k + 1)
+            leaves = still * a / (a + beyond + k)
+            still = still * (beyond + k) / (a + beyond + k)
+            k += 1
+
+
+@dataclass(frozen=True)
+class MbgNbd(BgNbd):
+    """The modified model: a member may give up right after the first purchase. See `PurchaseModel` for arguments."""
+
+    family: ClassVar[str] = "mbgnbd"
+    at_first: ClassVar[bool] = True
