@@ -1,6 +1,7 @@
 """What happened, as ibis expressions: RFM and the member features; lazy, and always as of a date."""
 
 from crm_core.measures.behaviour import NAMES, functions, prepare
+from crm_core.measures.bought import bought
 from crm_core.measures.feature_list import FEATURES, Feature, empty_features
 from crm_core.measures.features import features
 from crm_core.measures.rfm import rfm
@@ -9,6 +10,7 @@ __all__ = [
     "FEATURES",
     "NAMES",
     "Feature",
+    "bought",
     "empty_features",
     "features",
     "functions",

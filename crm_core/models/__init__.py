@@ -1,10 +1,12 @@
 """What will happen: purchases, spend, churn, next purchase, baskets, forecast, uplift; each must beat its baselines."""
 
+from crm_core.models.baskets import basket_rules
 from crm_core.models.bgbb import BgBb
 from crm_core.models.bgnbd import BgNbd, MbgNbd
 from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
 from crm_core.models.cells import member_purchases, purchase_counts, spend_cells
 from crm_core.models.gamma_gamma import GammaGamma
+from crm_core.models.next_after import entry_items, next_after
 from crm_core.models.outcome import Outcome, cards, together
 from crm_core.models.pareto_nbd import ParetoNbd
 from crm_core.models.run import Task, run_all
@@ -22,7 +24,9 @@ __all__ = [
     "Need",
     "Outcome",
     "Task",
+    "basket_rules",
     "cards",
+    "entry_items",
     "fit_bgbb",
     "fit_bgnbd",
     "fit_gamma_gamma",
@@ -30,6 +34,7 @@ __all__ = [
     "fit_pareto_nbd",
     "judge",
     "member_purchases",
+    "next_after",
     "purchase_counts",
     "run_all",
     "spend_cells",

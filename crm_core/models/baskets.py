@@ -1,10 +1,10 @@
 """What is bought together: association rules with one consequent, counted in the engine.
 
-Items are coded as integers once and rare ones dropped; pairs are counted by one self-join. Larger sets grow level by level:
-candidates whose every subset is frequent (apriori: Agrawal, Srikant 1994, VLDB, sec. 2.1.1) are joined to the baskets
-that hold their first part (Houtsma, Swami 1995, ICDE: set-oriented mining). Neither baskets nor candidates are looped
-over, and nothing but frequent sets leaves the engine. Supports are compared as whole numbers, confidences as fractions: what lies exactly
-on a threshold counts.
+Items are coded as integers once and rare ones dropped; pairs are counted by one self-join, some items at a time. Larger sets
+grow level by level: candidates whose every subset is frequent (apriori: Agrawal, Srikant 1994, VLDB, sec. 2.1.1) are joined to
+the baskets that hold their first part (Houtsma, Swami 1995, ICDE: set-oriented mining). Neither baskets nor candidates are
+looped over, and nothing but frequent sets leaves the engine. Supports are compared as whole numbers, confidences as fractions:
+what lies exactly on a threshold counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import Any
+from typing import Any, TypeAlias
 
 import ibis
 import ibis.expr.types as ir
@@ -27,7 +27,7 @@ from scipy import stats
 
 from crm_core.errors import InputError
 
-Ints = npt.NDArray[np.int64]
+Ints: TypeAlias = npt.NDArray[np.int64]
 MOST_SETS = 2_000_000
 PART_ROWS, MOST_PARTS = 1_000_000, 8
 COLUMNS = ("antecedent", "consequent", "baskets", "support", "confidence", "lift", "p")
