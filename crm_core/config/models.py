@@ -60,6 +60,23 @@ class NextCategorySettings(Settings):
     need_categories: int = Field(2, ge=2, description="categories among them")
 
 
+class ValueSettings(Settings):
+    """What members will buy and spend: purchases, value, the probability to be alive, the value of a purchase."""
+
+    enabled: bool = True
+    horizons: tuple[int, ...] = Field((90, 365), min_length=1, max_length=4, description="days ahead, rising")
+    level: float = Field(0.9, gt=0.5, lt=1, description="what the intervals of single members shall hold")
+    need_buyers: int = Field(500, ge=50, description="buyers at the start of the backtest")
+    need_repeat_buyers: int = Field(200, ge=20, description="of those, who bought on a second day")
+    need_days: int = Field(90, ge=1, description="days of orders before the backtest begins")
+
+    @model_validator(mode="after")
+    def _rising(self) -> ValueSettings:
+        if list(self.horizons) != sorted(set(self.horizons)) or self.horizons[0] < 7 or self.horizons[-1] > 1095:
+            raise ValueError(f"horizons must rise, between 7 and 1095, found {', '.join(map(str, self.horizons))}")
+        return self
+
+
 class ModelSettings(Settings):
     """Everything in conf/models.yml."""
 
@@ -70,3 +87,4 @@ class ModelSettings(Settings):
     churn: ChurnSettings = ChurnSettings()
     next_purchase: NextPurchaseSettings = NextPurchaseSettings()
     next_category: NextCategorySettings = NextCategorySettings()
+    value: ValueSettings = ValueSettings()

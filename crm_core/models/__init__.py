@@ -5,6 +5,8 @@ from crm_core.models.bgbb import BgBb
 from crm_core.models.bgnbd import BgNbd, MbgNbd
 from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
 from crm_core.models.cells import member_purchases, purchase_counts, spend_cells
+from crm_core.models.cohorts import fit_cohorts
+from crm_core.models.counts import count_interval
 from crm_core.models.gamma_gamma import GammaGamma
 from crm_core.models.next_after import entry_items, next_after
 from crm_core.models.outcome import Outcome, cards, together
@@ -26,9 +28,11 @@ __all__ = [
     "Task",
     "basket_rules",
     "cards",
+    "count_interval",
     "entry_items",
     "fit_bgbb",
     "fit_bgnbd",
+    "fit_cohorts",
     "fit_gamma_gamma",
     "fit_mbgnbd",
     "fit_pareto_nbd",

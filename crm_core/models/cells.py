@@ -7,6 +7,7 @@ end of what was seen. Only days and counts leave the engine, never members.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,31 +35,50 @@ def purchase_days(tables: Tables) -> ir.Table:
     return dated.group_by(["member_id", "day"]).agg(spend=dated.net_amount.sum())
 
 
-def member_purchases(tables: Tables, until: date | None = None) -> ir.Table:
-    """One row per member with a purchase by the local day `until` (default: `tables.as_of`), lazily; in days.
+def histories(tables: Tables, until: date | None = None, *, recent: Sequence[int] = (), later: int = 0) -> ir.Table:
+    """One row per member with a purchase by the local day `until` (default: `tables.as_of`), lazily; times in days.
 
-    Columns: member_id; x (repeat purchases); t_x, T (days); first_spend, mean_spend (float; the mean is that of the repeat
-    purchases, null where x is 0).
+    Columns: member_id; x (repeat purchases); t_x, T; purchases (x + 1); spend, first_spend (decimal); for each number of days of
+    `recent` purchases_{days}, spend_{days}: those of the last so many days; with `later` also later, later_spend: those of so many
+    days after `until`, which must be over on `tables.as_of`.
     """
     last = until or tables.as_of
+    if last + timedelta(days=later) > tables.as_of:
+        raise InputError(f"{later} days after {last} lie beyond {tables.as_of}, the day that is read")
     days = purchase_days(tables)
-    seen = days.filter(days.day <= ibis.literal(last))
+    seen = days.filter(days.day <= ibis.literal(last + timedelta(days=later)))
+    before = seen.day <= ibis.literal(last)
+    parts: dict[str, ir.Value] = {"purchases": before, "spend": before, "later": ~before, "later_spend": ~before}
+    for span in recent:
+        inside = before & (seen.day > ibis.literal(last - timedelta(days=span)))
+        parts |= {f"purchases_{span}": inside, f"spend_{span}": inside}
+    nothing = ibis.literal(0).cast("decimal(18, 2)")
+    sums = {
+        name: seen.spend.sum(where=which).fill_null(nothing) if "spend" in name else seen.count(where=which)
+        for name, which in parts.items()
+    }
     each = seen.group_by("member_id").agg(
-        first=seen.day.min(),
-        last=seen.day.max(),
-        purchases=seen.count(),
-        spend=seen.spend.sum(),
-        first_spend=seen.spend.argmin(seen.day),
+        first=seen.day.min(), last=seen.day.max(where=before), first_spend=seen.spend.argmin(seen.day), **sums
     )
-    x = each.purchases - 1
+    each = each.filter(each["first"] <= ibis.literal(last))
     return each.select(
         "member_id",
-        x=x,
+        x=each.purchases - 1,
         t_x=each.last.delta(each["first"], unit="day"),
         T=ibis.literal(last).delta(each["first"], unit="day"),
-        first_spend=as_float(each.first_spend),
-        mean_spend=as_float(each.spend - each.first_spend) / x.nullif(0),
+        first_spend=each.first_spend,
+        **{name: each[name] for name in parts if later or not name.startswith("later")},
     )
+
+
+def member_purchases(tables: Tables, until: date | None = None) -> ir.Table:
+    """One row per member with a purchase by the local day `until` (default: `tables.as_of`), lazily; times in days.
+
+    Columns: member_id; x (repeat purchases); t_x, T; mean_spend (float: that of the repeat purchases, null where x is 0).
+    """
+    each = histories(tables, until)
+    mean = as_float(each.spend - each.first_spend) / each.x.nullif(0)
+    return each.select("member_id", "x", "t_x", "T", mean_spend=mean)
 
 
 def purchase_counts(
@@ -113,8 +133,3 @@ def sample_share(members: ir.Table, most: int, count: int) -> ir.Table:
         return members
     bucket = (ibis.literal("purchases\x1f") + members.member_id).hexdigest("md5")[:8]
     return members.filter(bucket < f"{int(2**32 * most / count):08x}")
-
-
-def days_before(day: date, days: int) -> date:
-    """The local day so many days earlier."""
-    return day - timedelta(days=days)

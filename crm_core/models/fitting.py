@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
+from threadpoolctl import threadpool_limits
 
 from crm_core.errors import InputError
 
@@ -22,7 +23,8 @@ Likelihood: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """Log-parameters (P, 1) or (P, N) → log-likelihood of each cell (N,) and its gradient by the log-parameters (P, N)."""
 
 BOUND = 16.0
-"""Log-parameters further than this from nought are at the boundary: the data do not hold them."""
+"""Log-parameters this far from nought, or without curvature of FLAT, are at the boundary: the data do not hold them."""
+FLAT = 1e-7
 START_CELLS = 20_000
 STEP = 1e-4
 GOOD_GRADIENT = 1e-6
@@ -132,6 +134,17 @@ def maximise(
     All starts are tried on at most START_CELLS cells (evenly spaced, weights kept); the search on all cells goes on from
     the best of them, and ends with Newton's steps.
     """
+    with threadpool_limits(limits=1, user_api="blas"):  # threads of BLAS wait for each other over matrices of 4 by 4
+        return _maximise(make, data, weight, design, starts)
+
+
+def _maximise(
+    make: Callable[..., Likelihood],
+    data: Sequence[Array],
+    weight: Array,
+    design: Design,
+    starts: Sequence[Sequence[float]],
+) -> Estimate:
     some = slice(None, None, max(1, -(-len(weight) // START_CELLS)))
     small = _objective(make, data, weight, design, some)
     padded = [np.append(start, np.zeros(len(design.all_names) - len(start))) for start in starts]
@@ -145,7 +158,8 @@ def maximise(
     total = float(weight.sum())
     curved = bool(np.all(np.linalg.eigvalsh(hessian) > 0))
     covariance = np.linalg.inv(hessian) / total if curved else np.full(hessian.shape, np.nan)
-    ran = tuple(name for name, at in zip(design.all_names, theta, strict=True) if abs(at) >= BOUND - 0.01)
+    lost = (np.abs(theta) >= BOUND - 0.01) | (np.diag(hessian) < FLAT)
+    ran = tuple(name for name, gone in zip(design.all_names, lost, strict=True) if gone)
     end = Convergence(float(np.abs(gradient).max()), ran, max(0.0, differ), curved)
     return Estimate(design.all_names, theta, covariance, -float(value) * total, total, end)
 
@@ -201,4 +215,4 @@ def _hessian(objective: Callable[[Array], tuple[float, Array]], theta: Array) ->
 
 def normal_quantile(level: float) -> float:
     """How many standard deviations each way hold `level` of a normal distribution."""
-    return float(stats.norm.ppf((1 + level) / 2))
+    return float(special.ndtri((1 + level) / 2))

@@ -25,6 +25,7 @@ from crm_core.models.fitting import (
     normal_quantile,
 )
 
+FARTHEST = 2.0  # a logarithm that is less well known than this is not known, and the normal distribution no guide
 NODES = np.polynomial.legendre.leggauss(48)
 
 
@@ -75,7 +76,7 @@ class FittedModel:
 
     def around(self) -> list[Self]:
         """Models at 2P points around the estimate whose mean and covariance are those of its normal distribution (the cubature rule
-        of degree 3): averages over them carry the parameters' uncertainty. Only the estimate where there is none.
+        of degree 3): averages over them carry the parameters' uncertainty. Only the estimate where that is not known.
         """
         covariance = np.array(self.covariance)
         if not np.isfinite(covariance).all():
@@ -83,6 +84,7 @@ class FittedModel:
         # to the symmetric root, as it does not depend on the order of the parameters
         size, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.clip(size, 0, None)) @ vectors.T * np.sqrt(len(size))
+        root = np.clip(root, -FARTHEST, FARTHEST)
         scale = _is_scale(tuple(self.params))
         centre = np.where(scale, np.log(np.where(scale, list(self.params.values()), 1)), list(self.params.values()))
         points = [centre + sign * column for column in root.T for sign in (1.0, -1.0)]

@@ -9,6 +9,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from crm_core.config.models import ModelSettings
+from crm_core.models import value
 from crm_core.models.outcome import Outcome
 from crm_core.store import Tables
 
@@ -25,7 +26,7 @@ class Task:
 
 
 Runner = Callable[[Task], Sequence[Outcome]]
-RUNNERS: dict[str, Runner] = {}
+RUNNERS: dict[str, Runner] = {"value": value.run}
 """By the name of its section in conf/models.yml; each asks the section whether it is `enabled` in `run_all`."""
 
 

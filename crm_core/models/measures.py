@@ -1,0 +1,57 @@
+"""How good predictions were: errors and ranking, and by how much one predictor is better than another, members paired."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from crm_core.models.fitting import Array
+
+NORMAL_95 = 1.959964
+
+
+def errors(predicted: Array, actual: Array) -> dict[str, float]:
+    """rmse, mae, and total_error: the error of the total as a share of it (nan where the total is 0)."""
+    error = predicted - actual
+    total = float(actual.sum())
+    return {
+        "rmse": float(np.sqrt((error**2).mean())),
+        "mae": float(np.abs(error).mean()),
+        "total_error": float(error.sum()) / total if total else float("nan"),
+    }
+
+
+def error_gain(model: Array, rival: Array, actual: Array) -> tuple[float, float]:
+    """95 % bounds of how much smaller the model's root mean squared error is."""
+    theirs, ours = (rival - actual) ** 2, (model - actual) ** 2
+    roots = max(float(np.sqrt(theirs.mean()) + np.sqrt(ours.mean())), 1e-12)  # a² − b² = (a − b)(a + b)
+    gain, reach = float((theirs - ours).mean()), NORMAL_95 * float((theirs - ours).std()) / np.sqrt(len(actual))
+    return (gain - reach) / roots, (gain + reach) / roots
+
+
+def ranking(predicted: Array, actual: Array) -> dict[str, float]:
+    """auc: how often one of those with `actual` above 0 is ranked above one of the others; ties are halves; 0.5 without both."""
+    mine, others = _placements(predicted, actual > 0)
+    return {"auc": float(mine.mean()) if len(mine) and len(others) else 0.5}
+
+
+def ranking_gain(model: Array, rival: Array, actual: Array) -> tuple[float, float]:
+    """95 % bounds of how much larger the model's area under the curve is (DeLong, DeLong and Clarke-Pearson 1988)."""
+    ours, theirs = (_placements(predicted, actual > 0) for predicted in (model, rival))
+    if min(len(ours[0]), len(ours[1])) < 2:
+        return 0.0, 0.0
+    apart = [one - other for one, other in zip(ours, theirs, strict=True)]
+    gain, reach = (
+        float(apart[0].mean()),
+        NORMAL_95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in apart))),
+    )
+    return gain - reach, gain + reach
+
+
+def _placements(predicted: Array, yes: Array) -> tuple[Array, Array]:
+    """Of each 'yes' the share of the others ranked below it, and of each other the share of 'yes' ranked above it."""
+    ranks = stats.rankdata(predicted)
+    few, many = int(yes.sum()), int((~yes).sum())
+    mine = (ranks[yes] - stats.rankdata(predicted[yes])) / max(many, 1)
+    others = 1 - (ranks[~yes] - stats.rankdata(predicted[~yes])) / max(few, 1)
+    return mine, others

@@ -1,0 +1,173 @@
+"""Value and purchases through the gate: who is told what, and from which predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import ibis
+import numpy as np
+import pytest
+
+from crm_core.config.models import ModelSettings
+from crm_core.models import Outcome, Task, cards, together
+from crm_core.models.value import run
+from tests.models.simulated_buyers import TRUTH, buyers
+from tests.tiny_world import order, world
+
+DAY = date(2026, 10, 31)
+SPAN = 700
+NAMES = {"expected_purchases_90d", "expected_purchases_365d", "value_90d", "value_365d", "p_alive", "expected_spend"}
+
+
+def shop(members: int, seed: int = 5, *, regular: bool = False) -> list[dict[str, Any]]:
+    """Paid orders of members drawn from Pareto/NBD (in weeks) and gamma-gamma, up to DAY; `regular` ones buy like clockwork."""
+    rng = np.random.default_rng(seed)
+    until = rng.uniform(0, SPAN / 7, members)
+    if regular:
+        gap = rng.integers(20, 120, members) / 7
+        who = np.repeat(np.arange(members), (until / gap).astype(int))
+        when = np.concatenate([gap[m] * np.arange(1, int(until[m] / gap[m]) + 1) for m in range(members)])
+    else:
+        drawn = buyers("pareto_nbd", TRUTH["pareto_nbd"], until, 0.0, rng)
+        who, when = drawn.times
+    who, when = np.concatenate([np.arange(members), who]), np.concatenate([np.zeros(members), when])
+    mean = rng.gamma(6.0, 1.0, members)[who] / rng.gamma(4.0, 1 / 15.0, members)[who]
+    worth = np.round(np.maximum(rng.gamma(6.0, 1 / 6.0, len(who)) * mean, 0.01), 2)
+    end = datetime(2026, 10, 31, 3)
+    days = ((until[who] - when) * 7).astype(int)
+    return [
+        order(f"o{n}", f"m{m:05d}", f"{end - timedelta(days=int(back)):%Y-%m-%d %H:%M}", f"{value:.2f}")
+        for n, (m, back, value) in enumerate(zip(who, days, worth, strict=True))
+    ]
+
+
+@dataclass
+class Run:
+    outcomes: dict[str, Outcome]
+    scores: Any
+    cards: Any
+
+
+def done(orders: list[dict[str, Any]], **settings: Any) -> Run:
+    tables, engine = world(DAY.isoformat(), orders=orders), ibis.duckdb.connect()
+    task = Task(tables, ibis.memtable({"member_id": ["m"]}), ModelSettings(**settings), engine)
+    found = run(task)
+    scores = engine.to_pyarrow(together(found)).to_pandas()
+    told = engine.to_pyarrow(cards(found).order_by("model")).to_pylist()
+    return Run({outcome.card.model: outcome for outcome in found}, scores, told)
+
+
+@pytest.fixture(scope="module")
+def orders() -> list[dict[str, Any]]:
+    return shop(2500)
+
+
+@pytest.fixture(scope="module")
+def told(orders: list[dict[str, Any]]) -> Run:
+    return done(orders)
+
+
+def test_a_model_of_its_own_world_beats_every_baseline(told: Run) -> None:
+    assert set(told.outcomes) == NAMES
+    for name in ("expected_purchases_90d", "expected_purchases_365d", "value_90d", "value_365d", "p_alive"):
+        card = told.outcomes[name].card
+        assert card.verdict == "published", card
+        assert card.backtest is not None and card.backtest.low is not None and card.backtest.low > 0
+        assert card.published.startswith("pareto_nbd")
+    test = told.outcomes["expected_purchases_90d"].card.backtest
+    assert test is not None
+    assert {entrant.name for entrant in test.entrants if entrant.baseline} == {"own_rate", "last_period"}
+    assert (test.fitted_until, test.tested_until) == (DAY - timedelta(days=90), DAY)
+    assert abs(test.best(baseline=False).measures["total_error"]) < 0.15
+
+
+def test_each_member_has_each_score_once_inside_its_bounds(told: Run) -> None:
+    scores = told.scores
+    assert not scores.duplicated(["member_id", "model"]).any()
+    assert scores.groupby("model").size().to_dict() == dict.fromkeys(NAMES, 2500)
+    assert not scores.score.isna().any()
+    bounded = scores.dropna(subset=["low"])
+    assert set(bounded.model) >= NAMES - {"expected_spend"}
+    assert (bounded.low <= bounded.high).all()
+    alive = bounded[bounded.model == "p_alive"]
+    assert ((alive.low <= alive.score) & (alive.score <= alive.high) & (alive.low >= 0) & (alive.high <= 1)).all()
+    whole = bounded[bounded.model.str.startswith("expected_purchases")]
+    assert (whole.low % 1 == 0).all() and (whole.high % 1 == 0).all()
+
+
+def test_scores_are_what_the_card_s_parameters_say(told: Run) -> None:
+    from crm_core.models.pareto_nbd import ParetoNbd
+
+    model = ParetoNbd.from_json(told.outcomes["p_alive"].card.params["purchases"])
+    assert model.convergence.ok
+    weekly = {**TRUTH["pareto_nbd"], "alpha": 35.0, "beta": 70.0}  # in days
+    for name, true in weekly.items():
+        low, high = model.interval(name, 0.999)
+        # purchases of one day count once, so that heavy buyers seem a little rarer than they are
+        assert low * 0.8 < true < high * 1.25, name
+    scores = told.scores.pivot(index="member_id", columns="model", values="score")
+    assert (scores.expected_purchases_90d <= scores.expected_purchases_365d + 1e-6).all()
+    assert scores.value_90d.sum() == pytest.approx(
+        (scores.expected_purchases_90d * scores.expected_spend).sum(), rel=0.1
+    )
+
+
+def test_later_rows_and_the_order_of_rows_change_nothing(told: Run, orders: list[dict[str, Any]]) -> None:
+    rng = np.random.default_rng(1)
+    later = [order(f"x{n}", f"m{n:05d}", "2026-11-02 10:00", "900.00") for n in range(500)]
+    mixed = [*later, *orders]
+    again = done([mixed[place] for place in rng.permutation(len(mixed))])
+    assert again.cards == told.cards
+    both = [run_.scores.sort_values(["model", "member_id"]).reset_index(drop=True) for run_ in (told, again)]
+    assert both[0].equals(both[1])
+
+
+def test_too_few_members_are_told_the_numbers_found_and_needed() -> None:
+    few = done(shop(300))
+    assert len(few.scores) == 0
+    for name, outcome in few.outcomes.items():
+        assert (outcome.card.verdict, outcome.scores) == ("insufficient", None), name
+        assert outcome.card.needs[0].what == "buyers"
+        assert outcome.card.needs[0].found < 300 < outcome.card.needs[0].needed
+
+
+def test_nobody_at_all_is_no_error() -> None:
+    assert {outcome.card.verdict for outcome in done([]).outcomes.values()} == {"insufficient"}
+
+
+def test_a_model_that_loses_is_withheld_and_the_baseline_s_scores_are_published() -> None:
+    """Members who buy like clockwork contradict every model of random purchases."""
+    orders = shop(1200, regular=True)
+    found = done(orders, value={"horizons": [90]})
+    outcome = found.outcomes["expected_purchases_90d"]
+    assert (outcome.card.verdict, outcome.card.published) == ("baseline", "last_period")
+    scores = found.scores[found.scores.model == "expected_purchases_90d"].set_index("member_id")
+    assert len(scores) == 1200
+    assert scores.low.isna().all()
+    since = datetime(2026, 10, 31, 16) - timedelta(days=90)  # the end of DAY in Shanghai is 16:00 UTC
+    recent = {(row["member_id"], row["paid_at"].date()) for row in orders if row["paid_at"] >= since}
+    assert scores.score.sum() == len(recent)
+    # nobody gives up here, and the card does not pretend to have seen it
+    alive = found.outcomes["p_alive"].card
+    assert alive.verdict == "baseline" or "lapses_seen" in [need.what for need in alive.needs]
+
+
+def test_without_amounts_purchases_are_still_predicted() -> None:
+    free = [{**row, "net_amount": row["net_amount"] * 0} for row in shop(1500, seed=8)]
+    found = done(free, value={"horizons": [90]})
+    assert found.outcomes["expected_purchases_90d"].card.verdict == "published"
+    for name in ("value_90d", "expected_spend"):
+        card = found.outcomes[name].card
+        assert card.verdict == "insufficient"
+        assert [need.what for need in card.needs if not need.enough] == ["priced_repeat_buyers"]
+
+
+def test_an_unknown_setting_of_time_is_refused() -> None:
+    from crm_core.errors import InputError
+    from crm_core.models import purchase_counts
+
+    with pytest.raises(InputError, match="'month' is not known; known: day, week"):
+        purchase_counts(SimpleNamespace(**vars(world(orders=shop(3)))), "month")  # type: ignore[arg-type]
