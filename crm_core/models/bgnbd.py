@@ -92,8 +92,11 @@ class BgNbd(PurchaseModel):
         c = np.where(np.abs(a + beyond - 1) < NUDGE, NUDGE, a + beyond - 1)
         log_q = -np.log1p(horizon / (p["alpha"] + T))
         # Euler's transformation of the paper's (1 − z)^(r+x) ₂F₁(r+x, b+x; a+b+x−1; z): its terms stay small for any x
-        rest = special.hyp2f1(a - 1, c - rx, c, -np.expm1(log_q))
-        return np.asarray(c / (a - 1) * (1 - np.exp((a - 1) * log_q) * rest))
+        first, z = a - 1, -np.expm1(log_q)
+        rest = special.hyp2f1(first, c - rx, c, z)
+        # scipy 1.17 gives nan where rx − a is a whole number, large x and z near 1; beside it it does not
+        rest = np.where(np.isnan(rest), special.hyp2f1(first, c - rx + NUDGE**1.5, c, z), rest)
+        return np.asarray(c / first * (1 - np.exp(first * log_q) * rest))
 
     def counts_alive(self, horizon: float, x: Array, t_x: Array, T: Array, **covariates: ArrayLike) -> Iterator[Array]:
         """P(0), P(1), … purchases in the horizon of a member alive at T (the paper's equation 8, from the posterior)."""

@@ -36,6 +36,9 @@ def main() -> int:
         "kills at 200 points, then the same command again": [python, "-m", "tests.soak.kills", "--seed", str(asked.seed)],
         "fifty power cuts": [python, "-m", "tests.soak.power_cut", "--seed", str(asked.seed)],
         "pairs of processes": [python, "-m", "tests.soak.pairs", "--rounds", "8", "--seed", str(asked.seed)],
+        "purchase models: known parameters, held-out members": [
+            python, "-m", "tests.soak.purchases", "--seed", str(asked.seed),
+        ],
         "databases lost in the middle of a stream": [python, "-m", "tests.soak.databases", "20"],
     }  # fmt: skip
     failed = []
