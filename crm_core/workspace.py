@@ -269,7 +269,7 @@ class Workspace:
     def _run_models(self, features: ir.Table) -> list[Outcome]:
         from crm_core.models import Task, run_all
 
-        return run_all(Task(self.tables, features, self.config.models, self.engine))
+        return run_all(Task(self.tables, features, self.config.models, self.engine, self.data_dir / "spill"))
 
     def _read(self, snapshot_id: int | None) -> None:
         self._wanted_date, self._wanted_snapshot = self.as_of, snapshot_id

@@ -15,6 +15,16 @@ class ChurnSettings(Settings):
     days: int = Field(90, ge=7, le=730, description="days without a paid order that count as lost")
     gaps: float | None = Field(None, gt=0, le=20, description="times the member's own gap; null: the same days for all")
     least_days: int = Field(30, ge=1, description="with `gaps`: the shortest wait")
+    features: tuple[str, ...] = Field(
+        (
+            "days_since_last_order", "order_count", "mean_days_between_orders", "sd_days_between_orders", "orders_90d",
+            "orders_365d", "average_order_value", "net_amount_365d", "discount_share", "refund_share", "category_count",
+            "main_channel", "days_since_last_activity", "visits_30d", "cart_adds_30d", "messages_90d", "message_open_rate",
+            "complaints_90d", "points_balance", "coupons_held", "tier", "tenure_days",
+        ),
+        min_length=1,
+        description="what the model may look at; few that say different things give clearer reasons",
+    )  # fmt: skip
     high: float = Field(0.8, gt=0, lt=1, description="band 'high' from this probability on")
     medium: float = Field(0.5, gt=0, lt=1, description="band 'medium' from this probability on")
     need_buyers: int = Field(1000, ge=50, description="buyers at the start of the backtest")

@@ -9,9 +9,9 @@ from crm_core.models.cohorts import fit_cohorts
 from crm_core.models.counts import count_interval
 from crm_core.models.gamma_gamma import GammaGamma
 from crm_core.models.next_after import entry_items, next_after
-from crm_core.models.outcome import Outcome, cards, together
+from crm_core.models.outcome import Outcome, Task, cards, together
 from crm_core.models.pareto_nbd import ParetoNbd
-from crm_core.models.run import Task, run_all
+from crm_core.models.run import run_all
 
 fit_bgnbd = BgNbd.fit
 fit_mbgnbd = MbgNbd.fit

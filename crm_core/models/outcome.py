@@ -1,14 +1,18 @@
-"""What a model leaves behind: its card, and the scores that the gate let through."""
+"""What a model is given and what it leaves behind: its card, and the scores that the gate let through."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
+from crm_core.config.models import ModelSettings
 from crm_core.models.card import ModelCard
+from crm_core.store import Tables
 
 DIGITS = 6
 SCORES = {
@@ -27,6 +31,21 @@ class Outcome:
 
     card: ModelCard
     scores: ir.Table | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model gets to run: the tables as of the date (`tables.at(day)` for an earlier one), the members' features on it
+    (computed, not lazy), the settings, the engine for temporary tables and the folder for files that are soon gone."""
+
+    tables: Tables
+    features: ir.Table
+    settings: ModelSettings
+    engine: Any
+    spill: Path
+
+
+Runner = Callable[[Task], Sequence[Outcome]]
 
 
 def together(outcomes: Sequence[Outcome]) -> ir.Table:

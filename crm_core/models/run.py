@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import ibis.expr.types as ir
-
-from crm_core.config.models import ModelSettings
-from crm_core.models import value
-from crm_core.models.outcome import Outcome
-from crm_core.store import Tables
+from crm_core.models.outcome import Outcome, Runner, Task
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a runner gets: the tables as of the date (`tables.at(day)` for an earlier one), the members' features on it
-    (computed, not lazy), the settings, and the engine for temporary tables."""
+def runners() -> dict[str, Runner]:
+    """The models by the name of their section in conf/models.yml, in the order in which they run."""
+    # here, because reading what is stored needs none of them, and they load scikit-learn and scipy
+    from crm_core.models import churn, value
 
-    tables: Tables
-    features: ir.Table
-    settings: ModelSettings
-    engine: Any
-
-
-Runner = Callable[[Task], Sequence[Outcome]]
-RUNNERS: dict[str, Runner] = {"value": value.run}
-"""By the name of its section in conf/models.yml; each asks the section whether it is `enabled` in `run_all`."""
+    return {"value": value.run, "churn": churn.run}
 
 
 def run_all(task: Task) -> list[Outcome]:
-    """The outcomes of every enabled model, in the order of RUNNERS."""
-    asked = [runner for name, runner in RUNNERS.items() if getattr(task.settings, name).enabled]
-    return [outcome for runner in asked for outcome in runner(task)]
+    """The outcomes of every model whose section in conf/models.yml is `enabled`."""
+    asked = [run for name, run in runners().items() if getattr(task.settings, name).enabled]
+    return [outcome for run in asked for outcome in run(task)]

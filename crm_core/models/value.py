@@ -31,7 +31,7 @@ from crm_core.models.value_scores import model_scores
 from crm_core.store.hashing import as_float
 
 if TYPE_CHECKING:
-    from crm_core.models.run import Task
+    from crm_core.models.outcome import Task
 
 FAMILIES: tuple[type[PurchaseModel], ...] = (BgNbd, MbgNbd, ParetoNbd)
 CHOICE_MEMBERS = 10_000
