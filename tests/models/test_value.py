@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,7 +54,7 @@ class Run:
 
 def done(orders: list[dict[str, Any]], **settings: Any) -> Run:
     tables, engine = world(DAY.isoformat(), orders=orders), ibis.duckdb.connect()
-    task = Task(tables, ibis.memtable({"member_id": ["m"]}), ModelSettings(**settings), engine)
+    task = Task(tables, ibis.memtable({"member_id": ["m"]}), ModelSettings(**settings), engine, Path())
     found = run(task)
     scores = engine.to_pyarrow(together(found)).to_pandas()
     told = engine.to_pyarrow(cards(found).order_by("model")).to_pylist()
