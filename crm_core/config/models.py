@@ -87,6 +87,24 @@ class ValueSettings(Settings):
         return self
 
 
+class UpliftSettings(Settings):
+    """Whom a campaign moved, learned from its members and its control."""
+
+    need_arm: int = Field(1000, ge=100, description="members in each arm")
+    need_responders: int = Field(100, ge=20, description="of those, who bought")
+    folds: int = Field(5, ge=2, le=20, description="each fold is scored by models fitted on the others")
+    draws: int = Field(400, ge=100, description="bootstrap samples behind the interval")
+
+
+class ForecastSettings(Settings):
+    """Net sales of the next weeks."""
+
+    enabled: bool = True
+    weeks: int = Field(13, ge=4, le=26, description="complete weeks ahead")
+    need_weeks: int = Field(26, ge=13, description="complete weeks of sales before the backtest begins")
+    origins: int = Field(8, ge=3, le=52, description="weeks from which the backtest looks ahead")
+
+
 class ModelSettings(Settings):
     """Everything in conf/models.yml."""
 
@@ -98,3 +116,5 @@ class ModelSettings(Settings):
     next_purchase: NextPurchaseSettings = NextPurchaseSettings()
     next_category: NextCategorySettings = NextCategorySettings()
     value: ValueSettings = ValueSettings()
+    uplift: UpliftSettings = UpliftSettings()
+    forecast: ForecastSettings = ForecastSettings()

@@ -11,6 +11,7 @@ from crm_core.models.gamma_gamma import GammaGamma
 from crm_core.models.next_after import entry_items, next_after
 from crm_core.models.outcome import Outcome, Task, cards, together
 from crm_core.models.pareto_nbd import ParetoNbd
+from crm_core.models.qini import qini_curve, uplift_at, uplift_by
 from crm_core.models.run import run_all
 
 fit_bgnbd = BgNbd.fit
@@ -40,7 +41,10 @@ __all__ = [
     "member_purchases",
     "next_after",
     "purchase_counts",
+    "qini_curve",
     "run_all",
     "spend_cells",
     "together",
+    "uplift_at",
+    "uplift_by",
 ]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from crm_core.measures import bought
 from crm_core.measures.bought import Item
@@ -79,8 +79,10 @@ def _visits(items: ir.Table) -> ir.Table:
 
 
 def _shares(rows: pd.DataFrame, part: pd.Series, whole: pd.Series, base: pd.Series | float) -> pd.DataFrame:
-    low = proportion_confint(part, whole, alpha=0.05, method="wilson")[0] if len(rows) else part
-    return rows.assign(share=part / whole, low=low, base=base).assign(lift=lambda t: t["share"] / t["base"])
+    share, z = part / whole, 1.959964
+    # Wilson 1927, as in Brown, Cai, DasGupta 2001, Statistical Science 16, eq. 4: the lower end
+    middle, half = share + z**2 / (2 * whole), z * np.sqrt(share * (1 - share) / whole + z**2 / (4 * whole**2))
+    return rows.assign(share=share, low=(middle - half) / (1 + z**2 / whole), base=base, lift=share / base)
 
 
 def _sorted(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
