@@ -8,9 +8,9 @@ from crm_core.models.outcome import Outcome, Runner, Task
 def runners() -> dict[str, Runner]:
     """The models by the name of their section in conf/models.yml, in the order in which they run."""
     # here, because reading what is stored needs none of them, and they load scikit-learn and scipy
-    from crm_core.models import churn, value
+    from crm_core.models import churn, forecast, value
 
-    return {"value": value.run, "churn": churn.run}
+    return {"value": value.run, "churn": churn.run, "forecast": forecast.run}
 
 
 def run_all(task: Task) -> list[Outcome]:
