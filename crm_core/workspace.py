@@ -19,7 +19,8 @@ import ibis.expr.types as ir
 
 from crm_core.config import Config
 from crm_core.errors import InputError, unknown
-from crm_core.store import Lake, Ledger, Tables, Vault, connect, table_hash
+from crm_core.measures import recipe
+from crm_core.store import Lake, Ledger, Tables, Vault, connect, is_kept, table_hash
 from crm_core.store.ledger import Audience, ConfigText, Snapshot
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = ("member_features", "member_segments", "member_tags", "member_scores", "model_cards")
 MODELLED = RESULTS[-2:]
 DECIDE = ("project.yml", "identity.yml", "segments.yml", "tags.yml", "models.yml")
+DECIDE_FEATURES = DECIDE[:2]
+MOST_ANEW = 0.5
+"""Share of members beyond which features are worked out from the beginning."""
 
 
 class Workspace:
@@ -178,25 +182,59 @@ class Workspace:
         earlier = [day for day in self.tables.result_dates(name) if day < self.as_of]
         return earlier[-1] if earlier else None
 
-    def compute(self) -> dict[str, ir.Table]:
-        """Features, segments, tags and scores of `as_of`, worked out from the canonical tables alone."""
+    def compute(self, carry: bool = False) -> dict[str, ir.Table]:
+        """Features, segments, tags and scores of `as_of`, worked out from the canonical tables alone; with `carry` from the
+        features stored last too, which gives the same and takes less."""
         from crm_core.models import cards, together
 
-        made = self._groups()
+        made = self._groups(carry)
         outcomes = self._run_models(made["member_features"])
         return {**made, "member_scores": together(outcomes), "model_cards": cards(outcomes)}
 
-    def _groups(self) -> dict[str, ir.Table]:
+    def _groups(self, carry: bool = False) -> dict[str, ir.Table]:
         from crm_core import measures, segments, tags
 
-        features = self.engine.create_table(
-            _temporary(self, "features"), measures.features(self.tables), temp=True, overwrite=True
-        )
+        rows = self._carried_features() if carry else None
+        rows = measures.features(self.tables) if rows is None else rows
+        features = self.engine.create_table(_temporary(self, "features"), rows, temp=True, overwrite=True)
         return {
             "member_features": features,
             "member_segments": segments.assign(features, self.config.segments),
             "member_tags": tags.compute(features, self.config.tags, self.as_of),
         }
+
+    def _carried_features(self) -> ir.Table | None:
+        """Features from those stored last, where only few members changed since; None where all must be worked out."""
+        from crm_core import measures
+
+        before = self._features_before()
+        if before is None or not measures.can_carry(self.tables, before):
+            return None
+        stored = self.tables.result("member_features", before.as_of).drop("as_of")
+        anew = self.engine.create_table(
+            _temporary(self, "anew"), measures.touched(self.tables, before, stored), temp=True, overwrite=True
+        )
+        if anew.count().to_pyarrow().as_py() > MOST_ANEW * stored.count().to_pyarrow().as_py():
+            return None
+        return measures.carried(self.tables, before, stored, anew)
+
+    def _features_before(self) -> Tables | None:
+        """The tables that the newest stored features (up to `as_of`) were worked out from, if they are still there."""
+        from sqlalchemy import select
+
+        from crm_core.measures import SOURCES
+
+        days = self.tables.result_dates("member_features")
+        if not days:
+            return None
+        noted = self.tables.result_basis("member_features", days[-1])
+        made = select(Snapshot).where(Snapshot.purpose == _purpose(days[-1])).order_by(Snapshot.id.desc())
+        with self.ledger.session() as session:
+            candidates = session.scalars(made).all()
+        for snapshot in candidates:
+            if self._basis("member_features", snapshot) == noted and is_kept(self.lake, list(SOURCES), snapshot):
+                return Tables(self.lake, snapshot, days[-1], self.config.project.zone, self.config.identity)
+        return None
 
     def renew_links(self, actor: str = "crm") -> None:
         """Links members by likeness anew, where conf/identity.yml asks for it and a model was trained."""
@@ -214,18 +252,18 @@ class Workspace:
         """
         day = self.as_of
         self.renew_links(actor)
-        with self.lake.write(f"results of {day.isoformat()}", actor) as writer:
+        with self.lake.write(_purpose(day), actor) as writer:
             self._read(None)
-            basis, hashes = self._basis(), {}
+            hashes = {}
             kept = self._is_stored("model_cards")
-            made = self._groups() | dict.fromkeys(MODELLED) if kept else self.compute()
+            made = self._groups(carry=True) | dict.fromkeys(MODELLED) if kept else self.compute(carry=True)
             for name, rows in made.items():
                 if rows is None:
                     hashes[name] = table_hash(self.tables.result(name).drop("as_of"))
                     continue
                 staged = writer.stage(rows)
                 hashes[name] = table_hash(staged)
-                writer.replace_date(name, day, staged.mutate(_basis=ibis.literal(basis)))
+                writer.replace_date(name, day, staged.mutate(_basis=ibis.literal(self._basis(name))))
             self._thin_out(writer, day)
             writer.audit("refresh", day.isoformat(), {"results": hashes})
         # not the newest one: another process may have published since, and a run pins what its results came from
@@ -246,17 +284,19 @@ class Workspace:
         return self.tables.result(name) if self._is_stored(name) else self._computed[name]
 
     def _is_stored(self, name: str) -> bool:
-        return self.as_of in self.tables.result_dates(name) and self.tables.result_basis(name) == self._basis()
+        return self.as_of in self.tables.result_dates(name) and self.tables.result_basis(name) == self._basis(name)
 
-    def _basis(self) -> str:
+    def _basis(self, name: str, snapshot: Snapshot | None = None) -> str:
         """What results are worked out from: the versions of the data and the settings that decide. Stored beside them, so
         that results from before a load, an undo or a change of conf are not taken for today's."""
         made = {*RESULTS, "audiences", "audiences_versions", "rejects"}
-        versions = self.snapshot.versions if self.snapshot else {}
+        snapshot = snapshot or self.snapshot
         texts = self.config.texts()
-        decides = {name: texts.get(name, "") for name in DECIDE}
-        data = {name: version for name, version in versions.items() if name not in made}
-        return hashlib.sha256(json.dumps([data, decides], sort_keys=True).encode()).hexdigest()[:16]
+        decides = [texts.get(file, "") for file in (DECIDE_FEATURES if name == "member_features" else DECIDE)]
+        data = {
+            table: version for table, version in (snapshot.versions if snapshot else {}).items() if table not in made
+        }
+        return hashlib.sha256(json.dumps([data, decides, recipe()], sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def _computed(self) -> dict[str, ir.Table]:
@@ -316,3 +356,7 @@ def parse_date(text: str) -> date:
 
 def _temporary(workspace: Workspace, name: str) -> str:
     return f"{name}_{workspace.as_of:%Y%m%d}"
+
+
+def _purpose(day: date) -> str:
+    return f"results of {day.isoformat()}"

@@ -1,5 +1,6 @@
 """Where tables live: lake (Delta), vault (contacts), ledger (SQLAlchemy) and the engine that computes over them."""
 
+from crm_core.store.changes import is_kept
 from crm_core.store.clock import day_end, local_date, local_time, utc_time
 from crm_core.store.engine import connect, frugal
 from crm_core.store.hashing import as_float, row_hash, salted_bucket, salted_order, table_hash
@@ -22,6 +23,7 @@ __all__ = [
     "connect",
     "day_end",
     "frugal",
+    "is_kept",
     "local_date",
     "local_time",
     "now",

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 
 from crm_core.config.identity import IdentitySettings
 from crm_core.schema import LOAD, TABLES, TableSchema
+from crm_core.store.changes import changed_rows
 from crm_core.store.clock import day_end
 from crm_core.store.lake import LINKS, Lake
 from crm_core.store.ledger import Snapshot
@@ -61,11 +62,34 @@ class Tables:
             self._lake, self.snapshot, as_of, self.zone, self.identity, self._among if among is None else among
         )
 
+    def only(self, members: ir.Table) -> Tables:
+        """The same day with the rows of `members` (member_id) alone; whether orders are priced and who is one person stay
+        what they are among all."""
+        part = self.at(self.as_of, members.select("member_id"))
+        part._supplied = self._supplied
+        part.__dict__.update(priced=self.priced, persons=self.persons)
+        return part
+
+    def changes(self, name: str, before: Tables, *columns: str) -> ir.Table | None:
+        """`columns` of the rows of the stored table `name` that differ between the snapshots of `before` and this view."""
+        if before.snapshot is None or self.snapshot is None:
+            return None
+        return changed_rows(self._lake, name, before.snapshot, self.snapshot, list(columns))
+
+    def stored_versions(self, name: str) -> ir.Table:
+        """Every version of members, products or opportunities that any source stated, later ones too."""
+        return self._stored(f"{name}_versions")
+
+    def stated(self, name: str, keys: ir.Table) -> ir.Table:
+        """The rows of `keys` of members, products or opportunities as the sources stated them by this day; persons are not
+        worked out."""
+        return self._versions(TABLES[name], keys)
+
     def supplied(self, name: str) -> bool:
         """Whether any row of table `name` exists as of this day."""
         if name not in self._supplied:
             schema = TABLES[name]
-            stored = self._stored(name if schema.as_of == "timestamps" else f"{name}_versions")
+            stored = self._lake.table(name if schema.as_of == "timestamps" else f"{name}_versions", self.snapshot)
             begun = stored[schema.exists_at or "_effective_at"] < self.instant
             found = stored.filter(begun).limit(1).count()
             self._supplied[name] = self._lake.has_rows(name, self.snapshot) and bool(found.to_pyarrow().as_py())
@@ -112,6 +136,11 @@ class Tables:
         )
         joined = orders.left_join(per_order, "order_id").drop("order_id_right")
         return joined.mutate(refund_amount=joined.refund_amount.fill_null(ibis.literal(0).cast("decimal(18, 2)")))
+
+    @cached_property
+    def placed_orders(self) -> ir.Table:
+        """The orders placed, without the join to refunds and without their status."""
+        return self._timestamps(TABLES["orders"]).drop("status")
 
     @cached_property
     def paid_orders(self) -> ir.Table:
@@ -177,12 +206,12 @@ class Tables:
             *[column for column in table.columns if column.startswith("_")]
         )
 
-    def result_basis(self, name: str) -> str:
-        """What the stored rows of `name` for this date were worked out from; '' where that was not noted."""
+    def result_basis(self, name: str, as_of: date | None = None) -> str:
+        """What the stored rows of `name` for `as_of` (default: this date) were worked out from; '' where that was not noted."""
         table = self._lake.table(name, self.snapshot)
         if "_basis" not in table.columns:
             return ""
-        found = table.filter(table.as_of == ibis.literal(self.as_of)).select("_basis").limit(1).to_pyarrow()
+        found = table.filter(table.as_of == ibis.literal(as_of or self.as_of)).select("_basis").limit(1).to_pyarrow()
         return str(found["_basis"][0].as_py() or "") if found.num_rows else ""
 
     def result_dates(self, name: str) -> list[date]:
@@ -221,8 +250,10 @@ class Tables:
         }
         return _public(seen.mutate(**shown), schema)
 
-    def _versions(self, schema: TableSchema) -> ir.Table:
+    def _versions(self, schema: TableSchema, keys: ir.Table | None = None) -> ir.Table:
         stored = self._stored(f"{schema.name}_versions")
+        if keys is not None:
+            stored = stored.semi_join(keys, list(schema.key))
         known = stored.filter(stored._effective_at < self.instant)
         if schema.name in BEGINS:  # a backdated version is known before the row itself began
             began = known[BEGINS[schema.name]]

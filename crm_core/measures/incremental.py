@@ -1,0 +1,148 @@
+"""Tomorrow's features from today's: only members with new, changed or newly visible rows are worked out anew.
+
+Of everybody else three things change with the day, none of which needs their orders or events. Days since something,
+tenure and age follow from columns that are there (`by_day`). Windows of so many days are sums, so what leaves them is
+subtracted: the rows of a few edge days. And a person may gain or lose a membership. The result is what `features`
+gives for that day, to the last digit; the price is that of the members touched plus one pass over the stored rows.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core.measures.by_day import by_day
+from crm_core.measures.feature_list import EVENT_WINDOWS, FEATURES, WINDOWS
+from crm_core.measures.features import event_windows, features, known_features, order_windows
+from crm_core.measures.rfm import days_back
+
+if TYPE_CHECKING:
+    from crm_core.store import Tables
+
+SOURCES = (
+    "members_versions", "products_versions", "orders", "order_lines", "refunds", "interactions", "consents",
+)  # fmt: skip
+"""Stored tables whose changes are looked for; the files of the earlier snapshot must still be there."""
+ATTRIBUTES = ("registered_at", "tier", "gender", "birth_year", "birth_month", "province", "city", "person_id")
+
+
+def can_carry(tables: Tables, before: Tables) -> bool:
+    """Whether the features of `before` can become those of `tables`: not later, and the same tables supplied."""
+    return before.as_of <= tables.as_of and known_features(before) == known_features(tables)
+
+
+def touched(tables: Tables, before: Tables, stored: ir.Table) -> ir.Table:
+    """member_id of those whose features must be worked out anew, given `stored`, the features of `before`.
+
+    A member is touched by a row that was added, corrected or taken back between the two snapshots, by a row that
+    becomes visible between the two days, by a product that changes its category, and by a change of person.
+    """
+    parts = [_of_orders(tables, before), _of_persons(tables, stored), _of_members(tables, before)]
+    for name, moments in {
+        "refunds": ("refunded_at",),
+        "interactions": ("occurred_at",),
+        "consents": ("changed_at", "expires_at"),
+    }.items():
+        parts += [tables.changes(name, before, "member_id"), _begun(tables, before, getattr(tables, name), *moments)]
+    found = [part.select("member_id") for part in parts if part is not None]
+    return ibis.union(*found, distinct=True).filter(lambda t: t.member_id.notnull())
+
+
+def carried(tables: Tables, before: Tables, stored: ir.Table, anew: ir.Table) -> ir.Table:
+    """What `features(tables)` gives, from `stored` (the features of `before`) and the members `anew` (of `touched`)."""
+    kept = stored.anti_join(anew, "member_id")
+    left = [_left(tables, before, "paid_orders", "paid_at", WINDOWS, order_windows)]
+    left += [_left(tables, before, "interactions", "occurred_at", EVENT_WINDOWS, event_windows)]
+    for table in left:
+        kept = kept.left_join(table, "member_id", rname="_left_{name}").drop("_left_member_id")
+    gone = [name for name in kept.columns if name.startswith("_left_")]
+    fewer = {name.removeprefix("_left_"): _less(kept, name) for name in gone}
+    rows = kept.mutate(**fewer, **by_day(tables, kept))
+    same = rows.select("member_id", **{name: rows[name].cast(each.type) for name, each in FEATURES.items()})
+    return same.union(features(tables.only(anew)))
+
+
+def _less(kept: ir.Table, name: str) -> Any:
+    stored = kept[name.removeprefix("_left_")]
+    return stored - kept[name].cast(stored.type()).fill_null(ibis.literal(0).cast(stored.type()))
+
+
+def _left(
+    tables: Tables, before: Tables, name: str, moment: str, windows: tuple[int, ...], features_of: Any
+) -> ir.Table:
+    """Per member what lay in a window on the day of `before` and no longer does."""
+    rows = getattr(tables, name)
+    edges = {days: _between(rows[moment], days_back(before, days), days_back(tables, days)) for days in windows}
+    some = rows.filter(rows.member_id.notnull(), reduce(lambda one, two: one | two, edges.values()))
+    again = {days: _between(some[moment], days_back(before, days), days_back(tables, days)) for days in windows}
+    return some.group_by("member_id").agg(**features_of(some, again))
+
+
+def _between(value: Any, first: Any, end: Any) -> Any:
+    return (value >= ibis.literal(first)) & (value < ibis.literal(end))
+
+
+def _begun(tables: Tables, before: Tables, rows: ir.Table, *moments: str) -> ir.Table | None:
+    """Those of `rows` of which one of `moments` lies between the two days."""
+    if before.instant == tables.instant:
+        return None
+    # what expires at the very instant is over by then, so both ends count; a row too many costs nothing
+    inside = [
+        (rows[name] >= ibis.literal(before.instant)) & (rows[name] <= ibis.literal(tables.instant)) for name in moments
+    ]
+    return rows.filter(reduce(lambda one, two: one | two, inside))
+
+
+def _of_members(tables: Tables, before: Tables) -> ir.Table | None:
+    """Members of whom the sources now state something else, or whose membership begins."""
+    return _restated(tables, before, "members", ATTRIBUTES)
+
+
+def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, ...]) -> ir.Table | None:
+    """Keys of `name` for which one of `attributes` is not what it was, or which came or went."""
+    key = f"{name[:-1]}_id"
+    versions = tables.stored_versions(name)
+    begins = ("_effective_at", "registered_at") if name == "members" else ("_effective_at",)
+    parts = [tables.changes(f"{name}_versions", before, key), _begun(tables, before, versions, *begins)]
+    found = [part.select(key) for part in parts if part is not None]
+    if not found:
+        return None
+    keys = ibis.union(*found, distinct=True)
+    then, now = (each.stated(name, keys).select(key, *attributes) for each in (before, tables))
+    both = [key, *attributes]
+    same = now.inner_join(then, [now[column].identical_to(then[column]) for column in both]).select(key)
+    return keys.anti_join(same, key)
+
+
+def _of_orders(tables: Tables, before: Tables) -> ir.Table | None:
+    """Members of orders that changed or were placed, paid or reviewed since, or whose lines or products changed."""
+    orders = tables.placed_orders
+    parts = [tables.changes("orders", before, "order_id", "member_id")]
+    parts += [_begun(tables, before, orders, "ordered_at", "paid_at", "reviewed_at")]
+    lines = [
+        tables.changes("order_lines", before, "order_id"),
+        _begun(tables, before, tables.order_lines, "ordered_at"),
+    ]
+    products = _restated(tables, before, "products", ("category",))
+    if products is not None:
+        lines.append(tables.order_lines.semi_join(products, "product_id"))
+    of_lines = [part.select("order_id") for part in lines if part is not None]
+    if of_lines:
+        parts.append(orders.semi_join(ibis.union(*of_lines), "order_id"))
+    found = [part.select("member_id") for part in parts if part is not None]
+    return ibis.union(*found) if found else None
+
+
+def _of_persons(tables: Tables, stored: ir.Table) -> ir.Table:
+    """Members who became part of another person, or of whose person nobody else is left."""
+    found = tables.persons.members
+    known = stored.select("member_id", "person_id")
+    if not found.num_rows:
+        return known.filter(known.person_id != known.member_id)
+    joined = known.left_join(ibis.memtable(found).rename(of_person="person_id"), "member_id")
+    alone = joined.of_person.isnull() & (joined.person_id != joined.member_id)
+    other = joined.of_person.notnull() & ~joined.of_person.identical_to(joined.person_id)
+    return joined.filter(alone | other).select("member_id")
