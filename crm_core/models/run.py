@@ -8,9 +8,15 @@ from crm_core.models.outcome import Outcome, Runner, Task
 def runners() -> dict[str, Runner]:
     """The models by the name of their section in conf/models.yml, in the order in which they run."""
     # here, because reading what is stored needs none of them, and they load scikit-learn and scipy
-    from crm_core.models import churn, forecast, value
+    from crm_core.models import churn, forecast, next_category, next_purchase, value
 
-    return {"value": value.run, "churn": churn.run, "forecast": forecast.run}
+    return {
+        "value": value.run,
+        "churn": churn.run,
+        "next_purchase": next_purchase.run,
+        "next_category": next_category.run,
+        "forecast": forecast.run,
+    }
 
 
 def run_all(task: Task) -> list[Outcome]:

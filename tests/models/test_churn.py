@@ -14,28 +14,18 @@ from hypothesis import strategies as st
 
 from crm_core.config.models import ChurnSettings
 from crm_core.errors import InputError
+from crm_core.models import Outcome
 from crm_core.models.churn import run as churn
 from crm_core.models.labels import labelled, sample_of
 from crm_core.models.trees import Encoder, fit, isotonic_curve, read_curve, wilson
 from crm_core.store import table_hash
+from crm_core.workspace import Workspace
 from tests.models.drawn_shop import DAYS, LAST, drawn, shop, task
 
-MEMBERS = 3_000
-
 
 @pytest.fixture(scope="module")
-def orders() -> pd.DataFrame:
-    return drawn(MEMBERS, seed=5)
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, orders: pd.DataFrame) -> object:
-    return shop(tmp_path_factory.mktemp("drawn") / "shop", orders)
-
-
-@pytest.fixture(scope="module")
-def outcome(workspace: object) -> object:
-    return churn(task(workspace))[0]
+def outcome(rhythm_shop: Workspace) -> Outcome:
+    return churn(task(rhythm_shop))[0]
 
 
 def test_who_is_lost_is_decided_by_local_days(tmp_path: Path) -> None:
@@ -93,14 +83,14 @@ def test_it_beats_recency_on_a_shop_where_rhythms_differ_and_says_by_how_much(ou
     assert all(need.enough for need in card.needs)
 
 
-def test_probabilities_hold_on_the_time_that_comes_after(outcome, workspace, orders) -> None:
+def test_probabilities_hold_on_the_time_that_comes_after(outcome, rhythm_shop, rhythms) -> None:
     """Scored 90 days ago and compared with who really came back: the shares meet the probabilities."""
     then = LAST - timedelta(days=90)
-    past = type(workspace)(workspace.root, workspace.config, then, None)
+    past = Workspace.open(rhythm_shop.root, then)
     made = churn(task(past))[0]
     scores = made.scores.to_pandas().set_index("member_id")["score"]
     day = DAYS - 90
-    after = orders[orders["at"] >= day].groupby("member")["at"].min()
+    after = rhythms[rhythms["at"] >= day].groupby("member")["at"].min()
     lost = pd.Series([float(int(name[1:]) not in after.index) for name in scores.index], scores.index)
     for group in np.array_split(scores.sort_values(kind="stable").index, 5):
         sd = np.sqrt(scores[group].mean() * (1 - scores[group].mean()) / len(group))
@@ -121,27 +111,17 @@ def test_reasons_name_features_and_hold_for_the_member(outcome) -> None:
     assert np.mean([row["reason"].startswith("days_since_last_order:+") for row in rows]) > 0.5
 
 
-def test_refitted_from_the_same_data_it_gives_the_same_scores_to_the_last_digit(outcome, workspace) -> None:
-    again = churn(task(type(workspace).open(workspace.root, LAST)))[0]
+def test_refitted_with_rows_in_another_order_and_later_ones_it_gives_the_same_scores(outcome, mixed_shop) -> None:
+    again = churn(task(mixed_shop))[0]
     assert again.card.to_json() == outcome.card.to_json()
     assert table_hash(again.scores) == table_hash(outcome.scores)
 
 
-def test_neither_later_rows_nor_their_order_change_a_score(outcome, orders, tmp_path: Path) -> None:
-    later = orders.sample(800, random_state=3).assign(at=lambda rows: rows["at"] % 60 + DAYS)
-    both = pd.concat([orders, later], ignore_index=True)
-    mixed = churn(task(shop(tmp_path / "shop", both, shuffle=11)))[0]
-    assert mixed.card.to_json() == outcome.card.to_json()
-    assert table_hash(mixed.scores) == table_hash(outcome.scores)
-
-
-def test_where_nothing_but_chance_decides_the_model_is_withheld_and_the_baseline_given(tmp_path: Path) -> None:
-    # one rate for all and nobody ever stops: no feature says anything
-    noise = shop(tmp_path / "shop", drawn(MEMBERS, seed=8, dropout=0.0, mean_gap=90.0, spread=1e6))
-    made = churn(task(noise))[0]
+def test_where_nothing_but_chance_decides_the_model_is_withheld_and_the_baseline_given(noise_shop: Workspace) -> None:
+    made = churn(task(noise_shop))[0]
     assert made.card.verdict == "baseline"
     assert made.card.published == "days_since_last_order"
-    assert made.scores.count().to_pyarrow().as_py() == noise.features.count().to_pyarrow().as_py()
+    assert made.scores.count().to_pyarrow().as_py() == noise_shop.features.count().to_pyarrow().as_py()
     assert made.scores.reason.max().to_pyarrow().as_py() == ""
 
 
@@ -155,17 +135,17 @@ def test_on_300_members_it_says_what_was_found_and_needed(tmp_path: Path) -> Non
     assert short["buyers_before_backtest"][1] == 1000
 
 
-def test_an_unknown_feature_is_refused_with_the_nearest_name(workspace) -> None:
+def test_an_unknown_feature_is_refused_with_the_nearest_name(rhythm_shop) -> None:
     with pytest.raises(InputError, match=r"conf/models.yml.*did you mean 'order_count'"):
-        churn(task(workspace, churn={"features": ("order_cont",)}))
+        churn(task(rhythm_shop, churn={"features": ("order_cont",)}))
 
 
-def test_a_sample_is_of_about_the_size_and_the_same_whatever_the_order_of_rows(workspace) -> None:
-    members = workspace.features.select("member_id")
+def test_a_sample_is_of_about_the_size_and_the_same_whatever_the_order_of_rows(rhythm_shop) -> None:
+    members = rhythm_shop.features.select("member_id")
     chosen = sample_of(members, 1_000, "salt")
     assert abs(chosen.count().to_pyarrow().as_py() - 1_000) < 150  # 4 standard deviations are 103
     assert table_hash(chosen) == table_hash(sample_of(members.order_by(members.member_id.desc()), 1_000, "salt"))
-    assert sample_of(members, MEMBERS, "salt") is None
+    assert sample_of(members, 3_000, "salt") is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=400))
