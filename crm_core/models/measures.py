@@ -8,6 +8,7 @@ from scipy import stats
 from crm_core.models.fitting import Array
 
 NORMAL_95 = 1.959964
+GROUPS, DRAWS = 2000, 1000
 
 
 def errors(predicted: Array, actual: Array) -> dict[str, float]:
@@ -21,12 +22,17 @@ def errors(predicted: Array, actual: Array) -> dict[str, float]:
     }
 
 
-def error_gain(model: Array, rival: Array, actual: Array) -> tuple[float, float]:
-    """95 % bounds of how much smaller the model's root mean squared error is."""
-    theirs, ours = (rival - actual) ** 2, (model - actual) ** 2
-    roots = max(float(np.sqrt(theirs.mean()) + np.sqrt(ours.mean())), 1e-12)  # a² − b² = (a − b)(a + b)
-    gain, reach = float((theirs - ours).mean()), NORMAL_95 * float((theirs - ours).std()) / np.sqrt(len(actual))
-    return (gain - reach) / roots, (gain + reach) / roots
+def error_gain(model: Array, rival: Array, actual: Array, seed: int = 0) -> tuple[float, float]:
+    """95 % bounds of how much smaller the model's root mean squared error is, by bootstrap: squared errors of counts and money
+    are so skewed that one member may make the normal approximation include anything. Members are drawn in at most GROUPS groups.
+    """
+    place = np.arange(len(actual)) % GROUPS
+    squares = [np.bincount(place, (predicted - actual) ** 2) for predicted in (rival, model)]
+    sizes, rng = np.bincount(place), np.random.default_rng(seed)
+    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), DRAWS)
+    theirs, ours = (np.sqrt(drawn @ each / (drawn @ sizes)) for each in squares)
+    low, high = np.quantile(theirs - ours, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def ranking(predicted: Array, actual: Array) -> dict[str, float]:

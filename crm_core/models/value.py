@@ -148,6 +148,7 @@ def _trial(task: Task, settings: ValueSettings, days: int, chosen: Choice | None
     )
     money = (*needs, Need("priced_repeat_buyers", found["priced"], settings.need_repeat_buyers))
     if not all(need.enough for need in needs):
+        task.engine.drop_table(then.op().name, force=True)
         return Trial(days, past, needs, money)
     buyers = int(found["buyers"])
     fitted = _fit(then, *(chosen or _choice(then, buyers)))
@@ -161,6 +162,7 @@ def _trial(task: Task, settings: ValueSettings, days: int, chosen: Choice | None
     judged = then.select(*columns, mean=own_mean(then), later_spend=as_float(then.later_spend), **rivals)
     table = sample_share(judged, task.settings.sample, buyers).order_by("member_id").drop("member_id").to_pyarrow()
     members = {name: table[name].to_numpy().astype(float) for name in table.column_names}
+    task.engine.drop_table(then.op().name, force=True)
     return Trial(days, past, needs, money, fitted, members)
 
 
