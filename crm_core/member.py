@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from crm_core.errors import InputError
-from crm_core.segments import describe, thresholds
+from crm_core.segments import SegmentReason, segment_reasons
 from crm_core.tags import Reason, reasons
 from crm_core.workspace import Workspace
 
@@ -17,7 +17,7 @@ JOURNEY_ROWS = 30
 
 @dataclass(frozen=True)
 class MemberCard:
-    """What the toolkit knows of one member as of a date. `segments`: (reference, title, definition with thresholds).
+    """What the toolkit knows of one member as of a date. `segments` and `tags` come with the reason for each.
 
     `other_members` are the person's other memberships; `person_keys` the kinds of key that hold the person together.
     """
@@ -28,7 +28,7 @@ class MemberCard:
     other_members: tuple[str, ...]
     person_keys: tuple[str, ...]
     features: dict[str, Any]
-    segments: tuple[tuple[str, str, str], ...]
+    segments: tuple[SegmentReason, ...]
     tags: tuple[Reason, ...]
     journey: tuple[dict[str, Any], ...]
     campaigns: tuple[dict[str, Any], ...]
@@ -82,15 +82,12 @@ def _person(workspace: Workspace, member_id: str) -> tuple[str, tuple[str, ...],
     return person, others, tuple(sorted(set(kinds.to_pylist())))
 
 
-def _segments(workspace: Workspace, member_id: str, language: str) -> tuple[tuple[str, str, str], ...]:
-    assigned = workspace.segments
-    rows = assigned.filter(assigned.member_id == member_id).select("scheme", "segment").order_by(["scheme", "segment"])
-    limits = thresholds(workspace.features, workspace.config.segments)
-    found = []
-    for row in rows.to_pyarrow().to_pylist():
-        shown = describe(f"{row['scheme']}:{row['segment']}", workspace.config.segments, language, limits)
-        found.append((shown.reference, shown.title, shown.definition))
-    return tuple(found)
+def _segments(workspace: Workspace, member_id: str, language: str) -> tuple[SegmentReason, ...]:
+    found = segment_reasons(
+        workspace.features, [member_id], workspace.config.segments, workspace.segment_basis, tables=workspace.tables,
+        language=language,
+    )  # fmt: skip
+    return tuple(found.get(member_id, ()))
 
 
 def _journey(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ...]:

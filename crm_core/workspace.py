@@ -25,9 +25,10 @@ from crm_core.store.ledger import Audience, ConfigText, Snapshot
 
 if TYPE_CHECKING:
     from crm_core.models import ModelCard, Outcome
+    from crm_core.segments import Basis
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RESULTS = ("member_features", "member_segments", "member_tags", "member_scores", "model_cards")
+RESULTS = ("member_features", "member_segments", "segment_models", "member_tags", "member_scores", "model_cards")
 MODELLED = RESULTS[-2:]
 DECIDE = ("project.yml", "identity.yml", "segments.yml", "tags.yml", "models.yml")
 DECIDE_FEATURES = DECIDE[:2]
@@ -155,6 +156,14 @@ class Workspace:
         return self._result("member_segments")
 
     @cached_property
+    def segment_basis(self) -> Basis:
+        """The limits, rhythm and clusters that decided `segments`."""
+        from crm_core.segments import Basis, basis_of, stored_clusters
+
+        clusters = stored_clusters(self._result("segment_models"))
+        return basis_of(self.features, self.config.segments, self.tables, given=Basis(clusters=clusters))
+
+    @cached_property
     def tags(self) -> ir.Table:
         """One row per member, one column a tag: stored for this date, else worked out now."""
         return self._result("member_tags")
@@ -197,9 +206,19 @@ class Workspace:
         rows = self._carried_features() if carry else None
         rows = measures.features(self.tables) if rows is None else rows
         features = self.engine.create_table(_temporary(self, "features"), rows, temp=True, overwrite=True)
+        settings = self.config.segments
+        basis = segments.basis_of(features, settings, self.tables)
+        # once for all schemes and rules: each is read from it by itself
+        wide = self.engine.create_table(
+            _temporary(self, "segments"),
+            segments.wide(features, settings, basis, tables=self.tables),
+            temp=True,
+            overwrite=True,
+        )
         return {
             "member_features": features,
-            "member_segments": segments.assign(features, self.config.segments),
+            "member_segments": segments.long(wide),
+            "segment_models": ibis.memtable(basis.rows()),
             "member_tags": tags.compute(features, self.config.tags, self.as_of),
         }
 
@@ -318,6 +337,7 @@ class Workspace:
             "tables",
             "features",
             "segments",
+            "segment_basis",
             "tags",
             "scores",
             "models",

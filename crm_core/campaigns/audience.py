@@ -196,7 +196,7 @@ def computed(
     known = features(tables).select("member_id", *needed(config, campaign, settings))
     with ExitStack() as work:
         known = work.enter_context(staged(lake.engine, known))
-        members = work.enter_context(staged(lake.engine, candidates(known, config, campaign, settings)))
+        members = work.enter_context(staged(lake.engine, candidates(known, config, campaign, settings, tables)))
         lazy = audience_rows(members, rules, settings, campaign, wave, tables.as_of, tables.instant)
         rows = work.enter_context(staged(lake.engine, lazy))
         yield Computed(rows, rules, tables, config, campaign, wave, until)

@@ -101,7 +101,7 @@ def _power(
     window = Window(earlier.instant, tables.instant, tables.instant)
     known = features(earlier).select("member_id", *needed(config, campaign, settings))
     with staged(lake.engine, known) as facts:
-        then = candidates(facts, config, campaign, settings).mutate(arm=ibis.literal("then"))
+        then = candidates(facts, config, campaign, settings, earlier).mutate(arm=ibis.literal("then"))
         found = moments(outcomes(then, tables.paid_orders, window), "arm", [settings.metric]).get("then")
     if found is None or found.count() < 2:
         return None, dict.fromkeys(settings.arms)

@@ -9,22 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import ibis.expr.types as ir
-
 from crm_core.campaigns.audience import computed
 from crm_core.campaigns.pinned import pinned
 from crm_core.campaigns.selection import REFERENCE
 from crm_core.config import Config
+from crm_core.config.segments import RuleSegment, Words
 from crm_core.errors import InputError
-from crm_core.measures import FEATURES, features
-from crm_core.schema.expressions import clauses, condition, names_in
-from crm_core.segments import describe, resolve, thresholds
+from crm_core.measures import features
+from crm_core.segments import resolve, segment_reasons
 
 if TYPE_CHECKING:
     from crm_core.store import Lake, Ledger, Tables, Vault
 
 MOST_MEMBERS = 200
-RFM_FEATURES = ("days_since_last_order", "order_count", "net_amount")
+OWN = "of_this_campaign"
 
 
 @dataclass(frozen=True)
@@ -66,35 +64,23 @@ def explain(audience_id: str, member_ids: Sequence[str], lake: Lake, ledger: Led
 def _facts(
     tables: Tables, config: Config, segment: str, member_ids: Sequence[str]
 ) -> dict[str, tuple[dict[str, bool], dict[str, Any]]]:
-    """member_id -> (condition -> held, feature -> value), in one query over the few members asked for."""
-    known = features(tables)
-    group, texts, names = _conditions(known, config, segment)
-    ours = known.filter(known.member_id.isin(list(member_ids)))
-    held = {f"_{at}": condition(text, ours, where=f"segment '{segment}'") for at, text in enumerate(texts)}
-    rows = ours.select("member_id", *names, **held).to_pyarrow().to_pylist()
-    return {
-        row["member_id"]: (
-            group | {text: row[f"_{at}"] for at, text in enumerate(texts)},
-            {name: row[name] for name in names},
+    """member_id -> (condition -> held, feature -> value); an expression is read as a rule of its own."""
+    settings = config.segments
+    if REFERENCE.fullmatch(segment):
+        reference = ":".join(resolve(segment, settings))
+    else:
+        reference, title = f"rule:{OWN}", Words(zh=segment, en=segment)
+        settings = settings.model_copy(
+            update={"rules": {**settings.rules, OWN: RuleSegment(title=title, when=segment)}}
         )
-        for row in rows
+    found = segment_reasons(
+        features(tables), member_ids, settings, tables=tables, only=[reference], language=config.project.language
+    )
+    return {
+        member_id: ({text: bool(held) for text, held in reasons[0].because}, reasons[0].values)
+        for member_id, reasons in found.items()
+        if reasons
     }
-
-
-def _conditions(known: ir.Table, config: Config, segment: str) -> tuple[dict[str, bool], list[str], list[str]]:
-    """What makes a member one of the segment: a group's definition with the day's limits, or the clauses of a
-    rule.
-    """
-    if not REFERENCE.fullmatch(segment):
-        return {}, clauses(segment), sorted(names_in(segment) & set(FEATURES))
-    scheme, name = resolve(segment, config.segments)
-    if scheme == "rule":
-        when = config.segments.rules[name].when
-        return {}, clauses(when), sorted(names_in(when) & set(FEATURES))
-    limits = thresholds(known, config.segments)
-    shown = describe(segment, config.segments, config.project.language, limits)
-    # everybody considered is a member of the group, so its definition holds
-    return {shown.definition: True}, [], list(RFM_FEATURES)
 
 
 def _explanation(

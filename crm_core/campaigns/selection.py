@@ -12,14 +12,15 @@ import ibis.expr.types as ir
 from crm_core.config.campaigns import CampaignSettings
 from crm_core.errors import unknown
 from crm_core.measures import FEATURES, empty_features
-from crm_core.schema.expressions import condition, names_in
-from crm_core.segments import assign, members_of, resolve
+from crm_core.measures.behaviour import segments_of_today
+from crm_core.schema.expressions import names_in
+from crm_core.segments import holding, inputs, members_in, resolve
 
 if TYPE_CHECKING:
     from crm_core.config import Config
+    from crm_core.store import Tables
 
-MEASURES = ("days_since_last_order", "order_count", "net_amount")
-REFERENCE = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)?")
+REFERENCE = re.compile(r"[a-z][a-z0-9_]*(:[a-z0-9][a-z0-9_]*)?")
 
 
 def needed(config: Config, campaign: str, settings: CampaignSettings) -> list[str]:
@@ -33,29 +34,28 @@ def needed(config: Config, campaign: str, settings: CampaignSettings) -> list[st
         if name not in FEATURES:
             raise unknown("stratum", name, FEATURES, where)
     if REFERENCE.fullmatch(settings.segment):
-        resolve(settings.segment, config.segments)
-        texts = [rule.when for rule in config.segments.rules.values()]
+        named = inputs([":".join(resolve(settings.segment, config.segments))], config.segments)
     else:
-        condition(settings.segment, empty_features(), where=f"{where}, segment")
-        texts = [settings.segment]
-    named = {name for text in texts for name in names_in(text)} | {*MEASURES, *settings.strata, "person_id"}
+        where = f"{where}, segment"
+        holding(empty_features(), settings.segment, config.segments, where=where)
+        named = inputs(segments_of_today(settings.segment, where), config.segments) | names_in(settings.segment, where)
+    named |= {*settings.strata, "person_id"}
     return [name for name in FEATURES if name in named]
 
 
-def candidates(known: ir.Table, config: Config, campaign: str, settings: CampaignSettings) -> ir.Table:
+def candidates(known: ir.Table, config: Config, campaign: str, settings: CampaignSettings, tables: Tables) -> ir.Table:
     """The members of the campaign's segment: member_id, person_id, and the features in `strata`.
 
     `known` is the features table, with at least the columns `needed`. A member whose person is not known is
     a person of its own.
     """
-    chosen = in_segment(known, config, settings.segment, f"conf/campaigns/{campaign}.yml")
+    chosen = in_segment(known, config, settings.segment, f"conf/campaigns/{campaign}.yml", tables)
     person = chosen.person_id.coalesce(chosen.member_id)
     return chosen.select("member_id", *settings.strata, person_id=person)
 
 
-def in_segment(known: ir.Table, config: Config, segment: str, where: str) -> ir.Table:
+def in_segment(known: ir.Table, config: Config, segment: str, where: str, tables: Tables) -> ir.Table:
     """Rows of the features `known` that are in `segment`: a reference ('rfm:at_risk') or an expression."""
     if not REFERENCE.fullmatch(segment):
-        return known.filter(condition(segment, known, where=f"{where}, segment"))
-    members = members_of(assign(known, config.segments), segment, config.segments)
-    return known.semi_join(members, "member_id")
+        return holding(known, segment, config.segments, where=f"{where}, segment", tables=tables)
+    return known.semi_join(members_in(known, segment, config.segments, tables), "member_id")

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from crm_core.member import MemberCard
+    from crm_core.segments import SegmentReason, Trait
     from crm_core.tags import Reason
     from crm_core.workspace import Workspace
 
 MOST_VALUES = 20
+MOST_SHOWN = 8
 AS_OF = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover")
 
 
@@ -87,35 +89,59 @@ def segment(
     name: str = typer.Argument(..., help="scheme:segment, or the bare name"),
     as_of: str = AS_OF,
 ) -> None:
-    """Size, definition and movement of a segment since the last stored date."""
-    from crm_core.segments import describe, movement, resolve, thresholds
+    """Size, definition, what distinguishes it, overlap, and movement since the last stored date."""
+    from crm_core.segments import describe, distinctive, growth, movement, overlap, resolve
 
     workspace = open_workspace(as_of)
-    settings = workspace.config.segments
+    settings, project = workspace.config.segments, workspace.config.project
     scheme, chosen = resolve(name, settings)
     with working("counting"):
-        limits = thresholds(workspace.features, settings)
-        shown = describe(f"{scheme}:{chosen}", settings, workspace.config.project.language, limits)
+        shown = describe(f"{scheme}:{chosen}", settings, project.language, workspace.segment_basis)
         assigned = workspace.segments
-        size = _count(assigned.filter(assigned.scheme == scheme, assigned.segment == chosen))
-        moves = []
+        ours = assigned.filter(assigned.scheme == scheme, assigned.segment == chosen)
+        size = _count(ours)
+        rest = assigned.filter(~assigned.scheme.isin([scheme, "rfm5", "rfm3"]))
+        common = overlap(ours, rest).limit(MOST_SHOWN).to_pyarrow().to_pylist()
+        features, tags = workspace.features, workspace.tags
+        traits = [each for rows in (features, tags) for each in distinctive(rows, ours, min_cell=project.min_cell)]
+        traits = sorted(traits, key=lambda each: -abs(each.difference))[:MOST_SHOWN]
+        moves, grown = [], []
         before = workspace.previous_date()
         if before is not None:
-            moved = movement(
-                workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment"),
-                assigned.select("member_id", "scheme", "segment"),
-            )
+            then = workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment")
+            both = then.filter(then.scheme == scheme), assigned.filter(assigned.scheme == scheme)
+            moved = movement(*both)
             touched = (moved.from_segment == chosen) | (moved.to_segment == chosen)
-            moves = moved.filter(moved.scheme == scheme, touched).to_pyarrow().to_pylist()
+            moves = moved.filter(touched).to_pyarrow().to_pylist()
+            grown = growth(*both).filter(lambda t: t.segment == chosen).to_pyarrow().to_pylist()
     facts = {
         "segment": shown.reference, "title": shown.title, "definition": shown.definition, "members": size,
         "as_of": workspace.as_of.isoformat(), "previous": before.isoformat() if before else None, "movement": moves,
+        "growth": grown[0] if grown else None, "overlap": common, "distinctive": [asdict(each) for each in traits],
     }  # fmt: skip
     since = ["movement: no segments of an earlier date are stored"]
     if before:
-        since = [f"movement since {before}:", *table(moves, ["from_segment", "to_segment", "members"])]
-    lines = [f"{shown.reference} {shown.title}: {size:,} members as of {workspace.as_of}", shown.definition, *since]
+        told = [f"{each['joined']:,} joined, {each['left']:,} left, {each['stayed']:,} stayed" for each in grown]
+        since = [f"movement since {before}: {''.join(told)}", *table(moves, ["from_segment", "to_segment", "members"])]
+    also = [
+        {"segment": each["second"], "members": each["members"], "jaccard": f"{each['jaccard']:.2f}"} for each in common
+    ]
+    lines = [
+        f"{shown.reference} {shown.title}: {size:,} members as of {workspace.as_of}", shown.definition,
+        "what distinguishes them from all members", *table([_trait(each) for each in traits]),
+        "of them also in", *table(also), *since,
+    ]  # fmt: skip
     say(facts, lines)
+
+
+def _trait(trait: Trait) -> dict[str, str]:
+    share = trait.value is not None
+    return {
+        "what": trait.name if trait.value in (None, "true") else f"{trait.name} = {trait.value}",
+        "segment": f"{trait.segment:.0%}" if share else f"{trait.segment:,.2f}",
+        "all members": f"{trait.everybody:.0%}" if share else f"{trait.everybody:,.2f}",
+        "difference": f"{trait.difference:+.2f} σ",
+    }
 
 
 def tag(name: str, as_of: str = AS_OF) -> None:
@@ -158,7 +184,7 @@ def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str) -> list[str]:
 
     units = {name: feature.unit.replace("currency", currency) for name, feature in FEATURES.items()}
     facts = [f"  {name}{_unit(units.get(name, ''))}: {_shown(value, zone)}" for name, value in card.features.items()]
-    segments = [f"  {reference} {title}: {definition}" for reference, title, definition in card.segments]
+    segments = [f"  {each.reference} {each.title}: {_reason(each)}" for each in card.segments]
     tags = [
         f"  {reason.tag} = {_shown(reason.value, zone)}: {_why(reason, zone)}"
         for reason in card.tags
@@ -191,6 +217,15 @@ def _shown(value: Any, zone: ZoneInfo) -> str:
     if isinstance(value, datetime):
         return local(value, zone)
     return f"{value:,.2f}".removesuffix(".00") if isinstance(value, float) else str(value)
+
+
+def _reason(reason: SegmentReason) -> str:
+    """The sentences that hold for the member, with the values that they were decided on where a rule decided."""
+    said = "; ".join(sentence for sentence, held in reason.because if held)
+    if not reason.reference.startswith("rule:"):
+        return said
+    values = ", ".join(f"{name} {'not known' if value is None else value}" for name, value in reason.values.items())
+    return f"{said} ({values})" if values else said
 
 
 def _why(reason: Reason, zone: ZoneInfo) -> str:

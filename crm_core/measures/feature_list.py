@@ -104,6 +104,7 @@ _LISTED = [
         ("average_order_value", RATIO, "currency", "客单价", "net_amount / order_count"),
         ("mean_days_between_orders", RATIO, "days", "平均购买间隔", "mean days between paid orders"),
         ("sd_days_between_orders", RATIO, "days", "购买间隔标准差", "standard deviation of those days, of two or more"),
+        ("days_between_last_orders", COUNT, "days", "最近两次购买间隔", "days between the last two days with a paid order"),
         ("discount_share", RATIO, "share", "优惠占原价的比例", "discounts / gross amount of paid orders"),
         ("main_channel", TEXT, "", "主要购买渠道", "sales channel with most paid orders"),
         ("main_channel_share", RATIO, "share", "主要渠道订单占比", "share of paid orders in the main channel"),

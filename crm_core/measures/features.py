@@ -125,14 +125,19 @@ def event_windows(events: ir.Table, within: dict[int, Any]) -> dict[str, ir.Valu
 
 
 def _spread(tables: Tables, orders: ir.Table) -> ir.Table:
-    """The standard deviation of the gaps, from whole numbers: the same to the last digit in any order of rows."""
+    """The standard deviation of the gaps, from whole numbers: the same to the last digit in any order of rows; and the last
+    gap between two different days."""
     dated = orders.select("member_id", "paid_at", day=local_date(orders.paid_at, tables.zone))
     before = dated.day.lag().over(ibis.window(group_by=dated.member_id, order_by=dated.paid_at))
     gaps = dated.mutate(gap=dated.day.delta(before, unit="day")).filter(lambda t: t.gap.notnull())
-    summed = gaps.group_by("member_id").agg(n=gaps.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum())
+    summed = gaps.group_by("member_id").agg(
+        n=gaps.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum(),
+        days_between_last_orders=gaps.gap.argmax(gaps.day, where=gaps.gap > 0),
+    )  # fmt: skip
     n, total, squares = (summed[name].cast("float64") for name in ("n", "total", "squares"))
     variance = (squares - total * total / n) / (n - 1).nullif(0.0)
-    return summed.select("member_id", sd_days_between_orders=ibis.greatest(variance, 0.0).sqrt())
+    spread = ibis.greatest(variance, 0.0).sqrt()
+    return summed.select("member_id", "days_between_last_orders", sd_days_between_orders=spread)
 
 
 def _heaviest(weighted: ir.Table, column: str, name: str) -> ir.Table:

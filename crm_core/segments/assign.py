@@ -1,106 +1,267 @@
-"""From features to segments: RFM groups, eight types and rule segments in one lazy table."""
+"""From features to segments: every scheme and rule as one wide lazy table, and as the long one that is stored."""
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import Any
+from collections.abc import Callable, Collection
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
 
 from crm_core.config.segments import SegmentSettings
+from crm_core.errors import InputError, unknown
+from crm_core.measures import functions, prepare
+from crm_core.measures.behaviour import Asked, segments_of_today
 from crm_core.schema.expressions import condition
-from crm_core.segments.grid import GRID, NO_PAID_ORDER, TYPES
-from crm_core.segments.thresholds import Limits, Thresholds, thresholds
+from crm_core.segments.basis import OF_RFM, Basis, basis_of
+from crm_core.segments.clusters import nearest
+from crm_core.segments.grid import GRID, NO_PAID_ORDER, TYPES, references
+from crm_core.segments.lifecycle import expected_gap, stage
+from crm_core.segments.thresholds import MEASURES, Limits, Thresholds
+
+if TYPE_CHECKING:
+    from crm_core.store import Tables
 
 WHERE = "conf/segments.yml"
+RULE = "rule"
 
 
-def assign(features: ir.Table, settings: SegmentSettings, limits: Thresholds | None = None) -> ir.Table:
-    """member_id, scheme, segment: a row per member in 'rfm' and in 'type', and one per rule that holds.
+def assign(
+    features: ir.Table,
+    settings: SegmentSettings,
+    basis: Basis | None = None,
+    *,
+    tables: Tables | None = None,
+) -> ir.Table:
+    """member_id, scheme, segment: a row per member in each scheme and one per rule that holds. Arguments as of `wide`."""
+    return long(wide(features, settings, basis, tables=tables))
 
-    `limits` (default: `thresholds(features, settings)`, one small query) decides the scores. Members
-    without a paid order are 'no_paid_order'; where orders were never supplied nobody is in 'rfm' or
-    'type', and where their amounts are not known no buyer is in 'type'. InputError when a rule's condition cannot be read.
+
+def wide(
+    features: ir.Table,
+    settings: SegmentSettings,
+    basis: Basis | None = None,
+    *,
+    tables: Tables | None = None,
+    only: Collection[str] | None = None,
+) -> ir.Table:
+    """member_id, a text column per scheme (null: in none of its segments) and a yes-or-no column 'rule:NAME' per rule.
+
+    `basis` (what it lacks is worked out) has the limits, rhythm and clusters that decide; `tables` gives rules the events
+    and stored segments that they ask for, which are unknown without. `only`: references ('rfm:at_risk', 'rule:x') whose
+    columns are wanted; their `inputs` must be in `features`.
+
+    Members without a paid order are 'no_paid_order' in 'rfm', 'type' and 'cluster' and 'prospect' in 'lifecycle'; where
+    orders were never supplied nobody is in any of them, and where their amounts are not known no buyer is in 'type',
+    'rfm5' or 'rfm3'. InputError when a rule cannot be read or rules ask for each other in a circle, UnknownName for a
+    segment that does not exist.
     """
-    scored = score(features, limits or thresholds(features, settings))
-    parts = [
-        scored.select("member_id", scheme=ibis.literal(scheme), segment=scored[column])
-        for scheme, column in (("rfm", "group"), ("type", "type"))
-    ]
-    parts[1] = parts[1].filter(parts[1].segment.notnull())
-    for name in settings.rules:
-        members = features.filter(rule(name, features, settings))
-        parts.append(members.select("member_id", scheme=ibis.literal("rule"), segment=ibis.literal(name)))
+    wanted = closure(only, settings) if only is not None else all_of(settings)
+    table = described(features, wanted, settings, basis, tables)
+    held = {
+        each: rule(each.partition(":")[2], table, settings) for each in sorted(wanted) if each.startswith(f"{RULE}:")
+    }
+    rules = {f"{RULE}:{name}": held[f"{RULE}:{name}"] for name in settings.rules if f"{RULE}:{name}" in held}
+    return table.select("member_id", **{name: table[f"_{name}"] for name in schemes_of(wanted, settings)}, **rules)
+
+
+def holding(
+    features: ir.Table, text: str, settings: SegmentSettings, *, where: str, tables: Tables | None = None
+) -> ir.Table:
+    """The rows of `features` for which the condition `text` (written at `where`) holds; as a rule of no name would."""
+    wanted = closure(segments_of_today(text, where), settings, where)
+    table = described(features, wanted, settings, None, tables, [(where, text)])
+    found = table.filter(condition(text, table, where=where, functions=functions(table, today_of(table, settings))))
+    return found.select(features.columns)
+
+
+def described(
+    features: ir.Table,
+    wanted: Collection[str],
+    settings: SegmentSettings,
+    basis: Basis | None = None,
+    tables: Tables | None = None,
+    texts: Collection[Asked] = (),
+) -> ir.Table:
+    """`features` with what the segments `wanted` (from `closure`) and the conditions `texts` are worked out from: counts of
+    events, stored segments, scores, and a column '_SCHEME' for each scheme in `wanted`.
+    """
+    rules = [name for name in settings.rules if f"{RULE}:{name}" in wanted]
+    asked = [*((place(name), settings.rules[name].when) for name in rules), *texts]
+    schemes = schemes_of(wanted, settings)
+    basis = basis_of(features, settings, tables, schemes=schemes, given=basis)
+    table = prepare(features, asked, tables, known=references(settings))
+    return _with_schemes(table, schemes, settings, basis)
+
+
+def schemes_of(wanted: Collection[str], settings: SegmentSettings) -> list[str]:
+    """The schemes, in the order of conf, that the references `wanted` need."""
+    return [name for name in settings.schemes if any(each.startswith(f"{name}:") for each in wanted)]
+
+
+def long(wide_table: ir.Table) -> ir.Table:
+    """member_id, scheme, segment from the result of `wide`; give it as a stored table, as each column is read by itself."""
+    parts = []
+    for name in wide_table.columns:
+        if name.startswith(f"{RULE}:"):
+            members = wide_table.filter(wide_table[name])
+            segment: Any = ibis.literal(name.partition(":")[2])
+            parts.append(members.select("member_id", scheme=ibis.literal(RULE), segment=segment))
+        elif name != "member_id":
+            members = wide_table.filter(wide_table[name].notnull())
+            parts.append(members.select("member_id", scheme=ibis.literal(name), segment=members[name]))
+    if not parts:
+        return wide_table.select("member_id", scheme=ibis.null("string"), segment=ibis.null("string")).limit(0)
     return ibis.union(*parts)
 
 
 def score(features: ir.Table, limits: Thresholds) -> ir.Table:
-    """member_id, r_score, f_score, m_score (1 worst … 5 best; null without a paid order), group, type.
+    """member_id, r_score, f_score, m_score (1 worst … 5 best), r_third, f_third, m_third (1 … 3), group, type.
 
-    A value is compared with its limits strictly: F and M score 1 + the limits exceeded, R 5 − the
-    limits exceeded.
+    Scores are null without a paid order. A value is compared with its limits strictly: F and M score 1 + the limits
+    exceeded, R the greatest score less the limits exceeded.
     """
-    known = features.filter(features.order_count.notnull())
-    quintiles, compared = limits.quintiles, limits.types
-    scored = known.select(
-        "member_id",
-        r_score=_turned(_exceeded(known, "days_since_last_order", quintiles)),
-        f_score=_exceeded(known, "order_count", quintiles) + 1,
-        m_score=known.net_amount.isnull().ifelse(None, _exceeded(known, "net_amount", quintiles) + 1),
-        unknown_amount=(known.order_count > 0) & known.net_amount.isnull(),
-        better_r=_below(known, "days_since_last_order", compared),
-        better_f=_exceeded(known, "order_count", compared) > 0,
-        better_m=_exceeded(known, "net_amount", compared) > 0,
-    )
-    return scored.select(
-        "member_id", "r_score", "f_score", "m_score", group=_group(scored),
-        type=scored.unknown_amount.ifelse(ibis.null("string"), _type(scored)),
+    known = _scored(features.filter(features.order_count.notnull()), limits)
+    return known.select(
+        "member_id", r_score="_r5", f_score="_f5", m_score="_m5", r_third="_r3", f_third="_f3", m_third="_m3",
+        group=_group(known), type=_type(known),
     )  # fmt: skip
 
 
-def rule(name: str, features: ir.Table, settings: SegmentSettings) -> ir.BooleanValue:
-    """The condition of the rule segment `name` over `features`; unknown counts as no."""
-    return condition(settings.rules[name].when, features, where=f"{WHERE}, rule '{name}'")
+def rule(name: str, table: ir.Table, settings: SegmentSettings) -> ir.BooleanValue:
+    """The condition of the rule segment `name` over a table from `described`; unknown counts as no."""
+    called = functions(table, today_of(table, settings))
+    return condition(settings.rules[name].when, table, where=place(name), functions=called)
 
 
-def _buyer(features: ir.Table, value: Any) -> Any:
-    return (features.order_count > 0).ifelse(value, ibis.null("int64"))
+def today_of(table: ir.Table, settings: SegmentSettings) -> Callable[[str], Any]:
+    """Reference → yes or no for each row of a table from `described`: what in_segment() without a date asks for."""
+
+    def held(reference: str) -> Any:
+        scheme, _, segment = reference.partition(":")
+        return rule(segment, table, settings) if scheme == RULE else (table[f"_{scheme}"] == segment).fill_null(False)
+
+    return held
 
 
-def _exceeded(features: ir.Table, name: str, limits: Limits) -> Any:
-    """How many limits the value exceeds; null without a paid order."""
-    value = features[name].cast("decimal(38, 2)")
-    above = [(value > _number(limit)).cast("int64") for limit in getattr(limits, name)]
-    return _buyer(features, reduce(lambda left, right: left + right, above, ibis.literal(0).cast("int64")))
+def place(name: str) -> str:
+    """Where rule `name` is written, for messages."""
+    return f"{WHERE}, rule '{name}'"
 
 
-def _below(features: ir.Table, name: str, limits: Limits) -> Any:
-    value = features[name].cast("decimal(38, 2)")
-    under = [(value < _number(limit)).cast("int64") for limit in getattr(limits, name)]
-    return _buyer(features, reduce(lambda left, right: left + right, under, ibis.literal(0).cast("int64"))) > 0
+def all_of(settings: SegmentSettings) -> set[str]:
+    """Every scheme and rule, its circles refused."""
+    return closure([f"{RULE}:{name}" for name in settings.rules], settings) | {f"{name}:" for name in settings.schemes}
 
 
-def _number(limit: Any) -> Any:
-    return ibis.literal(limit, type="decimal(38, 6)")
+def closure(wanted: Collection[str], settings: SegmentSettings, where: str = WHERE) -> set[str]:
+    """`wanted` (asked for at `where`) and all segments of the same day that their rules ask for, directly or through others.
+
+    InputError when rules ask for each other in a circle, UnknownName for a segment that does not exist.
+    """
+    known, found = set(references(settings)), set()
+
+    def visit(reference: str, path: tuple[str, ...]) -> None:
+        if reference in path:
+            circle = " → ".join([*path[path.index(reference) :], reference])
+            raise InputError(
+                f"{place(reference.partition(':')[2])}: the rules ask for each other in a circle: {circle}"
+            )
+        if reference in found:
+            return
+        scheme, _, name = reference.partition(":")
+        if scheme == RULE:
+            for inner in segments_of_today(settings.rules[name].when, place(name)):
+                exists(inner, place(name))
+                visit(inner, (*path, reference))
+        found.add(reference)
+
+    def exists(reference: str, asked_at: str) -> None:
+        if reference not in known:
+            raise unknown("segment", reference, known, asked_at)
+
+    for reference in wanted:
+        exists(reference, where)
+        visit(reference, ())
+    return found
 
 
-def _turned(exceeded: Any) -> Any:
-    return ibis.literal(5).cast("int64") - exceeded
+def _with_schemes(table: ir.Table, schemes: Collection[str], settings: SegmentSettings, basis: Basis) -> ir.Table:
+    """`table` with a column '_SCHEME' for each of `schemes`."""
+    if basis.limits and {*OF_RFM} & {*schemes}:
+        table = _scored(table, basis.limits)
+        made = {"rfm": _group(table), "type": _type(table), "rfm5": _code(table, 5), "rfm3": _code(table, 3)}
+        table = table.mutate(**{f"_{name}": value for name, value in made.items() if name in schemes})
+    if basis.rhythm and "lifecycle" in schemes:
+        table = table.mutate(_gap=expected_gap(table, basis.rhythm, settings.lifecycle))
+        table = table.mutate(_lifecycle=stage(table, table._gap, basis.rhythm, settings.lifecycle))
+    return nearest(table, basis.clusters) if "cluster" in schemes else table
+
+
+def _scored(table: ir.Table, limits: Thresholds) -> ir.Table:
+    """`table` with the scores _r5 … _m3 and how each measure compares for the types."""
+    buyer = table.order_count > 0
+    columns: dict[str, Any] = {}
+    for best, chosen in ((5, limits.quintiles), (3, limits.thirds)):
+        over = {name: _exceeded(table, name, chosen) for name in MEASURES}
+        r, f, m = (buyer.ifelse(over[name], ibis.null("int64")) for name in MEASURES)
+        columns |= {f"_r{best}": best - r, f"_f{best}": f + 1, f"_m{best}": m + 1}
+    centre = limits.types
+    better = (
+        _below(table, "days_since_last_order", centre),
+        _exceeded(table, "order_count", centre) > 0,
+        _exceeded(table, "net_amount", centre) > 0,
+    )
+    flags = [flag.cast("int64") for flag in better]
+    columns["_better"] = buyer.ifelse(flags[0] * 4 + flags[1] * 2 + flags[2], ibis.null("int64"))
+    return table.mutate(**columns)
+
+
+def _exceeded(table: ir.Table, name: str, limits: Limits) -> Any:
+    """How many limits the value exceeds. Limits are cut to the digits of the value, which changes no comparison."""
+    value, digits = _comparable(table, name)
+    above = [(value > _number(limit, digits, ROUND_FLOOR)).cast("int64") for limit in getattr(limits, name)]
+    return sum(above, ibis.literal(0).cast("int64"))
+
+
+def _below(table: ir.Table, name: str, limits: Limits) -> Any:
+    value, digits = _comparable(table, name)
+    under = [(value < _number(limit, digits, ROUND_CEILING)).cast("int64") for limit in getattr(limits, name)]
+    return sum(under, ibis.literal(0).cast("int64")) > 0
+
+
+def _comparable(table: ir.Table, name: str) -> tuple[Any, int]:
+    value: Any = table[name]
+    return (value, 0) if value.type().is_integer() else (value.cast("decimal(18, 2)"), 2)
+
+
+def _number(limit: Decimal, digits: int, rounding: str) -> Any:
+    cut = limit.quantize(Decimal(1).scaleb(-digits), rounding)
+    return ibis.literal(cut, "decimal(18, 2)") if digits else ibis.literal(int(cut), "int64")
 
 
 def _group(scored: ir.Table) -> ir.StringValue:
-    branches = [
-        ((scored.r_score == r) & (scored.f_score == f + 1), name)
-        for r, row in GRID.items()
-        for f, name in enumerate(row)
-    ]
-    return ibis.cases(*branches, else_=NO_PAID_ORDER)
+    cells: dict[str, list[int]] = {}
+    for r, row in GRID.items():
+        for f, name in enumerate(row, 1):
+            cells.setdefault(name, []).append(10 * r + f)
+    cell = scored._r5 * 10 + scored._f5
+    orders = [(scored.order_count.isnull(), ibis.null("string")), (scored.order_count == 0, NO_PAID_ORDER)]
+    return ibis.cases(*orders, *((cell.isin(numbers), name) for name, numbers in cells.items()))
 
 
 def _type(scored: ir.Table) -> ir.StringValue:
-    branches = [
-        ((scored.better_r == r) & (scored.better_f == f) & (scored.better_m == m), name)
-        for (r, f, m), name in TYPES.items()
-    ]
-    return ibis.cases(*branches, else_=NO_PAID_ORDER)
+    unsaid = scored.order_count.isnull() | ((scored.order_count > 0) & scored.net_amount.isnull())
+    numbers = [(4 * r + 2 * f + m, name) for (r, f, m), name in TYPES.items()]
+    return ibis.cases(
+        (unsaid, ibis.null("string")),
+        (scored.order_count == 0, NO_PAID_ORDER),
+        *((scored._better == number, name) for number, name in numbers),
+    )
+
+
+def _code(scored: ir.Table, best: int) -> ir.StringValue:
+    """The three scores as '545'."""
+    number = scored[f"_r{best}"] * 100 + scored[f"_f{best}"] * 10 + scored[f"_m{best}"]
+    return number.cast("string")

@@ -6,6 +6,11 @@ the types.
 
 from __future__ import annotations
 
+from itertools import product
+
+from crm_core.config.segments import SegmentSettings
+from crm_core.segments.lifecycle import STAGES
+
 NO_PAID_ORDER = "no_paid_order"
 
 GRID: dict[int, tuple[str, str, str, str, str]] = {
@@ -63,3 +68,24 @@ TYPE_TITLES: dict[str, tuple[str, str]] = {
 def cells(group: str) -> list[tuple[int, int]]:
     """The (R, F) scores that make `group`, best first; empty for `no_paid_order`."""
     return [(r, f + 1) for r, row in GRID.items() for f, name in enumerate(row) if name == group]
+
+
+def titles(scheme: str, settings: SegmentSettings) -> dict[str, tuple[str, str]]:
+    """Segment → title in Chinese and English of every segment of `scheme`, best first; clusters by their number alone."""
+    if scheme in ("rfm5", "rfm3"):
+        best = int(scheme[-1])
+        codes = product(range(best, 0, -1), repeat=3)
+        return {f"{r}{f}{m}": (f"R{r} F{f} M{m}",) * 2 for r, f, m in codes}
+    if scheme == "cluster":
+        numbers = range(1, settings.clusters.most + 1)
+        return {f"c{n}": (f"行为群 {n}", f"Cluster {n}") for n in numbers} | {
+            NO_PAID_ORDER: GROUP_TITLES[NO_PAID_ORDER]
+        }
+    if scheme == "rule":
+        return {name: (rule.title.zh, rule.title.en) for name, rule in settings.rules.items()}
+    return {"rfm": GROUP_TITLES, "type": TYPE_TITLES, "lifecycle": STAGES}[scheme]
+
+
+def references(settings: SegmentSettings) -> list[str]:
+    """Every segment that `settings` define, as 'scheme:segment', best first."""
+    return [f"{scheme}:{name}" for scheme in (*settings.schemes, "rule") for name in titles(scheme, settings)]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
 from crm_core.config.segments import SegmentSettings
 from crm_core.errors import InputError, unknown
-from crm_core.measures import empty_features
-from crm_core.segments.assign import WHERE, rule
-from crm_core.segments.grid import GROUP_TITLES, NO_PAID_ORDER, TYPE_TITLES, TYPES, cells
-from crm_core.segments.thresholds import Thresholds
+from crm_core.measures import NAMES, empty_features
+from crm_core.schema.expression_words import in_words
+from crm_core.schema.expressions import names_in
+from crm_core.segments import clusters as clustering
+from crm_core.segments import lifecycle
+from crm_core.segments.assign import RULE, WHERE, closure, place, wide
+from crm_core.segments.basis import Basis
+from crm_core.segments.clusters import Clusters
+from crm_core.segments.grid import NO_PAID_ORDER, TYPES, cells, references, titles
+from crm_core.segments.thresholds import MEASURES
 
-NAMES_OF = {
-    "days_since_last_order": ("距最近付款天数", "days since the last paid order"),
-    "order_count": ("付款订单数", "paid orders"),
-    "net_amount": ("付款金额", "net amount"),
-}
+if TYPE_CHECKING:
+    from crm_core.store import Tables
+
+HIGH = (("低", "高"), ("low", "high"))
 
 
 @dataclass(frozen=True)
@@ -30,24 +37,17 @@ class Description:
     owner: str = ""
 
 
-def references(settings: SegmentSettings) -> list[str]:
-    """Every segment as 'scheme:segment', best group first."""
-    rules = [f"rule:{name}" for name in settings.rules]
-    return [*(f"rfm:{name}" for name in GROUP_TITLES), *(f"type:{name}" for name in TYPE_TITLES), *rules]
-
-
 def resolve(name: str, settings: SegmentSettings) -> tuple[str, str]:
     """('rfm', 'at_risk') for 'rfm:at_risk', or for 'at_risk' when it is in one scheme only.
 
-    UnknownName offers the nearest; InputError when a bare name is in several schemes and 'scheme:name'
-    is needed.
+    UnknownName offers the nearest; InputError when a bare name is in several schemes and 'scheme:name' is needed.
     """
     known = references(settings)
     matches = [name] if name in known else [one for one in known if one.split(":", 1)[1] == name]
     if not matches:
         offered = known if ":" in name else [*{one.split(":", 1)[1]: None for one in known}]
         raise unknown("segment", name, offered, WHERE)
-    if len(matches) > 1 and matches[0] != f"rfm:{NO_PAID_ORDER}":  # which is the same members in both schemes
+    if len(matches) > 1 and name != NO_PAID_ORDER:  # which is the same members in every scheme
         raise InputError(f"segment '{name}' is in several schemes; write one of {', '.join(matches)}")
     scheme, segment = matches[0].split(":", 1)
     return scheme, segment
@@ -59,24 +59,56 @@ def members_of(assigned: ir.Table, name: str, settings: SegmentSettings) -> ir.T
     return assigned.filter(assigned.scheme == scheme, assigned.segment == segment).select("member_id")
 
 
+def members_in(features: ir.Table, name: str, settings: SegmentSettings, tables: Tables | None = None) -> ir.Table:
+    """member_id of the members of segment `name`, worked out from `features` (at least `inputs`) without the others."""
+    scheme, segment = resolve(name, settings)
+    reference = f"{scheme}:{segment}"
+    found = wide(features, settings, tables=tables, only=[reference])
+    held = found[reference] if scheme == RULE else (found[scheme] == segment).fill_null(False)
+    return found.filter(held).select("member_id")
+
+
+def inputs(wanted: Collection[str], settings: SegmentSettings) -> set[str]:
+    """The features that the segments `wanted` ('scheme:segment') and those that they ask for are decided on."""
+    found: set[str] = set()
+    for reference in closure(wanted, settings):
+        scheme, _, name = reference.partition(":")
+        if scheme == RULE:
+            found |= names_in(settings.rules[name].when, place(name))
+        else:
+            needs = {"lifecycle": lifecycle.NEEDS, "cluster": (*settings.clusters.features, "order_count")}
+            found |= {*needs.get(scheme, MEASURES)}
+    return found
+
+
 def describe(
-    name: str, settings: SegmentSettings, language: str = "zh", limits: Thresholds | None = None
+    name: str,
+    settings: SegmentSettings,
+    language: str = "zh",
+    basis: Basis | None = None,
 ) -> Description:
-    """Title and definition of segment `name`, with the numbers of `limits` if given. Errors as `resolve`."""
+    """Title and definition of segment `name`, with the numbers of `basis` if given. Errors as `resolve`."""
     scheme, segment = resolve(name, settings)
     index = 0 if language == "zh" else 1
-    reference = f"{scheme}:{segment}"
-    if scheme == "rule":
+    limits, clusters = (basis.limits, basis.clusters) if basis else (None, None)
+    reference, title = f"{scheme}:{segment}", titles(scheme, settings)[segment][index]
+    if scheme == RULE:
         found = settings.rules[segment]
         meaning = f"{getattr(found.meaning, language)}: " if found.meaning else ""
-        return Description(reference, getattr(found.title, language), f"{meaning}{found.when}", found.owner)
-    title = (GROUP_TITLES if scheme == "rfm" else TYPE_TITLES)[segment][index]
+        return Description(reference, title, f"{meaning}{in_words(found.when, NAMES, language)}", found.owner)
     if segment == NO_PAID_ORDER:
         return Description(reference, title, ("没有已付款订单", "no paid order")[index])
-    definition = _cells(segment) if scheme == "rfm" else _better(segment, index)
+    if scheme == "lifecycle":
+        return Description(reference, title, _of_stage(segment, settings, index))
+    if scheme == "cluster":
+        return Description(reference, *_of_cluster(segment, title, clusters, index))
+    chosen = {"rfm": "quintiles", "rfm5": "quintiles", "rfm3": "thirds", "type": "types"}[scheme]
+    definition = (
+        _cells(segment) if scheme == "rfm" else _better(segment, index) if scheme == "type" else _scores(segment)
+    )
     if limits:
-        chosen = limits.quintiles if scheme == "rfm" else limits.types
-        shown = (f"{NAMES_OF[n][index]} {', '.join(f'{v:,.2f}' for v in getattr(chosen, n))}" for n in NAMES_OF)
+        found_limits = getattr(limits, chosen)
+        shown = (f"{NAMES[n][index]} {', '.join(f'{v:,.2f}' for v in getattr(found_limits, n))}" for n in MEASURES)
         definition += f" ({'; '.join(shown)})"
     return Description(reference, title, definition)
 
@@ -84,13 +116,22 @@ def describe(
 def check(settings: SegmentSettings) -> None:
     """Compiles every rule against the features that exist. InputError with all that is wrong, one a line."""
     problems = []
+    empty = empty_features()
     for name in settings.rules:
         try:
-            rule(name, empty_features(), settings)
+            wide(empty, settings, only=[f"{RULE}:{name}"])
         except InputError as error:
             problems.append(str(error))
+    try:
+        clustering.check(settings.clusters)
+    except InputError as error:
+        problems.append(str(error))
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError("\n".join(dict.fromkeys(problems)))
+
+
+def _scores(code: str) -> str:
+    return ", ".join(f"{letter} {score}" for letter, score in zip("RFM", code, strict=True))
 
 
 def _cells(group: str) -> str:
@@ -107,5 +148,42 @@ def _range(scores: list[int]) -> str:
 
 def _better(name: str, index: int) -> str:
     flags = next(key for key, value in TYPES.items() if value == name)
-    words = (("低", "高"), ("low", "high"))[index]
-    return ", ".join(f"{letter} {words[flag]}" for letter, flag in zip("RFM", flags, strict=True))
+    return ", ".join(f"{letter} {HIGH[index][flag]}" for letter, flag in zip("RFM", flags, strict=True))
+
+
+def _of_stage(stage: str, settings: SegmentSettings, index: int) -> str:
+    of = settings.lifecycle
+    silent = ("沉默超过预期间隔的 {0:g} 倍", "silent for more than {0:g} expected gaps")[index]
+    within = ("{1}，沉默不超过预期间隔的 {0:g} 倍", "{1}, silent for at most {0:g} expected gaps")[index]
+    orders = ("{} 单以上", "{} orders or more")[index]
+    back = ("最近一单之前沉默超过当时预期间隔的 {0:g} 倍", "back after more than {0:g} of the gaps expected then")[
+        index
+    ]
+    return {
+        "prospect": ("没有已付款订单", "no paid order")[index],
+        "new": within.format(of.cooling, ("1 单", "one order")[index]),
+        "active": within.format(of.cooling, orders.format(2)),
+        "loyal": within.format(of.cooling, orders.format(of.loyal_orders)),
+        "cooling": silent.format(of.cooling),
+        "lapsed": silent.format(of.lapsed),
+        "lost": silent.format(of.lost),
+        "won_back": back.format(of.lapsed),
+    }[stage]
+
+
+def _of_cluster(name: str, title: str, clusters: Clusters | None, index: int) -> tuple[str, str]:
+    """(title, definition) of a cluster by what distinguishes it."""
+    if clusters is None or name not in clusters.names:
+        return title, ("此期没有这个行为群", "there is no such cluster on this date")[index]
+    traits = clusters.traits(name)
+    said = [f"{NAMES[f][index]}{HIGH[index][v > 0]}" if index == 0 else f"{HIGH[index][v > 0]} {NAMES[f][index]}"
+            for f, v in traits]  # fmt: skip
+    short = ("、".join(said[:2]), ", ".join(said[:2]))[index] or ("各项接近平均", "near the average in everything")[
+        index
+    ]
+    numbers = "; ".join(f"{NAMES[f][index]} {v:+.1f} σ" for f, v in traits)
+    share = clusters.shares[clusters.names.index(name)]
+    whole = (f"最近的中心（{numbers}），占有单会员 {share:.0%}", f"nearest centre ({numbers}), {share:.0%} of buyers")[
+        index
+    ]
+    return f"{title} · {short}", whole

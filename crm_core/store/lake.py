@@ -63,6 +63,15 @@ RESULTS = {
             ("member_id", "scheme", "segment", "as_of"),
             (Column("scheme", "string", "scheme"), Column("segment", "string", "segment")),
         ),
+        (
+            "segment_models",
+            "one row per model and date",
+            ("model", "as_of"),
+            (
+                Column("model", "string", "limits, rhythm or clusters"),
+                Column("params", "string", "its numbers, as JSON"),
+            ),
+        ),
         ("member_tags", "one row per member and date", ("member_id", "as_of"), ()),
         (
             "member_scores",

@@ -142,6 +142,7 @@ def test_everyone_known_has_one_row(found):
         ("tier", "gold"), ("gender", "female"), ("birth_month", 11), ("months_to_birthday", 1), ("age", 35),
         ("city", "杭州"), ("province", "浙江"), ("person_id", "p1"), ("tenure_days", 30),
         ("registered_at", datetime(2026, 10, 1)), ("sd_days_between_orders", pytest.approx(50**0.5)),
+        ("days_between_last_orders", 20),
         ("main_channel_share", pytest.approx(2 / 3)), ("channel_count", 2), ("favourite_category_share", 0.5),
         ("review_score", 4.0), ("birth_year", 1990), ("email_consent", "revoked"), ("messages_30d", 1),
         ("message_open_rate", 1.0), ("message_click_rate", 0.0), ("points_earned", 100.0), ("points_spent", 30.0),

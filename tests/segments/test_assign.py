@@ -106,7 +106,9 @@ def test_equal_values_get_equal_scores_and_the_order_of_rows_changes_nothing():
 def test_groups_add_up_to_all_members():
     rows = [buyer(str(n), n % 7, 1 + n % 4, str(n)) for n in range(100)] + [nobody("x")]
     counted = sizes(assign(features_table(rows), SegmentSettings())).to_pandas()
-    assert counted.groupby("scheme").members.sum().to_dict() == {"rfm": 101, "type": 101}
+    assert counted.groupby("scheme").members.sum().to_dict() == {
+        "rfm": 101, "type": 101, "rfm5": 100, "rfm3": 100, "lifecycle": 101,
+    }  # fmt: skip
 
 
 def test_rule_segments_hold_those_for_whom_the_condition_is_true_and_unknown_is_no():

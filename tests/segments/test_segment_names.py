@@ -9,7 +9,7 @@ import pytest
 from crm_core.config import read_yaml
 from crm_core.config.segments import SegmentSettings
 from crm_core.errors import InputError, UnknownName
-from crm_core.segments import assign, check, describe, members_of, references, resolve, thresholds
+from crm_core.segments import Basis, assign, check, describe, members_of, references, resolve, thresholds
 from tests.tiny_features import buyer, features_table
 
 SHIPPED = read_yaml(Path(__file__).parents[2] / "conf" / "segments.yml", SegmentSettings)
@@ -42,7 +42,7 @@ def test_an_unknown_segment_offers_the_nearest():
 
 def test_a_name_in_two_schemes_must_be_written_in_full():
     twice = SegmentSettings.model_validate({"rules": {"lost": {"title": TITLE, "when": "order_count > 0"}}})
-    with pytest.raises(InputError, match="write one of rfm:lost, rule:lost"):
+    with pytest.raises(InputError, match="write one of rfm:lost, lifecycle:lost, rule:lost"):
         resolve("lost", twice)
 
 
@@ -58,7 +58,7 @@ def test_every_segment_has_a_title_and_a_definition(name, language):
 def test_a_definition_shows_its_cells_and_the_limits_of_the_day():
     features = features_table([buyer(str(n), n, n, str(n)) for n in range(1, 11)])
     assert describe("at_risk", SHIPPED, "en").definition == "R 2, F 3–4; R 1, F 3–4"
-    shown = describe("at_risk", SHIPPED, "en", thresholds(features, SHIPPED)).definition
+    shown = describe("at_risk", SHIPPED, "en", Basis(thresholds(features, SHIPPED))).definition
     assert "paid orders 2.00, 4.00, 6.00, 8.00" in shown
 
 
