@@ -59,6 +59,7 @@ def world(as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None
         supplied=lambda name: bool(rows.get(name)),
         persons=NOBODY,
         priced=True,
+        result_dates=lambda name: [],
         **tables,
     )
 

@@ -157,11 +157,18 @@ class _Explainer:
             "沉默 {silent} 天，是预期间隔 {gap:.1f} 天的 {times:.1f} 倍",
             "silent for {silent} days, {times:.1f} times the expected gap of {gap:.1f} days",
         )[self.index]
-        usual = (
-            "预期间隔由本人 {n} 次间隔（平均 {own:.1f} 天）与常见间隔 {usual:.1f} 天（计作 {weight:g} 次）得出",
-            "expected from {n} gaps of its own ({own:.1f} days on average) and the usual {usual:.1f} days (counted as {weight:g})",
-        )[self.index]
         gaps = self.row["order_count"] - 1
+        usual = (
+            (
+                "预期间隔由本人 {n} 次间隔（平均 {own:.1f} 天）与常见间隔 {usual:.1f} 天（计作 {weight:g} 次）得出",
+                "expected from {n} gaps of its own ({own:.1f} days on average) and the usual {usual:.1f} days (as {weight:g} gaps)",
+            )
+            if gaps
+            else (
+                "还没有自己的间隔，取常见间隔 {usual:.1f} 天",
+                "no gap of its own yet: the usual one of {usual:.1f} days",
+            )
+        )[self.index]
         sentences = [
             text.format(silent=silent, gap=gap, times=silent / gap),
             usual.format(n=gaps, own=own or 0.0, usual=rhythm.usual_gap_days, weight=rhythm.weight_in_gaps),
