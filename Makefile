@@ -31,7 +31,7 @@ demo: $(READY)  ## sample data, the nightly flow, a campaign from plan to result
 test: $(READY)  ## lint and every test that this machine can run
 	@$(BIN)/python -m tests.require
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -rs $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -rs $(ARGS)
 
 lint: $(READY)  ## style, types, floors of the house
 	$(BIN)/ruff check .

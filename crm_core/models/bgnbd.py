@@ -7,9 +7,9 @@ b + x + 1 (MBG) both are one: alive, p ~ beta(a, B) and λ ~ gamma(r + x, α + T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,32 +41,31 @@ class BgNbd(PurchaseModel):
 
     @classmethod
     def _likelihood(cls, x: Array, t_x: Array, T: Array) -> Likelihood:
-        values, where = np.unique(x, return_inverse=True)
+        # the costly functions depend on x, t_x or T alone, of which there are few, unless covariates make each cell its own
+        counts, lasts, ends = (np.unique(column, return_inverse=True) for column in (x, t_x, T))
         can_be_dead, shift = np.asarray(cls.at_first | (x > 0)), int(cls.at_first)
 
         def likelihood(theta: Array) -> tuple[Array, Array]:
             r, alpha, a, b = np.exp(theta)
-            # the costly functions depend on x alone, of which there are few, unless covariates make each cell its own
-            few: Callable[[Any], Any] = (lambda f: f[where]) if theta.shape[1] == 1 else (lambda f: f)
-            n = values if theta.shape[1] == 1 else x
-            beyond = b + n + shift
+            alone = theta.shape[1] == 1
+            n, by_x = (counts[0], counts[1]) if alone else (x, slice(None))
+            (last, by_last), (end, by_end) = (lasts, ends) if alone else ((t_x, slice(None)), (T, slice(None)))
+            beyond, rx = b + n + shift, r + x
+            left = np.maximum(beyond - 1, 1e-300)
+            lived, died = np.log(alpha + end)[by_end], np.log(alpha + last)[by_last]
+            odds = np.where(can_be_dead, (theta[2] - np.log(left))[by_x] + rx * (lived - died), -np.inf)
+            small = np.exp(-np.abs(odds))
+            dead = np.where(odds > 0, 1.0, small) / (1 + small)
             steady = special.gammaln(r + n) - special.gammaln(r) + r * theta[1]
             steady = steady + special.betaln(a, beyond) - special.betaln(a, b)
-            lived, died = np.log(alpha + T), np.log(alpha + t_x)
-            rx = r + x
-            odds = np.where(
-                can_be_dead, few(theta[2] - np.log(np.maximum(beyond - 1, 1e-300))) + rx * (lived - died), -np.inf
-            )
-            value = few(steady) - rx * lived + np.logaddexp(0.0, odds)
-            dead = special.expit(odds)
+            value = steady[by_x] - rx * lived + np.maximum(odds, 0) + np.log1p(small)
             both = special.psi(a + b) - special.psi(a + beyond)
-            by_r = few(special.psi(r + n) - special.psi(r) + theta[1]) - (1 - dead) * lived - dead * died
-            by_alpha = r / alpha - rx * ((1 - dead) / (alpha + T) + dead / (alpha + t_x))
-            by_a = few(both) + dead / a
-            by_b = few(both + special.psi(beyond) - special.psi(b)) - np.where(
-                can_be_dead, dead / few(np.maximum(beyond - 1, 1e-300)), 0.0
-            )
-            return value, np.stack([r * by_r, alpha * by_alpha, a * by_a, b * by_b])
+            by_r = (r * (special.psi(r + n) - special.psi(r) + theta[1]))[by_x] - r * (lived + dead * (died - lived))
+            over_end, over_last = (alpha / (alpha + end))[by_end], (alpha / (alpha + last))[by_last]
+            by_alpha = r - rx * (over_end + dead * (over_last - over_end))
+            by_a = (a * both)[by_x] + dead
+            by_b = (b * (both + special.psi(beyond) - special.psi(b)))[by_x] - dead * (b / left)[by_x]
+            return value, np.stack([by_r, by_alpha, by_a, by_b])
 
         return likelihood
 

@@ -151,9 +151,11 @@ def _maximise(
     tried = [_search(small, start) for start in padded]
     best = min(tried, key=lambda found: float(found.fun))
     differ = (max(float(found.fun) for found in tried) - float(best.fun)) * float(weight[some].sum())
-    objective = small if some.step == 1 else _objective(make, data, weight, design, slice(None))
-    theta = best.x if some.step == 1 else _search(objective, best.x).x
-    theta, hessian = _newton(objective, theta)
+    theta, hessian = _newton(small, best.x)
+    objective = small
+    if some.step > 1:
+        objective = _objective(make, data, weight, design, slice(None))
+        theta, hessian = _newton(objective, _refined(objective, theta, hessian))
     value, gradient = objective(theta)
     total = float(weight.sum())
     curved = bool(np.all(np.linalg.eigvalsh(hessian) > 0))
@@ -187,6 +189,20 @@ def _search(objective: Callable[[Array], tuple[float, Array]], start: Array) -> 
         bounds=[(-BOUND, BOUND)] * len(start),
         options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
     )
+
+
+def _refined(objective: Callable[[Array], tuple[float, Array]], theta: Array, hessian: Array) -> Array:
+    """The optimum on all cells from that on some: steps with the curvature of those, which is all but the same; each costs one
+    look at the cells instead of Newton's nine. The usual search where they do not arrive."""
+    nearer = theta
+    if np.all(np.linalg.eigvalsh(hessian) > 0):
+        for _ in range(12):
+            gradient = objective(nearer)[1]
+            if np.abs(gradient).max() < GOOD_GRADIENT / 100:
+                return nearer
+            nearer = np.clip(nearer - np.clip(np.linalg.solve(hessian, gradient), -0.5, 0.5), -BOUND, BOUND)
+    found: Array = _search(objective, theta).x
+    return found
 
 
 def _newton(objective: Callable[[Array], tuple[float, Array]], theta: Array) -> tuple[Array, Array]:

@@ -93,6 +93,8 @@ class ForkServer:
         """End the server; it kills the kernels that still run."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        if not self.ready:  # it is importing still, hears nothing and has no kernels
+            self._process.kill()
         self._process.wait(10)
 
     def _listen(self) -> None:

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones"
+    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases"
     parser.add_argument("--only", default=every)
     asked = parser.parse_args()
     wanted = asked.only.split(",")
@@ -61,6 +61,10 @@ def main() -> int:
             from tests.bench import bench_identity
 
             rows += person_rows(bench_identity.run())
+        if "purchases" in wanted:
+            from tests.bench import bench_purchases
+
+            rows += bench_purchases.rows(asked.members)
         if "notebooks" in wanted:
             from tests.bench import bench_notebooks
 

@@ -28,7 +28,8 @@ def main() -> int:
             python, "tests/soak/coverage.py", "--campaigns", str(asked.campaigns), "--seed", str(asked.seed),
         ],
         "properties, a thousand examples each": [
-            python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak", "--timeout=7200", "tests",
+            python, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=soak",
+            f"--hypothesis-seed={asked.seed}", "--timeout=7200", "tests",
         ],
         "damaged files of every preset": [
             python, "tests/soak/mutations.py", "--files", str(asked.files), "--seed", str(asked.seed),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from crm_core.models import count_interval, fit_pareto_nbd
+from tests.models.simulated_buyers import buyers
 from tests.soak import purchases
 
 
@@ -28,3 +31,14 @@ def test_held_out_counts_and_values_lie_inside_their_intervals_as_often_as_state
     assert found["as_stated"] > 0.001
     assert found["uniform"] > 0.001
     assert found["stated"] >= 0.9
+
+
+def test_busy_members_whose_counts_come_in_small_steps_are_covered_as_the_level_says_without_any_thinning() -> None:
+    rng = np.random.default_rng(20)
+    busy = {"r": 3.0, "alpha": 1.0, "s": 2.0, "beta": 4000.0}
+    drawn = buyers("pareto_nbd", busy, rng.uniform(20, 60, 2000), 30.0, rng)
+    model = fit_pareto_nbd(drawn.x, drawn.t_x, drawn.T)
+    found = count_interval(model, 30.0, drawn.x, drawn.t_x, drawn.T, level=0.9)
+    inside = int(((drawn.later >= found.low) & (drawn.later <= found.high)).sum())
+    low, high = purchases.region(2000, 0.9)
+    assert low <= inside <= high, inside

@@ -51,7 +51,7 @@ def test_utc_time_is_what_zoneinfo_says_for_the_first_of_two_equal_hours(
     engine: Any, name: str, moments: list[datetime]
 ) -> None:
     zone, table = ZoneInfo(name), column(moments)
-    expected = [moment.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None) for moment in moments]
+    expected = [moment.replace(tzinfo=zone, fold=0).astimezone(UTC).replace(tzinfo=None) for moment in moments]
     assert results(engine, table, utc_time(table.at, zone)) == expected
 
 
