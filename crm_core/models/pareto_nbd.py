@@ -7,7 +7,7 @@ model'. The likelihood's ₂F₁ difference is worked out as the integral it sta
 
 in logarithms on Gauss-Legendre nodes: its integrand falls smoothly, so that it loses no digits where the difference of two ₂F₁
 does, and its gradient is exact. Against a fine composite rule over r, s from 0.08 to 12, α, β from 0.02 to 1,100 and x up to 300 it
-erred by 5e-13 at most.
+erred by 5e-11 at most.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy import special
 from crm_core.models.fitting import Array, Likelihood, checked
 from crm_core.models.purchase_model import PurchaseModel
 
-NODES = np.polynomial.legendre.leggauss(40)
+NODES = np.polynomial.legendre.leggauss(32)
 LIFE_NODES = np.polynomial.legendre.leggauss(24)
 LOST = 45.0  # e^−45 of the integrand's first value adds nothing
 
@@ -116,22 +116,27 @@ def _died(
     Nodes lie in y = log((c + t) / (c + t_x)) with c the smaller of α and β, in which both factors are smooth whatever their scale;
     the integrand falls at least as fast as e^−(slope y), so what lies beyond LOST / slope is left out.
     """
-    c = np.minimum(alpha, beta)
-    slope = rx * (c + t_x) / (alpha + t_x) + (s + 1) * (c + t_x) / (beta + t_x) - 1
-    reach = np.log((c + T) / (c + t_x))
-    reach = np.minimum(reach, LOST / np.maximum(slope, LOST / 700))
-    start_alpha, start_beta = np.log(alpha + t_x), np.log(beta + t_x)
+    alpha_first = np.asarray(alpha <= beta)
+    c, other = np.minimum(alpha, beta), np.maximum(alpha, beta)
+    of_c, of_other = np.where(alpha_first, rx, s + 1), np.where(alpha_first, s + 1, rx)
+    near, far = c + t_x, other + t_x
+    slope = of_c + of_other * near / far - 1
+    reach = np.minimum(np.log((c + T) / near), LOST / np.maximum(slope, LOST / 700))
     total, sums = 0.0, [np.zeros(len(T)) for _ in range(4)]
     for node, weight in zip(*NODES, strict=True):
-        step = (c + t_x) * np.exp(reach * ((node + 1) / 2))
-        at_alpha, at_beta = step + (alpha - c), step + (beta - c)
-        log_alpha, log_beta = np.log(at_alpha), np.log(at_beta)
-        value = weight * step * np.exp(rx * (start_alpha - log_alpha) + (s + 1) * (start_beta - log_beta))
+        y = reach * ((node + 1) / 2)
+        step = near * np.exp(y)
+        at_other = step + (other - c)
+        log_other = np.log(at_other / far)
+        value = weight * step * np.exp(-of_c * y - of_other * log_other)
         total = total + value
-        for place, function in enumerate((log_alpha, log_beta, 1 / at_alpha, 1 / at_beta)):
+        for place, function in enumerate((y, log_other, 1 / step, 1 / at_other)):
             sums[place] += value * function
     safe = np.maximum(total, 1e-300)
-    first = np.log(s) - rx * start_alpha - (s + 1) * start_beta
+    log_near, log_far = np.log(near), np.log(far)
     with np.errstate(divide="ignore"):
-        died = first + np.log(reach / 2 * total)
-    return np.asarray(died), (sums[0] / safe, sums[1] / safe, sums[2] / safe, sums[3] / safe)
+        died = np.log(s) - of_c * log_near - of_other * log_far + np.log(reach / 2 * total)
+    means = log_near + sums[0] / safe, log_far + sums[1] / safe, sums[2] / safe, sums[3] / safe
+    log_alpha, log_beta = (np.where(alpha_first, *pair) for pair in (means[:2], means[1::-1]))
+    over_alpha, over_beta = (np.where(alpha_first, *pair) for pair in (means[2:], means[:1:-1]))
+    return np.asarray(died), (log_alpha, log_beta, over_alpha, over_beta)

@@ -182,30 +182,60 @@ def test_a_member_s_value_given_the_count_is_beta_prime() -> None:
     assert [(6.0 / rate < one).mean() for one in factor] == pytest.approx([0.05, 0.95], abs=0.002)
 
 
-def test_covariates_are_recovered_and_needed_again_for_predictions() -> None:
+@pytest.mark.parametrize(
+    ("family", "true"),
+    [
+        (BgNbd, {"alpha": 0.5, "a": 0.4, "b": -0.3}),
+        (MbgNbd, {"alpha": 0.5, "a": 0.4, "b": -0.3}),
+        (ParetoNbd, {"alpha": 0.5, "beta": 0.6}),
+    ],
+)
+def test_covariates_are_recovered_and_needed_again_for_predictions(family: Any, true: dict[str, float]) -> None:
+    """Members of the app buy at e^0.5 times the rate, and leave sooner."""
     rng = np.random.default_rng(12)
-    z = (rng.random(6000) < 0.5).astype(float)
-    true = {"alpha": 0.5, "a": 0.4, "b": -0.3}
-    params: dict[str, Any] = dict(TRUTH["bgnbd"])
-    for name, effect in true.items():
-        params[name] = params[name] * np.exp(BgNbd.acts[name] * effect * z)
-    drawn = buyers("bgnbd", params, rng.uniform(20, 100, 6000), 26.0, rng)
-    model = fit_bgnbd(drawn.x, drawn.t_x, drawn.T, covariates={"app": z})
-    plain = fit_bgnbd(drawn.x, drawn.t_x, drawn.T)
+    app = (rng.random(2500) < 0.5).astype(float)
+    truth = TRUTH[family.family]
+    params = {
+        name: value * np.exp(family.acts[name] * true[name] * app) if name in true else value
+        for name, value in truth.items()
+    }
+    drawn = buyers(family.family, params, rng.uniform(20, 100, 2500), 26.0, rng)
+    history = drawn.x, drawn.t_x, drawn.T
+    model, plain = family.fit(*history, covariates={"app": app}), family.fit(*history)
     assert model.convergence.ok
-    assert model.aic < plain.aic - 50
-    for name, value in {**TRUTH["bgnbd"], **{f"{name}:app": value for name, value in true.items()}}.items():
+    assert model.aic < plain.aic - 30
+    for name, value in {**truth, **{f"{name}:app": value for name, value in true.items()}}.items():
         low, high = model.interval(name, 0.999)
         assert low < value < high, name
     with pytest.raises(InputError, match=r"covariates \[\] were given; the model has \['app'\]"):
-        model.p_alive(drawn.x, drawn.t_x, drawn.T)
-    expected = model.expected_purchases(26.0, drawn.x, drawn.t_x, drawn.T, app=z)
+        model.p_alive(*history)
+    chances = count_chances(model, 26.0, *history, tail=1e-5, app=app)
+    number = np.arange(chances.shape[1])
+    mean, second = chances @ number, chances @ number**2
     for group in (0, 1):
-        ours = z == group
-        assert expected[ours].sum() == pytest.approx(drawn.later[ours].sum(), rel=0.06)
-    wide = count_interval(model, 26.0, drawn.x, drawn.t_x, drawn.T, app=z)
+        ours = app == group
+        apart = (drawn.later[ours] - mean[ours]).sum() / np.sqrt((second - mean**2)[ours].sum())
+        assert abs(apart) < 3.3  # 99.9 % of a normal sum
+    wide = count_interval(model, 26.0, *history, app=app)
     inside = (drawn.later >= wide.low) & (drawn.later <= wide.high)
-    assert stats.binomtest(int(inside.sum()), 6000, wide.content.mean()).pvalue > 0.001
+    assert stats.binomtest(int(inside.sum()), 2500, wide.content.mean()).pvalue > 0.001
+
+
+def test_points_around_an_estimate_have_its_mean_and_covariance_and_widen_the_chances() -> None:
+    covariance = np.array(
+        [[0.04, 0.03, 0.0, 0.01], [0.03, 0.05, 0.0, 0.0], [0.0, 0.0, 0.2, 0.1], [0.01, 0.0, 0.1, 0.1]]
+    )
+    sure = known(BgNbd, r=2.0, alpha=4.0, a=0.8, b=2.5)
+    model = replace(sure, covariance=tuple(map(tuple, covariance.tolist())))
+    points = np.log([list(each.params.values()) for each in model.around()])
+    assert points.mean(axis=0) == pytest.approx(np.log(list(sure.params.values())))
+    assert np.cov(points.T, bias=True) == pytest.approx(covariance)
+    spread = []
+    for each in (sure, model):
+        chances = count_chances(each, 30.0, [40.0], [58.0], [60.0], tail=1e-9)[0]
+        number = np.arange(len(chances))
+        spread.append(chances @ number**2 - (chances @ number) ** 2)
+    assert spread[1] > 1.02 * spread[0]
 
 
 def test_cohorts_have_their_own_model_and_small_ones_that_of_all() -> None:
