@@ -103,7 +103,8 @@ def segment(
         rest = assigned.filter(~assigned.scheme.isin([scheme, "rfm5", "rfm3"]))
         common = overlap(ours, rest).limit(MOST_SHOWN).to_pyarrow().to_pylist()
         features, tags = workspace.features, workspace.tags
-        traits = [each for rows in (features, tags) for each in distinctive(rows, ours, min_cell=project.min_cell)]
+        found = [distinctive(rows, ours, min_cell=project.min_cell).get(chosen, []) for rows in (features, tags)]
+        traits = [each for one in found for each in one]
         traits = sorted(traits, key=lambda each: -abs(each.difference))[:MOST_SHOWN]
         moves, grown = [], []
         before = workspace.previous_date()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from crm_core.segments.movement import movement
 
 MOST_VALUES = 200
-"""Distinct values of a text column up to which its values are compared; ids and the like have more."""
+"""Distinct values of a text column up to which they are compared; ids and the like have more."""
 
 
 def growth(before: ir.Table, after: ir.Table) -> ir.Table:
@@ -20,20 +20,14 @@ def growth(before: ir.Table, after: ir.Table) -> ir.Table:
     members after = joined + stayed.
     """
     moved = movement(before, after)
-    same = (moved.from_segment == moved.to_segment).fill_null(False)
-    came = moved.filter(moved.to_segment.notnull()).select(
-        "scheme",
-        segment="to_segment",
-        joined=same.ifelse(0, moved.members),
-        left=0,
-        stayed=same.ifelse(moved.members, 0),
+    stays = (moved.from_segment == moved.to_segment).fill_null(False)
+    went = moved.filter(moved.from_segment.notnull(), ~stays).mutate(side=ibis.literal("left"), segment="from_segment")
+    came = moved.filter(moved.to_segment.notnull()).mutate(
+        side=stays.ifelse("stayed", "joined"), segment=moved.to_segment
     )
-    went = moved.filter(moved.from_segment.notnull(), ~same).select(
-        "scheme", segment="from_segment", joined=0, left="members", stayed=0
-    )
-    both = ibis.union(came, went.cast(dict(came.schema().items())))
+    both = ibis.union(*(part.select("scheme", "segment", "side", "members") for part in (went, came)))
     summed = both.group_by(["scheme", "segment"]).agg(
-        **{name: both[name].sum() for name in ("joined", "left", "stayed")}
+        **{name: both.members.sum(where=both.side == name).fill_null(0) for name in ("joined", "left", "stayed")}
     )
     return summed.order_by(["scheme", "segment"])
 
@@ -78,62 +72,67 @@ class Trait:
     members: int
 
 
-def distinctive(rows: ir.Table, members: ir.Table, *, min_cell: int = 0, most: int = 10) -> list[Trait]:
-    """What distinguishes `members` (member_id) from all of `rows` (features or tags, one row per member), greatest
-    difference first; nothing that fewer than `min_cell` of them have. Two queries.
+def distinctive(rows: ir.Table, assigned: ir.Table, *, min_cell: int = 0, most: int = 10) -> dict[str, list[Trait]]:
+    """segment → what distinguishes its members from all of `rows` (features or tags, one row per member), greatest
+    difference first. `assigned`: member_id, segment. Nothing that fewer than `min_cell` of its members have.
 
-    Means are compared for numbers and shares for texts and yes or no; unknown values count as none for means and are left
-    out of the values.
+    Means are compared for numbers and shares for texts and yes or no; unknown values are left out of means and are no
+    value of their own. Four queries, however many segments.
     """
-    flagged = rows.left_join(members.select(member_id="member_id", _in=ibis.literal(True)), "member_id")
-    flagged = flagged.mutate(_in=flagged._in.fill_null(False)).drop("member_id_right")
     names = [name for name in rows.columns if name not in ("member_id", "person_id", "as_of")]
     numbers = [name for name in names if rows[name].type().is_numeric()]
     words = [name for name in names if rows[name].type().is_string() or rows[name].type().is_boolean()]
-    sizes = flagged.agg(all=flagged.count(), of=flagged.count(where=flagged._in)).to_pyarrow().to_pylist()[0]
-    if not sizes["of"] or sizes["of"] < min_cell:
-        return []
-    found = [*_means(flagged, numbers), *_shares(flagged, words, sizes)]
-    kept = [each for each in found if each.members >= max(1, min_cell) and each.difference]
-    return sorted(kept, key=lambda each: (-abs(each.difference), each.name, each.value or ""))[:most]
+    joined = rows.inner_join(assigned.select("member_id", _segment="segment"), "member_id")
+    found: dict[str, list[Trait]] = {}
+    for segment, trait in [*_means(rows, joined, numbers), *_shares(rows, joined, words)]:
+        if trait.members >= max(1, min_cell) and trait.difference:
+            found.setdefault(segment, []).append(trait)
+    return {segment: sorted(traits, key=_order)[:most] for segment, traits in found.items()}
 
 
-def _means(flagged: ir.Table, names: Sequence[str]) -> list[Trait]:
+def _order(trait: Trait) -> tuple[float, str, str]:
+    return -abs(trait.difference), trait.name, trait.value or ""
+
+
+def _means(rows: ir.Table, joined: ir.Table, names: Sequence[str]) -> list[tuple[str, Trait]]:
     if not names:
         return []
-    asked: dict[str, Any] = {}
-    for name in names:
-        value = flagged[name].cast("float64")
-        asked |= {
-            f"{name} of": value.mean(where=flagged._in), f"{name} all": value.mean(), f"{name} sd": value.std(how="pop"),
-            f"{name} n": value.count(where=flagged._in),
-        }  # fmt: skip
-    row = flagged.agg(**asked).to_pyarrow().to_pylist()[0]
-    return [
-        Trait(name, None, row[f"{name} of"], row[f"{name} all"],
-              round((row[f"{name} of"] - row[f"{name} all"]) / row[f"{name} sd"], 6), row[f"{name} n"])
-        for name in names
-        if row[f"{name} of"] is not None and (row[f"{name} sd"] or 0) > 1e-12
-    ]  # fmt: skip
-
-
-def _shares(flagged: ir.Table, names: Sequence[str], sizes: dict[str, int]) -> list[Trait]:
-    if not names:
-        return []
-    parts = [
-        flagged.select(name=ibis.literal(name), value=flagged[name].cast("string"), _in=flagged._in) for name in names
-    ]
-    stacked = ibis.union(*parts) if len(parts) > 1 else parts[0]
-    known = stacked.filter(stacked.value.notnull())
-    counted = known.group_by(["name", "value"]).agg(all=known.count(), of=known.count(where=known._in))
-    kinds = counted.group_by("name").agg(kinds=counted.count()).filter(lambda t: t.kinds <= MOST_VALUES)
-    rows = counted.semi_join(kinds, "name").to_pyarrow().to_pylist()
+    base = {f"{name} mean": rows[name].cast("float64").mean() for name in names}
+    base |= {f"{name} sd": rows[name].cast("float64").std(how="pop") for name in names}
+    everybody = rows.agg(**base).to_pyarrow().to_pylist()[0]
+    of = {f"{name} mean": joined[name].cast("float64").mean() for name in names}
+    of |= {f"{name} n": joined[name].count() for name in names}
     found = []
-    for row in rows:
-        of, everybody = row["of"] / sizes["of"], row["all"] / sizes["all"]
-        spread = (everybody * (1 - everybody)) ** 0.5
-        if spread and row["value"] != "false":  # which says the same as the share of true
-            found.append(
-                Trait(row["name"], row["value"], of, everybody, round((of - everybody) / spread, 6), row["of"])
-            )
+    for row in joined.group_by("_segment").agg(**of).to_pyarrow().to_pylist():
+        for name in names:
+            mean, whole, spread = row[f"{name} mean"], everybody[f"{name} mean"], everybody[f"{name} sd"] or 0.0
+            if mean is not None and spread > 1e-12:
+                trait = Trait(name, None, mean, whole, round((mean - whole) / spread, 6), row[f"{name} n"])
+                found.append((row["_segment"], trait))
     return found
+
+
+def _shares(rows: ir.Table, joined: ir.Table, names: Sequence[str]) -> list[tuple[str, Trait]]:
+    if not names:
+        return []
+    everybody = _counted(rows.mutate(_segment=ibis.literal("")), names)
+    kinds = Counter(name for _, name, _ in everybody)
+    sizes = {
+        row["_segment"]: row["n"] for row in joined.group_by("_segment").agg(n=joined.count()).to_pyarrow().to_pylist()
+    }
+    total = int(rows.count().to_pyarrow().as_py())
+    found = []
+    for (segment, name, value), members in _counted(joined, names).items():
+        share, whole = members / sizes[segment], everybody["", name, value] / total
+        spread = (whole * (1 - whole)) ** 0.5
+        if spread and value != "false" and kinds[name] <= MOST_VALUES:  # no says the same as the share of yes
+            found.append((segment, Trait(name, value, share, whole, round((share - whole) / spread, 6), members)))
+    return found
+
+
+def _counted(rows: ir.Table, names: Sequence[str]) -> dict[tuple[str, str, str], int]:
+    """(segment, column, value) → members."""
+    parts = [rows.select("_segment", name=ibis.literal(name), value=rows[name].cast("string")) for name in names]
+    stacked = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    counted = stacked.filter(stacked.value.notnull()).group_by(["_segment", "name", "value"]).agg(n=lambda t: t.count())
+    return {(row["_segment"], row["name"], row["value"]): row["n"] for row in counted.to_pyarrow().to_pylist()}

@@ -15,7 +15,8 @@ from crm_core.errors import InputError
 from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import Opened, View, first_row, frame
-from crm_core.segments import Thresholds, describe, movement, score, thresholds
+from crm_core.reporting.views.segment_sections import SegmentSections
+from crm_core.segments import Thresholds, describe, movement, score
 from crm_core.segments.grid import GRID, GROUP_TITLES, NO_PAID_ORDER
 
 ACTIVE_DAYS = 90
@@ -23,12 +24,15 @@ AT_RISK = ("at_risk", "cant_lose")
 BEST_FIRST = tuple(name for name in GROUP_TITLES if name != NO_PAID_ORDER)
 
 
-class RfmSegments(View):
+class RfmSegments(SegmentSections):
     """Sections of the RFM report. `compare_with`: an earlier stored date (ISO); empty takes the newest one
     before."""
 
     reads = ("members", "orders", "member_features", "member_segments")
-    metrics = ("members", "active_share", "value_at_risk", "rfm", "rfm_groups", "eight_types", "net_amount")
+    metrics = (
+        "members", "active_share", "value_at_risk", "rfm", "rfm_groups", "eight_types", "lifecycle_stage", "behaviour_cluster",
+        "net_amount",
+    )  # fmt: skip
 
     def __init__(self, workspace: Opened, compare_with: str = "") -> None:
         """Raises InputError when `compare_with` is no date for which segments are stored."""
@@ -51,7 +55,9 @@ class RfmSegments(View):
     @cached_property
     def limits(self) -> Thresholds:
         """The thresholds that decided the scores."""
-        return thresholds(self.workspace.features, self.workspace.config.segments)
+        found: Thresholds | None = self.basis.limits
+        assert found, "rfm and type are among the schemes"
+        return found
 
     @cached_property
     def groups(self) -> pd.DataFrame:
