@@ -37,6 +37,8 @@ from crm_core.store.vault import ID_LENGTH
 PLANS = ("ends_at", "expires_at", "due_at", "expected_close_at")
 """Times that say what is meant to happen; they never date a state."""
 ROUNDS = 20
+_SOUND: set[str] = set()
+"""Settings of sources whose expressions were compiled already."""
 
 
 Members = dict[tuple[str, str], ir.Table]
@@ -200,8 +202,11 @@ def _broken(context: Context, staged: Staged, members: Members, item: Mapped) ->
 
 
 def check_source(context: Context) -> None:
-    """Compiles every expression of a source without any data. InputError names the place of what is wrong."""
+    """Compiles every expression of a source without any data, once in a process. InputError names the place of what is wrong."""
     settings = context.settings
+    known = f"{settings.model_dump_json()} {context.zone} {context.currency} {context.country}"
+    if known in _SOUND:
+        return
     for name, feed in settings.feeds.items():
         types = {field: TYPES[item.type] for field, item in feed.fields.items()}
         accounts = accounts_of(settings, feed)
@@ -225,6 +230,7 @@ def check_source(context: Context) -> None:
             compile_expression(balance.rows, rows, where=where, functions=row_functions(settings, rows))
             for entry, text in balance.written.items():
                 compile_expression(text, made[entry], where=where)
+    _SOUND.add(known)
 
 
 def _check_entry(table: TableSettings, entry: str, private: set[str], where: str) -> None:

@@ -22,8 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from crm_core.config.identity import IdentitySettings
 
@@ -137,6 +135,9 @@ def _components(member: Ints, key: Ints, kind: Ints, allowed: Flags, members: in
 
 def _connected(member: Ints, key: Ints, members: int) -> Ints:
     size = members + (int(key.max()) + 1 if len(key) else 0)
+    from scipy.sparse import coo_matrix  # a quarter of the start of every command that needs no persons
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(member), dtype=np.int8), (member, members + key)), shape=(size, size))
     labels: Ints = connected_components(graph.tocsr(), directed=False)[1][:members].astype(np.int64)
     return labels

@@ -3,7 +3,8 @@
     python -m tests.soak.pairs [--rounds 5] [--only 'the same file twice,...'] [--seed 1]
 
 Each round starts both with another delay between them. A reader that runs beside an ingest must see one snapshot, whole,
-from its beginning to its end. Prints one JSON object; ends with 1 when a round did not hold.
+from its beginning to its end, and a report that is made beside one must be that of before or after it. Prints one JSON object;
+ends with 1 when a round did not hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -94,6 +96,55 @@ def run_reader(base: Path, work: Path, rounds: int) -> list[str]:
     return wrong
 
 
+def run_report(base: Path, work: Path, rounds: int, rng: random.Random) -> list[str]:
+    """A whole `crm run` beside an ingest: its results are those of the data before or after, and the load is whole."""
+    ingest = ["ingest", "corner_shop", str(base.parent / "files" / harness.LAST)]
+    report = ["run", "rfm_segments"]
+    serial, seconds = [], 0.0
+    for order in ((report, ingest), (ingest, report)):
+        root = harness.copied(base, work / "serial")
+        began = time.monotonic()
+        codes = [harness.ended(harness.crm(root, *arguments, log=work / "log")) for arguments in order]
+        seconds = max(seconds, time.monotonic() - began)
+        if any(codes):
+            raise SystemExit(f"{order} fails alone: {(work / 'log').read_text()[-2000:]}")
+        serial.append((_loaded(root), harness.told(lambda root=root: _reported(root))))
+    if serial[0][1] == serial[1][1]:
+        raise SystemExit("the load changes nothing that the report shows, so its place could not be told")
+    wrong, seen = [], set()
+    for number in range(rounds):
+        root, logs = harness.copied(base, work / "both"), [work / "log0", work / "log1"]
+        first = harness.crm(root, *report, log=logs[0])
+        time.sleep(rng.uniform(number, number + 1) / rounds * seconds / 2)
+        second = harness.crm(root, *ingest, log=logs[1])
+        codes = [harness.ended(first), harness.ended(second)]
+        found = harness.told(lambda root=root: _reported(root))
+        places = [place for place, (_, reported) in enumerate(serial) if found == reported]
+        seen.update(places)
+        if any(codes) or not places or _loaded(root) != serial[0][0] or not harness.sound(harness.state(root)):
+            said = [log.read_text()[-300:] for log in logs]
+            wrong.append(f"round {number}: codes {codes}, {found}, {said}")
+    print(f"a report beside an ingest: before it, after it: {sorted(seen)}", file=sys.stderr)
+    return wrong
+
+
+def _loaded(root: Path) -> dict[str, Any]:
+    found = harness.state(root)
+    return {name: found[name] for name in ("lake", "vault")} | {"loads": found["ledger"]["loads"]}
+
+
+def _reported(root: Path) -> dict[str, Any]:
+    from sqlalchemy import select
+
+    from crm_core.store.ledger import Run
+    from crm_core.workspace import Workspace
+
+    with Workspace.open(root).ledger.session() as session:
+        (run,) = session.scalars(select(Run)).all()
+        page = root / "reports" / run.run_id / "rfm_segments.html"
+        return {"state": run.state, "results": run.results, "page": page.is_file()}
+
+
 def soak(rounds: int, seed: int, only: list[str]) -> dict[str, list[str]]:
     """Every pair (or only those named) and what went wrong in it."""
     rng = random.Random(seed)
@@ -106,6 +157,8 @@ def soak(rounds: int, seed: int, only: list[str]) -> dict[str, list[str]]:
         }
         if not only or "a reader" in only:
             found["a reader"] = run_reader(base, work, rounds)
+        if not only or "a report" in only:
+            found["a report"] = run_report(base, work, rounds, rng)
     return found
 
 

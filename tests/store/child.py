@@ -1,4 +1,4 @@
-"""A process of its own for the store's tests: `python -m tests.store.child ACTION FOLDER ARGUMENT`."""
+"""A process of its own for the store's tests: `python -m tests.store.child ACTION FOLDER ARGUMENT [HOW MANY AT ONCE]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -141,6 +142,27 @@ def views(folder: Path, day: str) -> None:
         sys.stdout.write(f"{name} {table_hash(getattr(tables, name))}\n")
 
 
+def at_once(times: int, work: Callable[[], None]) -> int:
+    """Does `work` in so many forks of this process; returns 0 when all ended well."""
+    pids = []
+    for _ in range(times):
+        pids.append(os.fork())
+        if not pids[-1]:
+            code = 1
+            try:
+                work()
+                sys.stdout.flush()
+                code = 0
+            except BaseException:  # noqa: BLE001  a child ends here, whatever happened
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+    return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in pids)
+
+
 if __name__ == "__main__":
     action, folder = sys.argv[1], Path(sys.argv[2])
-    {f.__name__: f for f in (crash, endless, hold, audit, fences, as_nobody, views)}[action](folder, sys.argv[3])
+    actions = {each.__name__: each for each in (crash, endless, hold, audit, fences, as_nobody, views)}
+    if len(sys.argv) > 4:
+        raise SystemExit(at_once(int(sys.argv[4]), lambda: actions[action](folder, sys.argv[3])))
+    actions[action](folder, sys.argv[3])
