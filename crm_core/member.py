@@ -53,7 +53,7 @@ def member_card(workspace: Workspace, member_id: str, language: str = "zh") -> M
         person_keys=keys,
         features=known,
         segments=_segments(workspace, member_id, language),
-        tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of)),
+        tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of, workspace.tag_sources)),
         journey=_journey(workspace, member_id),
         campaigns=_campaigns(workspace, member_id),
     )

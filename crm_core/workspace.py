@@ -26,14 +26,19 @@ from crm_core.store.ledger import Audience, ConfigText, Snapshot
 if TYPE_CHECKING:
     from crm_core.models import ModelCard, Outcome
     from crm_core.segments import Basis
+    from crm_core.tags import Check, Sources
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RESULTS = ("member_features", "member_segments", "segment_models", "member_tags", "member_scores", "model_cards")
+RESULTS = (
+    "member_features", "member_segments", "segment_models", "member_tags", "tag_checks", "member_scores", "model_cards",
+)  # fmt: skip
 MODELLED = RESULTS[-2:]
 DECIDE = ("project.yml", "identity.yml", "segments.yml", "tags.yml", "models.yml")
 DECIDE_FEATURES = DECIDE[:2]
-MOST_ANEW = 0.5
-"""Share of members beyond which features are worked out from the beginning."""
+VIEWS = (
+    "snapshot", "tables", "features", "segments", "segment_basis", "tags", "tag_checks", "tag_sources", "scores", "models",
+    "_computed", "_computed_features", "_outcomes",
+)  # fmt: skip
 
 
 class Workspace:
@@ -148,7 +153,7 @@ class Workspace:
     @cached_property
     def features(self) -> ir.Table:
         """One row per member: stored for this date, else worked out now."""
-        return self._result("member_features")
+        return self.tables.result("member_features") if self._is_stored("member_features") else self._computed_features
 
     @cached_property
     def segments(self) -> ir.Table:
@@ -165,8 +170,23 @@ class Workspace:
 
     @cached_property
     def tags(self) -> ir.Table:
-        """One row per member, one column a tag: stored for this date, else worked out now."""
+        """One row per member, one column a tag, empty where withheld: stored for this date, else worked out now."""
         return self._result("member_tags")
+
+    @cached_property
+    def tag_checks(self) -> dict[str, Check]:
+        """Coverage and drift of each tag, and why it is withheld if it is, by name."""
+        from crm_core.tags import checks_of
+
+        return {check.tag: check for check in checks_of(self._result("tag_checks"))}
+
+    @cached_property
+    def tag_sources(self) -> Sources:
+        """What tags look at beside the features."""
+        from crm_core.results import tag_sources
+
+        scores = self.scores if any(tag.model for tag in self.config.tags.tags.values()) else None
+        return tag_sources(self.tables, self.segments, scores)
 
     @cached_property
     def scores(self) -> ir.Table:
@@ -196,61 +216,34 @@ class Workspace:
         features stored last too, which gives the same and takes less."""
         from crm_core.models import cards, together
 
-        made = self._groups(carry)
-        outcomes = self._run_models(made["member_features"])
-        return {**made, "member_scores": together(outcomes), "model_cards": cards(outcomes)}
+        features = self._features(carry)
+        outcomes = self._run_models(features)
+        scores = together(outcomes)
+        return {**self._groups(features, scores), "member_scores": scores, "model_cards": cards(outcomes)}
 
-    def _groups(self, carry: bool = False) -> dict[str, ir.Table]:
-        from crm_core import measures, segments, tags
+    def _features(self, carry: bool = False) -> ir.Table:
+        from crm_core import measures, results
 
-        rows = self._carried_features() if carry else None
-        rows = measures.features(self.tables) if rows is None else rows
-        features = self.engine.create_table(_temporary(self, "features"), rows, temp=True, overwrite=True)
-        settings = self.config.segments
-        basis = segments.basis_of(features, settings, self.tables)
-        # once for all schemes and rules: each is read from it by itself
-        wide = self.engine.create_table(
-            _temporary(self, "segments"),
-            segments.wide(features, settings, basis, tables=self.tables),
-            temp=True,
-            overwrite=True,
+        before = self._features_before() if carry else None
+        rows = results.carried(self.tables, before, self.engine) if before else None
+        return results.temporary(
+            self.engine, self.tables, "features", measures.features(self.tables) if rows is None else rows
         )
-        return {
-            "member_features": features,
-            "member_segments": segments.long(wide),
-            "segment_models": ibis.memtable(basis.rows()),
-            "member_tags": tags.compute(features, self.config.tags, self.as_of),
-        }
 
-    def _carried_features(self) -> ir.Table | None:
-        """Features from those stored last, where only few members changed since; None where all must be worked out."""
-        from crm_core import measures
+    def _groups(self, features: ir.Table, scores: ir.Table | None = None) -> dict[str, ir.Table]:
+        from crm_core.results import groups
 
-        before = self._features_before()
-        if before is None or not measures.can_carry(self.tables, before):
-            return None
-        stored = self.tables.result("member_features", before.as_of).drop("as_of")
-        anew = self.engine.create_table(
-            _temporary(self, "anew"), measures.touched(self.tables, before, stored), temp=True, overwrite=True
-        )
-        if anew.count().to_pyarrow().as_py() > MOST_ANEW * stored.count().to_pyarrow().as_py():
-            return None
-        return measures.carried(self.tables, before, stored, anew)
+        return groups(self.tables, self.config, self.engine, features, scores)
 
     def _features_before(self) -> Tables | None:
         """The tables that the newest stored features (up to `as_of`) were worked out from, if they are still there."""
-        from sqlalchemy import select
-
         from crm_core.measures import SOURCES
 
         days = self.tables.result_dates("member_features")
         if not days:
             return None
         noted = self.tables.result_basis("member_features", days[-1])
-        made = select(Snapshot).where(Snapshot.purpose == _purpose(days[-1])).order_by(Snapshot.id.desc())
-        with self.ledger.session() as session:
-            candidates = session.scalars(made).all()
-        for snapshot in candidates:
+        for snapshot in self.ledger.snapshots_for(_purpose(days[-1])):
             if self._basis("member_features", snapshot) == noted and is_kept(self.lake, list(SOURCES), snapshot):
                 return Tables(self.lake, snapshot, days[-1], self.config.project.zone, self.config.identity)
         return None
@@ -275,7 +268,11 @@ class Workspace:
             self._read(None)
             hashes = {}
             kept = self._is_stored("model_cards")
-            made = self._groups(carry=True) | dict.fromkeys(MODELLED) if kept else self.compute(carry=True)
+            if kept:
+                made = self._groups(self._features(carry=True), self.tables.result("member_scores"))
+                made |= dict.fromkeys(MODELLED)
+            else:
+                made = self.compute(carry=True)
             for name, rows in made.items():
                 if rows is None:
                     hashes[name] = table_hash(self.tables.result(name).drop("as_of"))
@@ -288,6 +285,10 @@ class Workspace:
         # not the newest one: another process may have published since, and a run pins what its results came from
         self._read(writer.published.id if writer.published else None)
         return hashes
+
+    def at(self, day: date) -> Workspace:
+        """This workspace as of another day, with the same snapshot and settings."""
+        return Workspace(self.root, self.config, day, self.snapshot.id if self.snapshot else None)
 
     def pinned(self, snapshot_id: int, config_hash: str, as_of: date) -> Workspace:
         """This workspace as a past run saw it: its snapshot, its settings, its date."""
@@ -309,6 +310,7 @@ class Workspace:
         """What results are worked out from: the versions of the data and the settings that decide. Stored beside them, so
         that results from before a load, an undo or a change of conf are not taken for today's."""
         made = {*RESULTS, "audiences", "audiences_versions", "rejects"}
+        made |= {"tag_lists"} if name == "member_features" else set()
         snapshot = snapshot or self.snapshot
         texts = self.config.texts()
         decides = [texts.get(file, "") for file in (DECIDE_FEATURES if name == "member_features" else DECIDE)]
@@ -318,8 +320,13 @@ class Workspace:
         return hashlib.sha256(json.dumps([data, decides, recipe()], sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
+    def _computed_features(self) -> ir.Table:
+        return self._features()
+
+    @cached_property
     def _computed(self) -> dict[str, ir.Table]:
-        return self._groups()
+        modelled = any(tag.model for tag in self.config.tags.tags.values())
+        return self._groups(self.features, self.scores if modelled else None)
 
     @cached_property
     def _outcomes(self) -> list[Outcome]:
@@ -332,18 +339,7 @@ class Workspace:
 
     def _read(self, snapshot_id: int | None) -> None:
         self._wanted_date, self._wanted_snapshot = self.as_of, snapshot_id
-        for name in (
-            "snapshot",
-            "tables",
-            "features",
-            "segments",
-            "segment_basis",
-            "tags",
-            "scores",
-            "models",
-            "_computed",
-            "_outcomes",
-        ):
+        for name in VIEWS:
             self.__dict__.pop(name, None)
 
     def _thin_out(self, writer: Any, day: date) -> None:
@@ -372,10 +368,6 @@ def parse_date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"'{text}' is not a date; write it as YYYY-MM-DD, e.g. 2026-10-31") from None
-
-
-def _temporary(workspace: Workspace, name: str) -> str:
-    return f"{name}_{workspace.as_of:%Y%m%d}"
 
 
 def _purpose(day: date) -> str:

@@ -89,6 +89,25 @@ RESULTS = {
             ),
         ),
         (
+            "tag_checks",
+            "one row per tag and date",
+            ("tag", "as_of"),
+            (
+                Column("tag", "string", "tag"),
+                Column("definition", "string", "hash of what it says and how"),
+                Column("members", "int64", "members who have it", "members"),
+                Column("everybody", "int64", "all members", "members"),
+                Column("before", "float64", "coverage when this definition was last published", "share"),
+                Column("problem", "string", "why it is withheld; empty when published"),
+            ),
+        ),
+        (
+            "tag_lists",
+            "one row per uploaded tag, member and date of the list",
+            ("member_id", "tag", "as_of"),
+            (Column("tag", "string", "tag"), Column("value", "string", "value, or true")),
+        ),
+        (
             "model_cards",
             "one row per model and date",
             ("model", "as_of"),

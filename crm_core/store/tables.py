@@ -206,6 +206,16 @@ class Tables:
             *[column for column in table.columns if column.startswith("_")]
         )
 
+    def results_before(self, name: str) -> ir.Table:
+        """The rows of the dated result `name` of every stored date before this one, with as_of."""
+        table = self._lake.table(name, self.snapshot)
+        return table.filter(table.as_of < ibis.literal(self.as_of))
+
+    @property
+    def uploaded_lists(self) -> ir.Table:
+        """Every uploaded list of members, with the date from which on it holds; later ones too."""
+        return self._lake.table("tag_lists", self.snapshot)
+
     def result_basis(self, name: str, as_of: date | None = None) -> str:
         """What the stored rows of `name` for `as_of` (default: this date) were worked out from; '' where that was not noted."""
         table = self._lake.table(name, self.snapshot)

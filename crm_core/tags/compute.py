@@ -12,19 +12,24 @@ from crm_core.config.tags import Tag, TagSettings
 from crm_core.errors import InputError
 from crm_core.measures import empty_features
 from crm_core.schema.expressions import compile_expression, condition
+from crm_core.tags.inputs import WHERE, Sources, check_models, functions, inputs, kept_column, list_column, texts
 
-WHERE = "conf/tags.yml"
+YES = "true"
+"""The value of an uploaded list that gives none: such a list is a yes-or-no tag."""
 
 
-def compute(features: ir.Table, settings: TagSettings, as_of: date | None = None) -> ir.Table:
+def compute(
+    features: ir.Table, settings: TagSettings, as_of: date | None = None, sources: Sources | None = None
+) -> ir.Table:
     """member_id and one column per tag, lazily, in the order of conf/tags.yml.
 
     Yes-or-no tags are never null (unknown counts as no); tags with cases are text, null when no case
-    holds and there is no `otherwise`; statistics have the type of their expression. With `as_of`, tags
-    that expired before are null. InputError when an expression cannot be read.
+    holds and there is no `otherwise`; statistics have the type of their expression; an uploaded list is text, 'true' where
+    it gives no values. With `as_of`, tags that expired before are null. InputError when an expression cannot be read.
     """
-    columns = {name: value_of(name, tag, features, as_of) for name, tag in settings.tags.items()}
-    return features.select("member_id", **columns)
+    rows = inputs(features, settings, sources)
+    columns = {name: value_of(name, tag, rows, as_of) for name, tag in settings.tags.items()}
+    return rows.select("member_id", **columns)
 
 
 def long(wide: ir.Table) -> ir.Table:
@@ -36,28 +41,38 @@ def long(wide: ir.Table) -> ir.Table:
     if not names:
         return wide.select("member_id", tag=ibis.null("string"), value=ibis.null("string")).limit(0)
     parts = [
-        wide.select("member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=_is_no(wide[name]))
+        wide.select("member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=~has(wide[name]))
         for name in names
     ]
     stacked = ibis.union(*parts)
     return stacked.filter(stacked.value.notnull(), ~stacked._no).drop("_no")
 
 
+def has(value: ir.Value) -> Any:
+    """Whether a member has a tag: a yes, or any value."""
+    return value.fill_null(False) if value.type().is_boolean() else value.notnull()
+
+
 def check(settings: TagSettings) -> None:
     """Compiles every tag against the features that exist. InputError with all that is wrong, one a line."""
     problems = []
     for name, tag in settings.tags.items():
+        one = settings.model_copy(update={"tags": {name: tag}})
         try:
-            value_of(name, tag, empty_features(), None)
+            check_models(one)
+            value_of(name, tag, inputs(empty_features(), one), None)
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
 
 
-def value_of(name: str, tag: Tag, features: ir.Table, as_of: date | None) -> ir.Value:
-    """The value of one tag for every row of `features`."""
-    value = _value(name, tag, features)
+def value_of(name: str, tag: Tag, rows: ir.Table, as_of: date | None) -> ir.Value:
+    """The value of one tag for every row of `rows`, a table of `inputs`."""
+    value = _value(name, tag, rows)
+    if tag.update == "keep":
+        before = rows[kept_column(name)].cast(value.type())
+        value = value | before.fill_null(False) if value.type().is_boolean() else value.coalesce(before)
     return ibis.null(value.type()) if expired(tag, as_of) else value
 
 
@@ -68,17 +83,23 @@ def expired(tag: Tag, as_of: date | None) -> bool:
 
 def conditions(name: str, tag: Tag) -> list[tuple[str | None, str, str]]:
     """(value or None for a yes, condition, place for errors) of each condition of a rule, in order."""
-    if tag.when is not None:
-        return [(None, tag.when, f"{WHERE}, tag '{name}'")]
-    return [(case.value, case.when, f"{WHERE}, tag '{name}', case '{case.value}'") for case in tag.cases]
+    if tag.value is not None or tag.kind == "list":
+        return []
+    values: list[str | None] = [case.value for case in tag.cases]
+    return [(value, text, where) for value, (where, text) in zip(values or [None], texts(name, tag), strict=True)]
 
 
-def _value(name: str, tag: Tag, features: ir.Table) -> Any:
+def _value(name: str, tag: Tag, rows: ir.Table) -> Any:
+    calls = functions(rows)
+    if tag.kind == "list":
+        return rows[list_column(name)]
     if tag.value is not None:
-        return _storable(compile_expression(tag.value, features, where=f"{WHERE}, tag '{name}'"))
+        return _storable(compile_expression(tag.value, rows, where=f"{WHERE}, tag '{name}'", functions=calls))
+    branches = [
+        (condition(when, rows, where=where, functions=calls), value) for value, when, where in conditions(name, tag)
+    ]
     if tag.when is not None:
-        return condition(tag.when, features, where=f"{WHERE}, tag '{name}'")
-    branches = [(condition(when, features, where=where), value) for value, when, where in conditions(name, tag)]
+        return branches[0][0]
     return ibis.cases(*branches, else_=ibis.literal(tag.otherwise, type="string"))
 
 
@@ -90,7 +111,3 @@ def _storable(value: Any) -> Any:
     if kind.is_decimal():
         return value.cast(f"decimal(38, {min(kind.scale or 0, 6)})")
     return value.cast("string") if kind.is_null() else value
-
-
-def _is_no(value: Any) -> Any:
-    return (~value).fill_null(True) if value.type().is_boolean() else ibis.literal(False)

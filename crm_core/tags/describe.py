@@ -7,7 +7,7 @@ from datetime import date
 
 from crm_core.config.tags import TagSettings
 from crm_core.errors import unknown
-from crm_core.tags.compute import WHERE
+from crm_core.tags.inputs import WHERE
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,6 @@ def describe(name: str, settings: TagSettings, language: str = "zh") -> TagDescr
     if tag.otherwise is not None:
         cases += f"; otherwise: {tag.otherwise}"
     meaning = getattr(tag.meaning, language) if tag.meaning else ""
-    definition = tag.when or tag.value or cases
+    definition = tag.when or tag.value or cases or "crm tag upload"
+    definition = f"{tag.model}: {definition}" if tag.model else definition
     return TagDescription(name, tag.kind, getattr(tag.title, language), meaning, definition, tag.owner, tag.expires_on)

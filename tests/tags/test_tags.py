@@ -128,7 +128,11 @@ def test_all_tags_that_cannot_be_read_are_told_at_once():
         ({"kind": "rule", "when": "a > 1", "value": "a"}, "it has when, value"),
         ({"kind": "statistic", "when": "a > 1"}, "it has when"),
         ({"kind": "rule", "when": "a > 1", "otherwise": "x"}, "otherwise goes with cases"),
-        ({"kind": "model", "value": "a"}, "rule"),
+        ({"kind": "model", "value": "a"}, "names the model"),
+        ({"kind": "rule", "when": "a > 1", "model": "churn"}, "names the model"),
+        ({"kind": "list", "value": "a"}, "a list needs none of when, cases, value"),
+        ({"kind": "guess"}, "rule"),
+        ({"kind": "rule", "when": "a > 1", "bounds": {"coverage": [0.5, 0.1]}}, "least, most"),
     ],
 )
 def test_a_tag_that_does_not_fit_its_kind_is_refused(definition, message):

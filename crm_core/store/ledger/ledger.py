@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +84,12 @@ class Ledger:
         """The newest published snapshot, or None in a workspace without data."""
         with self.session() as session:
             return session.scalars(select(Snapshot).order_by(Snapshot.id.desc()).limit(1)).first()
+
+    def snapshots_for(self, purpose: str) -> Sequence[Snapshot]:
+        """The snapshots that were published for this purpose, newest first."""
+        with self.session() as session:
+            named = select(Snapshot).where(Snapshot.purpose == purpose)
+            return session.scalars(named.order_by(Snapshot.id.desc())).all()
 
     def keep_config(self, session: Session, hash_: str, texts: dict[str, str]) -> None:
         """Keeps the settings texts under their hash, once."""

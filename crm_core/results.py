@@ -1,0 +1,59 @@
+"""Segments and tags of one date from its features, and features from those of the date before; `Workspace` stores them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_core import measures, segments, tags
+from crm_core.config import Config
+from crm_core.store import Tables
+
+MOST_ANEW = 0.5
+"""Share of members beyond which features are worked out from the beginning."""
+
+
+def groups(
+    tables: Tables, config: Config, engine: Any, features: ir.Table, scores: ir.Table | None = None
+) -> dict[str, ir.Table]:
+    """Features, segments, and the tags with what was found wrong with them; `scores` for tags of models."""
+    basis = segments.basis_of(features, config.segments, tables)
+    # once for all schemes and rules: each is read from it by itself
+    grouped = segments.wide(features, config.segments, basis, tables=tables)
+    grouped = temporary(engine, tables, "segments", grouped)
+    assigned = segments.long(grouped)
+    wide = tags.compute(features, config.tags, tables.as_of, tag_sources(tables, assigned, scores))
+    wide = temporary(engine, tables, "tags", wide)
+    checks = tags.judge(wide, config.tags, tables.as_of, tables.results_before("tag_checks"))
+    return {
+        "member_features": features,
+        "member_segments": assigned,
+        "segment_models": ibis.memtable(basis.rows()),
+        "member_tags": tags.published(wide, checks),
+        "tag_checks": tags.checks_table(checks),
+    }
+
+
+def tag_sources(tables: Tables, assigned: ir.Table, scores: ir.Table | None) -> tags.Sources:
+    """What tags look at beside the features."""
+    before = [day for day in tables.result_dates("member_tags") if day < tables.as_of]
+    earlier = tables.result("member_tags", before[-1]) if before else None
+    return tags.Sources(scores, tags.lists_of(tables.uploaded_lists, tables.as_of), tables, assigned, earlier)
+
+
+def carried(tables: Tables, before: Tables, engine: Any) -> ir.Table | None:
+    """Features from those stored for `before`, where only few members changed since; None where all must be worked out."""
+    if not measures.can_carry(tables, before):
+        return None
+    stored = tables.result("member_features", before.as_of).drop("as_of")
+    anew = temporary(engine, tables, "anew", measures.touched(tables, before, stored))
+    if anew.count().to_pyarrow().as_py() > MOST_ANEW * stored.count().to_pyarrow().as_py():
+        return None
+    return measures.carried(tables, before, stored, anew)
+
+
+def temporary(engine: Any, tables: Tables, name: str, rows: ir.Table) -> ir.Table:
+    """`rows` computed once, in a table that lasts as long as the engine's session."""
+    return engine.create_table(f"{name}_{tables.as_of:%Y%m%d}", rows, temp=True, overwrite=True)
