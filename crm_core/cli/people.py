@@ -1,4 +1,4 @@
-"""Commands about members and groups of them: member, erase, segment, tag."""
+"""Commands about members and groups of them: member, erase, segment."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
     from crm_core.member import MemberCard
     from crm_core.segments import SegmentReason, Trait
     from crm_core.tags import Reason
-    from crm_core.workspace import Workspace
 
-MOST_VALUES = 20
 MOST_SHOWN = 8
 AS_OF = typer.Option("", "--as-of", help="YYYY-MM-DD; default: the last day that the data cover")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    for command in (member, erase, segment, tag):
+    for command in (member, erase, segment):
         app.command()(command)
 
 
@@ -45,7 +43,8 @@ def member(
         card = member_card(
             workspace, member_id or member_of_account(workspace, account), workspace.config.project.language
         )
-    say(asdict(card), _card_lines(card, workspace.config.project.zone, workspace.config.project.currency))
+    project = workspace.config.project
+    say(asdict(card), _card_lines(card, project.zone, project.currency, project.language))
 
 
 def erase(
@@ -145,49 +144,18 @@ def _trait(trait: Trait) -> dict[str, str]:
     }
 
 
-def tag(name: str, as_of: str = AS_OF) -> None:
-    """Coverage, definition and change of a tag since the last stored date."""
-    from crm_core.tags import describe
-
-    workspace = open_workspace(as_of)
-    shown = describe(name, workspace.config.tags, workspace.config.project.language)
-    with working("counting"):
-        now = _values(workspace, name, None)
-        before = workspace.previous_date("member_tags")
-        then = {row["value"]: row["members"] for row in _values(workspace, name, before)} if before else {}
-    rows = [{**row, "before": then.get(row["value"])} for row in now]
-    facts = {**asdict(shown), "as_of": workspace.as_of.isoformat(), "previous": before, "values": rows}
-    head = [f"{name} {shown.title} ({shown.kind}, owner {shown.owner})", shown.definition, f"as of {workspace.as_of}"]
-    shown_rows = [
-        {**row, "value": "(no value)" if row["value"] is None else row["value"]} for row in rows[:MOST_VALUES]
-    ]
-    more = [f"… {len(rows) - MOST_VALUES:,} more values"] if len(rows) > MOST_VALUES else []
-    since = [f"'before' is {before}"] if before else ["no tags of an earlier date are stored"]
-    say(facts, [*head, *table(shown_rows), *more, *since])
-
-
-def _values(workspace: Workspace, name: str, day: Any) -> list[dict[str, Any]]:
-    tags = workspace.tables.result("member_tags", day) if day else workspace.tags
-    if name not in tags.columns:
-        return []
-    values = tags.select(value=tags[name].cast("string"))
-    counted = values.group_by("value").agg(members=values.count())
-    rows: list[dict[str, Any]] = counted.order_by([counted.members.desc(), counted.value]).to_pyarrow().to_pylist()
-    return rows
-
-
 def _count(rows: Any) -> int:
     return int(rows.count().to_pyarrow().as_py())
 
 
-def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str) -> list[str]:
+def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str, language: str) -> list[str]:
     from crm_core.measures import FEATURES
 
     units = {name: feature.unit.replace("currency", currency) for name, feature in FEATURES.items()}
     facts = [f"  {name}{_unit(units.get(name, ''))}: {_shown(value, zone)}" for name, value in card.features.items()]
     segments = [f"  {each.reference} {each.title}: {_reason(each)}" for each in card.segments]
     tags = [
-        f"  {reason.tag} = {_shown(reason.value, zone)}: {_why(reason, zone)}"
+        f"  {reason.tag} = {_shown(reason.value, zone)}: {_why(reason, zone, language)}"
         for reason in card.tags
         if reason.value is not None
     ]
@@ -229,7 +197,8 @@ def _reason(reason: SegmentReason) -> str:
     return f"{said} ({values})" if values else said
 
 
-def _why(reason: Reason, zone: ZoneInfo) -> str:
+def _why(reason: Reason, zone: ZoneInfo, language: str) -> str:
     values = ", ".join(f"{name} {_shown(value, zone)}" for name, value in reason.features.items())
     # a statistic has no conditions, so no parts
-    return f"{reason.fired or 'no condition holds'} ({values})" if reason.fired or reason.parts else f"from {values}"
+    said = reason.said(language) or ("kept from an earlier date" if reason.kept else "no condition holds")
+    return f"{said} ({values})" if reason.fired or reason.parts else f"from {values}"
