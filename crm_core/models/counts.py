@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 from scipy.optimize import elementwise
 
+from crm_core.models.bgbb import BgBb
 from crm_core.models.fitting import Array, checked
 from crm_core.models.gamma_gamma import GammaGamma
 from crm_core.models.purchase_model import PurchaseModel
@@ -80,7 +81,7 @@ def interval_of(chances: Array, level: float) -> CountInterval:
 
 
 def count_interval(
-    model: PurchaseModel,
+    model: PurchaseModel | BgBb,
     horizon: float,
     x: ArrayLike,
     t_x: ArrayLike,
@@ -88,7 +89,13 @@ def count_interval(
     level: float = 0.9,
     **covariates: ArrayLike,
 ) -> CountInterval:
-    """The purchases in the horizon of members with each history (N,), with the parameters' and the members' own uncertainty."""
+    """The purchases in the horizon of members with each history (N,), with the parameters' and the members' own uncertainty.
+
+    Of BG/BB the horizon and T are whole numbers of periods.
+    """
+    if isinstance(model, BgBb):
+        tables = [np.stack(list(each.counts(int(horizon), x, t_x, T)), axis=1) for each in model.around()]
+        return interval_of(np.mean(tables, axis=0), level)
     history = checked(None, x, t_x, T)[:3]
     columns = {name: np.asarray(column) for name, column in covariates.items()}
     low, high, content = (np.zeros(len(history[0])) for _ in range(3))

@@ -37,16 +37,18 @@ def region(trials: int, probability: float) -> tuple[int, int]:
     return int(count.ppf(0.0005)), int(count.ppf(0.9995))
 
 
-def discrete(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, t_x, n of members of BG/BB after 4 to 12 periods."""
+def discrete(rng: np.random.Generator, size: int, ahead: int = 0) -> tuple[np.ndarray, ...]:
+    """x, t_x, n of members of BG/BB after 4 to 12 periods, and what they buy in `ahead` more."""
     n = rng.integers(4, 13, size)
     buys, leaves = rng.beta(BGBB["alpha"], BGBB["beta"], size), rng.beta(BGBB["gamma"], BGBB["delta"], size)
-    alive, x, t_x = np.ones(size, bool), np.zeros(size), np.zeros(size)
-    for period in range(1, 13):
+    alive, x, t_x, later = np.ones(size, bool), np.zeros(size), np.zeros(size), np.zeros(size)
+    for period in range(1, 13 + ahead):
         alive &= rng.random(size) >= leaves
-        now = alive & (period <= n) & (rng.random(size) < buys)
+        bought = alive & (rng.random(size) < buys)
+        now = bought & (period <= n)
         x, t_x = x + now, np.where(now, period, t_x)
-    return x, t_x, n
+        later += bought & (period > n) & (period <= n + ahead)
+    return x, t_x, n, later
 
 
 def spending(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def spending(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 def fitted(family: str, members: int, rng: np.random.Generator) -> tuple[Any, dict[str, float]]:
     """A model of members that were drawn from it, and the truth."""
     if family == "bgbb":
-        cells, weight = np.unique(np.stack(discrete(rng, members)), axis=1, return_counts=True)
+        cells, weight = np.unique(np.stack(discrete(rng, members)[:3]), axis=1, return_counts=True)
         return fit_bgbb(*cells, weight), BGBB
     if family == "gamma_gamma":
         x = 1.0 + rng.poisson(2.0, members)

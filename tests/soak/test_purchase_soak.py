@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from crm_core.models import count_interval, fit_pareto_nbd
+from crm_core.models import count_interval, fit_bgbb, fit_pareto_nbd
 from tests.models.simulated_buyers import buyers
 from tests.soak import purchases
 
@@ -42,3 +43,11 @@ def test_busy_members_whose_counts_come_in_small_steps_are_covered_as_the_level_
     inside = int(((drawn.later >= found.low) & (drawn.later <= found.high)).sum())
     low, high = purchases.region(2000, 0.9)
     assert low <= inside <= high, inside
+
+
+def test_counts_of_whole_periods_lie_inside_their_intervals_as_often_as_stated() -> None:
+    x, t_x, n, later = purchases.discrete(np.random.default_rng(31), 2000, ahead=8)
+    found = count_interval(fit_bgbb(x, t_x, n), 8, x, t_x, n, level=0.9)
+    inside = int(((later >= found.low) & (later <= found.high)).sum())
+    assert found.content.mean() >= 0.9
+    assert stats.binomtest(inside, 2000, found.content.mean()).pvalue > 0.001
