@@ -74,7 +74,9 @@ class GammaGamma(FittedModel):
     def scale(self, x: ArrayLike, mean_spend: ArrayLike) -> Array:
         """γ + x × mean (N,): a member's ν given the history is gamma(p x + q, this), and all of its future values grow with it."""
         n = np.asarray(x, dtype=np.float64)
-        return self.params["gamma"] + n * np.where(n > 0, np.asarray(mean_spend, dtype=np.float64), 0.0)
+        return self.params["gamma"] + n * np.where(
+            n > 0, np.maximum(np.asarray(mean_spend, dtype=np.float64), 0.0), 0.0
+        )
 
     def spend_factor(self, x: ArrayLike, probability: float) -> Array:
         """The quantile of a member's own mean value at `probability`, over `scale` (N,)."""

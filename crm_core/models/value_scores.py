@@ -36,7 +36,7 @@ def model_scores(
     found: dict[str, ir.Value] = {name: joined[name] for name in columns if not name.startswith("per_")}
     if spend is not None:
         # γ + x × mean of the gamma-gamma model, whose x × mean is what the member spent
-        scale: Any = as_float(joined.spend) + spend.params["gamma"]
+        scale: Any = ibis.greatest(as_float(joined.spend), 0.0) + spend.params["gamma"]
         found |= {name.removeprefix("per_"): joined[name] * scale for name in columns if name.startswith("per_")}
     return joined.select("member_id", **found)
 

@@ -25,6 +25,7 @@ from crm_core.models import (
     spend_cells,
 )
 from tests.models.public_purchases import CALIBRATED, cdnow_rows, cdnow_tables, donations
+from tests.models.simulated_buyers import TRUTH, buyers
 
 HOLD_OUT = 39.0
 FITS = {"bgnbd": fit_bgnbd, "mbgnbd": fit_mbgnbd, "pareto_nbd": fit_pareto_nbd}
@@ -146,6 +147,31 @@ def test_lifetimes_gives_the_same_from_its_own_start(cells: pd.DataFrame, fitted
         assert ours.expected_purchases(26, sample.x, sample.t_x, sample["T"]) == pytest.approx(np.ravel(buys), rel=1e-6)
         new = fitter.expected_number_of_purchases_up_to_time(26)
         assert ours.expected_purchases_new(26) == pytest.approx(float(new), rel=1e-6)
+
+
+def test_lifetimes_gives_the_same_for_spend_for_donors_and_for_drawn_members(tables: Any) -> None:
+    import lifetimes
+
+    spend = spend_cells(member_purchases(tables, CALIBRATED)).to_pandas()
+    ours = fit_gamma_gamma(spend.x, spend.mean_spend, spend.weight)
+    theirs = lifetimes.GammaGammaFitter()
+    theirs.params_ = pd.Series({"p": ours.params["p"], "q": ours.params["q"], "v": ours.params["gamma"]})
+    worth = theirs.conditional_expected_average_profit(spend.x, spend.mean_spend)
+    assert ours.expected_spend(spend.x, spend.mean_spend) == pytest.approx(worth.to_numpy())
+
+    given = donations()
+    donors = lifetimes.BetaGeoBetaBinomFitter().fit(given["x"], given["t_x"], given["n"], given["weight"])
+    discrete = fit_bgbb(**given)
+    assert list(discrete.params.values()) == pytest.approx(list(donors.params_), rel=2e-3)
+    donors.params_ = pd.Series(discrete.params)
+    later = donors.conditional_expected_number_of_purchases_up_to_time(5, given["x"], given["t_x"], given["n"])
+    assert discrete.expected_purchases(5, given["x"], given["t_x"], given["n"]) == pytest.approx(np.ravel(later))
+
+    drawn = buyers(
+        "bgnbd", TRUTH["bgnbd"], np.random.default_rng(4).uniform(10, 200, 3000), 0.0, np.random.default_rng(5)
+    )
+    fitter = lifetimes.BetaGeoFitter().fit(drawn.x, drawn.t_x, drawn.T)
+    assert list(fit_bgnbd(drawn.x, drawn.t_x, drawn.T).params.values()) == pytest.approx(list(fitter.params_), rel=1e-4)
 
 
 def test_time_in_days_scales_the_scales_and_shifts_the_likelihood_by_a_known_constant(
