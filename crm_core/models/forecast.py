@@ -89,22 +89,20 @@ class Smoother:
     def ahead(self, history: Floats, weeks: int) -> Ahead:
         """The `weeks` after `history`, with the weights that were fitted."""
         middle, error = self._carried(self._scaled(history), weeks)
-        return Ahead(middle, np.maximum(error, self._misses(history, weeks)), self.logs)
+        return Ahead(middle, error * self._widening(history, weeks), self.logs)
 
     def _carried(self, values: Floats, weeks: int) -> tuple[Floats, Floats]:
         found = self._result.apply(values).get_forecast(weeks)
         return np.asarray(found.predicted_mean), np.asarray(found.se_mean)
 
-    def _misses(self, history: Floats, weeks: int) -> Floats:
-        """Root mean square error by week ahead, from every third week of the second half of the history. The model's own error
-        takes its weights for known; where they are not (a level that seemed never to move) it is too small far ahead."""
-        values = self._scaled(history)
-        misses = np.full((len(values), weeks), np.nan)
+    def _widening(self, history: Floats, weeks: int) -> float:
+        """By how much guesses from every third week of the second half were further off than the model held likely; at least 1.
+        Its own error takes its weights for known: where they are not (a level that seemed never to move), it is too small."""
+        values, squares = self._scaled(history), []
         for origin in range(len(values) // 2, len(values) - 1, 3):
-            reached = min(weeks, len(values) - origin)
-            misses[origin, :reached] = self._carried(values[:origin], reached)[0] - values[origin : origin + reached]
-        seen = np.sum(~np.isnan(misses), axis=0)
-        return np.where(seen >= 4, np.sqrt(np.nansum(misses**2, axis=0) / np.maximum(seen, 1)), 0.0)
+            middle, error = self._carried(values[:origin], min(weeks, len(values) - origin))
+            squares.append(((values[origin : origin + len(middle)] - middle) / np.maximum(error, 1e-9)) ** 2)
+        return float(np.sqrt(max(np.mean(np.concatenate(squares)), 1.0)))
 
     @property
     def params(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from crm_core.measures import bought
 from crm_core.measures.bought import Item
+from crm_core.store.hashing import as_float
 
 if TYPE_CHECKING:
     from crm_core.store import Tables
@@ -19,13 +20,16 @@ NEXT = ("antecedent", "consequent", "followed", "members", "share", "low", "base
 ENTRY = ("item", "members", "returned", "share", "low", "base", "lift")
 
 
-def next_after(tables: Tables, by: Item = "category", least: int = 20, window: int | None = None) -> pd.DataFrame:
-    """Bought A, next B: pairs seen at least `least` times, the highest lift first.
+def next_after(
+    tables: Tables, by: Item = "category", least: int = 20, most: int = 500, window: int | None = None
+) -> pd.DataFrame:
+    """Bought A, next B: of the pairs seen at least `least` times the `most` that bring most beyond chance, the highest lift first.
 
     A member's purchases of one local day are one visit; the next visit is on the member's next day with a purchase. `followed`
     visits with A had B in the next one, by so many `members`; share = followed / visits with A that had a next one, `low`
-    its 95 % lower bound (Wilson), base = share of all next visits that held B, lift = share / base, median_days between the two.
-    A and B may be the same: bought again. Visits without a next one by `tables.as_of` count nowhere. `window` as in `bought`.
+    its 95 % lower bound (Wilson), base = share of all next visits that held B, lift = share / base, median_days between the two;
+    beyond chance are followed × (1 − 1 / lift). A and B may be the same: bought again. Visits without a next one by `tables.as_of`
+    count nowhere. `window` as in `bought`.
     """
     items = _items(tables, by, window)
     visits = _visits(items)
@@ -33,16 +37,23 @@ def next_after(tables: Tables, by: Item = "category", least: int = 20, window: i
     first = again.inner_join(items, ["member_id", "day"]).select("member_id", "next_day", "lag", antecedent="item")
     later = items.select("member_id", next_day="day", consequent="item")
     pairs = first.inner_join(later, ["member_id", "next_day"])
-    counted = pairs.group_by(["antecedent", "consequent"]).agg(
-        followed=pairs.count(), members=pairs.member_id.nunique(), median_days=pairs.lag.median()
-    )
+    total = max(int(again.count().to_pyarrow().as_py()), 1)
     began = first.group_by("antecedent").agg(began=first.count())
     ended = again.select("member_id", "next_day").inner_join(later, ["member_id", "next_day"])
     ended = ended.group_by("consequent").agg(ended=ended.count())
-    kept = counted.filter(counted.followed >= least).inner_join(began, "antecedent").inner_join(ended, "consequent")
-    rows = kept.to_pyarrow().to_pandas()
-    total = int(again.count().to_pyarrow().as_py())
-    rows = _shares(rows, rows["followed"], rows["began"], rows["ended"] / max(total, 1))
+    counted = pairs.group_by(["antecedent", "consequent"]).agg(followed=pairs.count())
+    counted = counted.filter(counted.followed >= least).inner_join(began, "antecedent").inner_join(ended, "consequent")
+    counted = counted.mutate(beyond=(counted.followed - as_float(counted.began) * counted.ended / total).round(6))
+    best = counted.order_by([counted.beyond.desc(), "antecedent", "consequent"]).limit(most).to_pyarrow()
+    if not best.num_rows:
+        return pd.DataFrame(columns=list(NEXT))
+    # members and medians of those alone: both hold every case of a pair
+    kept = pairs.inner_join(ibis.memtable(best.select(["antecedent", "consequent"])), ["antecedent", "consequent"])
+    told = kept.group_by(["antecedent", "consequent"]).agg(
+        members=kept.member_id.nunique(), median_days=kept.lag.median()
+    )
+    rows = best.to_pandas().merge(told.to_pyarrow().to_pandas(), on=["antecedent", "consequent"])
+    rows = _shares(rows, rows["followed"], rows["began"], rows["ended"] / total)
     return _sorted(rows, ["antecedent", "consequent"])[list(NEXT)]
 
 

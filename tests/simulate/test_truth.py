@@ -8,12 +8,15 @@ from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 
+import ibis
 import numpy as np
 import phonenumbers
 import pyarrow.compute as pc
 import pytest
 
+from crm_core.models import basket_rules
 from crm_core.simulate import TYPES
+from crm_core.simulate.catalogue import BRANDS, CATEGORIES, STEPS
 from crm_core.simulate.dirt import BAD_TIMES
 from crm_core.simulate.words import EVENTS
 from tests.simulate.worlds import raw, small, truth
@@ -153,3 +156,13 @@ def test_effects_differ_by_hidden_type(shop: Path) -> None:
     share = latent.groupby("type").responds_past_1.mean()
     assert share["loyal"] == 0
     assert share["bargain"] > share["occasional"] > share["one_timer"]
+
+
+def test_each_category_is_bought_with_its_companion_and_with_no_other(shop: Path) -> None:
+    """Of further lines 45 % come from the companion's category, 25 % from the same one, the rest from any (`companions`)."""
+    lines = ibis.memtable(truth(shop, "expected_order_lines").select(["order_id", "product_id"]))
+    number = lines.product_id.substr(2).cast("int64") // (STEPS * BRANDS)
+    rules = basket_rules(lines.select(basket_id="order_id", item=number), 0.001, 0.001, 2)
+    strong = {(row.antecedent[0], row.consequent) for row in rules[rules.lift > 1.5].itertuples()}
+    assert strong == {(place, category.companion) for place, category in enumerate(CATEGORIES)}
+    assert (rules.lift[rules.lift < 1.5] < 1.1).all()
