@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from crm_core.ingest import LoadReport, ingest
 from crm_core.simulate import simulate
-from crm_core.workspace import Workspace
+from crm_core.workspace import REPOSITORY, Workspace
 
 KEY = "5a" * 32
 OF_LOAD = ("load_id", "recorded_at")
@@ -42,6 +43,14 @@ def loaded(root: Path, *, sample: str = "", **world: Any) -> tuple[Path, LoadRep
     root.mkdir(parents=True, exist_ok=True)
     workspace = Workspace.open(root)
     return root, ingest(workspace.config, workspace.lake, workspace.vault, "sample", [raw])
+
+
+def eager_models(root: Path) -> None:
+    """Settings of the workspace at `root` by which models learn from however little there is."""
+    (root / "conf").mkdir(parents=True, exist_ok=True)
+    text = (REPOSITORY / "conf" / "models.yml").read_text(encoding="utf-8")
+    less = re.sub(r"(need_\w+): *(\d+)", lambda found: f"{found[1]}: {min(int(found[2]), 50)}", text)
+    (root / "conf" / "models.yml").write_text(less, encoding="utf-8")
 
 
 def rows(table: Any) -> Counter[tuple[Any, ...]]:
