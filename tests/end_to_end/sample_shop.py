@@ -49,7 +49,7 @@ def eager_models(root: Path) -> None:
     """Settings of the workspace at `root` by which models learn from however little there is."""
     (root / "conf").mkdir(parents=True, exist_ok=True)
     text = (REPOSITORY / "conf" / "models.yml").read_text(encoding="utf-8")
-    less = re.sub(r"(need_\w+): *(\d+)", lambda found: f"{found[1]}: {min(int(found[2]), 50)}", text)
+    less = re.sub(r"(need_\w+): *(\d+)", lambda found: f"{found[1]}: {min(int(found[2]), 100)}", text)
     (root / "conf" / "models.yml").write_text(less, encoding="utf-8")
 
 
