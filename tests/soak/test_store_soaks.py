@@ -27,10 +27,10 @@ def soak(name: str, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_a_command_killed_at_twelve_points_and_given_again_ends_as_if_it_had_never_been_killed() -> None:
-    found = soak("kills", "--points", "12", "--commands", "ingest,undo,erase,compact", "--seed", "7")
-    assert found["held"] == 12, found
-    assert sum(each["killed"] for each in found["commands"].values()) >= 8, "kills that come too late prove nothing"
+def test_a_command_killed_at_eight_points_and_given_again_ends_as_if_it_had_never_been_killed() -> None:
+    found = soak("kills", "--points", "8", "--commands", "ingest,undo,erase,compact", "--seed", "7")
+    assert found["held"] == 8, found
+    assert sum(each["killed"] for each in found["commands"].values()) >= 5, "kills that come too late prove nothing"
 
 
 @pytest.mark.timeout(900)
