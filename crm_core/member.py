@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from crm_core.errors import InputError
+from crm_core.reporting.labels import Labels
+from crm_core.reporting.score_words import ScoreReason, score_reasons
 from crm_core.segments import SegmentReason, segment_reasons
 from crm_core.tags import Reason, reasons
 from crm_core.workspace import Workspace
@@ -17,7 +19,7 @@ JOURNEY_ROWS = 30
 
 @dataclass(frozen=True)
 class MemberCard:
-    """What the toolkit knows of one member as of a date. `segments` and `tags` come with the reason for each.
+    """What the toolkit knows of one member as of a date. `segments`, `tags` and `scores` come with the reason for each.
 
     `other_members` are the person's other memberships; `person_keys` the kinds of key that hold the person together.
     """
@@ -30,6 +32,7 @@ class MemberCard:
     features: dict[str, Any]
     segments: tuple[SegmentReason, ...]
     tags: tuple[Reason, ...]
+    scores: tuple[ScoreReason, ...]
     journey: tuple[dict[str, Any], ...]
     campaigns: tuple[dict[str, Any], ...]
 
@@ -54,6 +57,7 @@ def member_card(workspace: Workspace, member_id: str, language: str = "zh") -> M
         features=known,
         segments=_segments(workspace, member_id, language),
         tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of, workspace.tag_sources)),
+        scores=_scores(workspace, member_id, known, language),
         journey=_journey(workspace, member_id),
         campaigns=_campaigns(workspace, member_id),
     )
@@ -88,6 +92,13 @@ def _segments(workspace: Workspace, member_id: str, language: str) -> tuple[Segm
         language=language,
     )  # fmt: skip
     return tuple(found.get(member_id, ()))
+
+
+def _scores(workspace: Workspace, member_id: str, features: dict[str, Any], language: str) -> tuple[ScoreReason, ...]:
+    scores = workspace.scores
+    rows = scores.filter(scores.member_id == member_id).order_by("model").to_pyarrow().to_pylist()
+    labels, currency = Labels(language), workspace.config.project.currency
+    return score_reasons(rows, workspace.models, features, labels, currency)
 
 
 def _journey(workspace: Workspace, member_id: str) -> tuple[dict[str, Any], ...]:

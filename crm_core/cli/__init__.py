@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from crm_core.cli import campaigns, data, identity, people, runs, tags, upkeep
+from crm_core.cli import campaigns, data, identity, models, people, runs, tags, upkeep
 from crm_core.cli.output import fail, options
 from crm_core.errors import CrmError
 
@@ -28,6 +28,7 @@ data.register(app)
 runs.register(app)
 people.register(app)
 tags.register(app)
+models.register(app)
 app.add_typer(identity.app, name="identity")
 app.add_typer(campaigns.app, name="campaign")
 upkeep.register(app)

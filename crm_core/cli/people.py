@@ -159,6 +159,7 @@ def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str, language: str) 
         for reason in card.tags
         if reason.value is not None
     ]
+    scores = [f"  {score.text}" for score in card.scores]
     journey = [
         f"  {local(row['at'], zone)} {row['what']} {row['where'] or ''} {row['subject'] or ''}".rstrip()
         for row in card.journey
@@ -170,7 +171,7 @@ def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str, language: str) 
         person = [f"person {card.person_id}, by {', '.join(card.person_keys)}; memberships of the same person, {also}"]
     return [
         f"member {card.member_id} as of {card.as_of}; times of {zone}", *person, "facts", *facts, "segments", *segments,
-        "tags", *tags, "journey, newest first", *journey, "campaigns", *table(campaigns),
+        "tags", *tags, "scores", *scores, "journey, newest first", *journey, "campaigns", *table(campaigns),
     ]  # fmt: skip
 
 

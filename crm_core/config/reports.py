@@ -91,7 +91,7 @@ class ReportSettings(Settings):
     """How reports are made."""
 
     nightly: tuple[Notebook, ...] = Field(
-        ("data_health", "rfm_segments", "member_tags", "campaign_result"),
+        ("data_health", "rfm_segments", "member_tags", "member_value", "campaign_result"),
         min_length=1,
         description="notebooks, in this order",
     )

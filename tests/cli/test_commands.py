@@ -34,7 +34,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cli") / "我的 数据 100%"
     done = facts(root, "demo", "--members", "600", "--days", "400")
     assert done["run"]["state"] == "done"
-    assert set(done["run"]["reports"]) == {"data_health", "rfm_segments", "member_tags", "campaign_result"}
+    assert set(done["run"]["reports"]) == {
+        "data_health",
+        "rfm_segments",
+        "member_tags",
+        "member_value",
+        "campaign_result",
+    }
     counts = done["counts"]
     assert counts["selected"] == counts["exported"] + counts["held_out"] + sum(counts["rejected"].values())
     return root

@@ -1,4 +1,4 @@
-"""The four reports on a small workspace: made in both languages, opened in a browser at two widths, nothing
+"""The reports on a small workspace: made in both languages, opened in a browser at two widths, nothing
 live in them."""
 
 from __future__ import annotations

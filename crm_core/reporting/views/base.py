@@ -47,11 +47,15 @@ class Opened(Protocol):
     def segment_basis(self) -> Any: ...
     @property
     def tags(self) -> ir.Table: ...
+    @property
+    def scores(self) -> ir.Table: ...
+    @property
+    def models(self) -> Any: ...
     def previous_date(self, name: str = ...) -> date | None: ...
 
 
 class View:
-    """Base of the four reports' views."""
+    """Base of the reports' views."""
 
     reads: tuple[str, ...] = ()
     """Lake tables that the report stands on, for its provenance."""
