@@ -39,6 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "rfm_segments",
         "member_tags",
         "member_value",
+        "product_affinity",
         "campaign_result",
     }
     counts = done["counts"]

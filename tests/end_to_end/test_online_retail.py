@@ -86,7 +86,14 @@ def test_cleaned_lines_are_worth_the_published_sum_exactly(shop: Path) -> None:
 
 def test_four_reports_a_list_and_both_rebuilt_after_new_data(shop: Path, tmp_path: Path) -> None:
     run = crm(shop, "run", "--as-of", "2011-12-09")
-    assert set(run["reports"]) == {"data_health", "rfm_segments", "member_tags", "member_value", "campaign_result"}
+    assert set(run["reports"]) == {
+        "data_health",
+        "rfm_segments",
+        "member_tags",
+        "member_value",
+        "product_affinity",
+        "campaign_result",
+    }
     assert "not supplied" in Path(run["reports"]["campaign_result"]).read_text(encoding="utf-8").lower()
 
     groups = Workspace.open(shop, "2011-12-09").segments

@@ -36,7 +36,20 @@ def test_every_text_that_the_code_names_is_in_the_file_and_every_text_in_the_fil
     known = set(labels.entries()["text"])
     named = set(re.findall(r"""\.(?:text|note)\(\s*["'](\w+)["']""", code))
     assert named <= known
-    stems = ("cost_", "do_", "found_", "gate_at_", "mend_", "reading_", "verdict_", "srm_", "thresholds_from_")
+    stems = (
+        "cost_",
+        "do_",
+        "forecast_",
+        "guess_",
+        "several_",
+        "found_",
+        "gate_at_",
+        "mend_",
+        "reading_",
+        "verdict_",
+        "srm_",
+        "thresholds_from_",
+    )
     unused = {
         key for key in known
         if not (key.startswith(stems) or key.endswith("_sub") or re.search(rf"""["' =]{key}["' ]""", code))

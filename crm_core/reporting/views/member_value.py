@@ -30,7 +30,7 @@ class MemberValue(View):
     """Sections of the report on value, churn and next purchases."""
 
     reads = ("orders", "member_features", "member_scores", "model_cards")
-    metrics = ("churn_probability", "expected_precision", "next_purchase_window", "customer_value", "backtest")
+    metrics = ("churn_probability", "expected_precision", "next_purchase_window", "customer_value", "model_backtest")
 
     @cached_property
     def cards(self) -> dict[str, ModelCard]:
