@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import ibis
@@ -41,6 +42,18 @@ def tag_sources(tables: Tables, assigned: ir.Table, scores: ir.Table | None) -> 
     before = [day for day in tables.result_dates("member_tags") if day < tables.as_of]
     earlier = tables.result("member_tags", before[-1]) if before else None
     return tags.Sources(scores, tags.lists_of(tables.uploaded_lists, tables.as_of), tables, assigned, earlier)
+
+
+def past_tags(tables: Tables, config: Config, engine: Any, day: date) -> tuple[ir.Table, ir.Table]:
+    """(features, tags) of an earlier day as one would have had them on it; tags of models, which would have to be fitted
+    anew for that day, are left out: their cards tell how they did."""
+    then = tables.at(day)
+    features = temporary(engine, then, "features", measures.features(then))
+    told = {name: tag for name, tag in config.tags.tags.items() if not tag.model}
+    settings = config.tags.model_copy(update={"tags": told})
+    grouped = segments.wide(features, config.segments, segments.basis_of(features, config.segments, then), tables=then)
+    wide = tags.compute(features, settings, day, tag_sources(then, segments.long(grouped), None))
+    return features, temporary(engine, then, "tags", wide)
 
 
 def carried(tables: Tables, before: Tables, engine: Any) -> ir.Table | None:

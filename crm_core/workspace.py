@@ -286,9 +286,11 @@ class Workspace:
         self._read(writer.published.id if writer.published else None)
         return hashes
 
-    def at(self, day: date) -> Workspace:
-        """This workspace as of another day, with the same snapshot and settings."""
-        return Workspace(self.root, self.config, day, self.snapshot.id if self.snapshot else None)
+    def past_tags(self, day: date) -> tuple[ir.Table, ir.Table]:
+        """Features and tags of an earlier day as one would have had them on it, without those of models."""
+        from crm_core.results import past_tags
+
+        return past_tags(self.tables, self.config, self.engine, day)
 
     def pinned(self, snapshot_id: int, config_hash: str, as_of: date) -> Workspace:
         """This workspace as a past run saw it: its snapshot, its settings, its date."""

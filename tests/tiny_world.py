@@ -51,6 +51,7 @@ def world(as_of: str = "2026-10-31", zone: ZoneInfo = SHANGHAI, load: Any = None
         table = (load or (lambda _, content: ibis.memtable(content)))(name, arrow(name, rows.get(name, [])))
         exists = TABLES[name].exists_at
         tables[name] = table.filter(table[exists] < instant) if exists else table
+    tables["placed_orders"] = tables["orders"]
     tables["paid_orders"] = tables["orders"].filter(tables["orders"].paid_at < instant)
     return SimpleNamespace(
         as_of=day,

@@ -73,7 +73,7 @@ def _join(left: ir.Table, right: ir.Table) -> ir.Table:
 
 
 def _everyone(tables: Tables) -> ir.Table:
-    sources = [tables.members, tables.orders, tables.refunds]
+    sources = [tables.members, tables.placed_orders, tables.refunds]
     ids = [source.filter(source.member_id.notnull()).select("member_id") for source in sources]
     return ibis.union(*ids, distinct=True)
 

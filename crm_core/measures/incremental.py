@@ -131,7 +131,11 @@ def _of_orders(tables: Tables, before: Tables) -> ir.Table | None:
         lines.append(tables.order_lines.semi_join(products, "product_id"))
     of_lines = [part.select("order_id") for part in lines if part is not None]
     if of_lines:
-        parts.append(orders.semi_join(ibis.union(*of_lines), "order_id"))
+        # lines come with their orders; of the others there are few or none, and the orders need not be looked through
+        others = ibis.union(*of_lines)
+        for part in (part for part in parts if part is not None):
+            others = others.anti_join(part, "order_id")
+        parts.append(orders.semi_join(others, "order_id"))
     found = [part.select("member_id") for part in parts if part is not None]
     return ibis.union(*found) if found else None
 

@@ -13,19 +13,20 @@ import pandas as pd
 
 from crm_core.reporting import blocks, numbers
 from crm_core.reporting.blocks import Block
-from crm_core.reporting.views.base import View, first_row, frame
+from crm_core.reporting.views.base import first_row, frame
+from crm_core.reporting.views.tag_sections import TagSections
 from crm_core.store import as_float
-from crm_core.tags import TagDescription, describe, long
+from crm_core.tags import TagDescription, has, long
 
 DRIFT = 0.02
 ACTIVE_DAYS = 90
 MOST_VALUES = 8
 
 
-class MemberTags(View):
+class MemberTags(TagSections):
     """Sections of the tags report."""
 
-    reads = ("members", "member_features", "member_tags")
+    reads = ("members", "orders", "member_features", "member_tags", "tag_checks")
     metrics = ("coverage", "drift", "tag_index", "active_share")
 
     def __init__(self, workspace: Any) -> None:
@@ -34,13 +35,10 @@ class MemberTags(View):
 
     @cached_property
     def described(self) -> dict[str, TagDescription]:
-        """Tags that the table has, by name, in the order of conf/tags.yml."""
-        settings = self.workspace.config.tags
-        return {
-            name: describe(name, settings, self.language)
-            for name in settings.tags
-            if name in self.workspace.tags.columns
-        }
+        """Tags that are published on this date, by name, in the order of conf/tags.yml."""
+        held = {name for name, check in self.checks.items() if check.problem}
+        there = [name for name in self.all_described if name in self.workspace.tags.columns]
+        return {name: self.all_described[name] for name in there if name not in held}
 
     @cached_property
     def members(self) -> int:
@@ -102,6 +100,9 @@ class MemberTags(View):
             members=self.people(self.members),
             per=self.show(per_member, "number"),
         )
+        if self.withheld:
+            titles = self.labels.joined([self.all_described[check.tag].title for check in self.withheld[:3]])
+            sentence += self.text("tags_held_back", count=len(self.withheld), which=titles)
         if self.before is not None:
             key = "tags_drifted" if len(drifted) else "tags_steady"
             sentence += self.text(key, count=len(drifted), which=shifted, date=self.before)
@@ -227,10 +228,6 @@ class MemberTags(View):
         rows["active"] = rows["active"] / rows["members"]
         return rows.sort_values("index", key=lambda index: (index - 1).abs(), ascending=False).head(40)
 
-    def _tag_title(self, tag: str, value: str) -> str:
-        title = self.described[tag].title
-        return title if value == "true" else f"{title} · {self.labels.name('values', value)}"
-
     def definitions(self) -> Block:
         """Every tag: what it means, how it is worked out, who owns it, until when it holds."""
         rows = pd.DataFrame(
@@ -242,7 +239,7 @@ class MemberTags(View):
                     "owner": text.owner,
                     "until": str(text.expires_on) if text.expires_on else self.text("no_expiry"),
                 }
-                for text in self.described.values()
+                for text in self.all_described.values()
             ],
             columns=["title", "meaning", "definition", "owner", "until"],
         )
@@ -252,6 +249,9 @@ class MemberTags(View):
     def next_steps(self) -> Block:
         """Tags that nobody has, that drifted, and where the definitions are kept."""
         rows, items = self.coverage_rows, []
+        for check in self.withheld[:3]:
+            title = self.all_described[check.tag].title
+            items.append((self.text(f"do_{check.problem}_held", which=title), f"crm tag {check.tag}"))
         empty = rows[rows["members"] == 0]
         if len(empty):
             items.append(
@@ -275,19 +275,15 @@ class MemberTags(View):
 
 def _counts(tags: ir.Table, names: list[str]) -> dict[str, int]:
     """Members with a yes or a value per tag; '' = all members."""
-    wanted = {name: tags.count(where=_has(tags[name])) for name in names}
+    wanted = {name: tags.count(where=has(tags[name])) for name in names}
     found = first_row(tags.aggregate(_all=tags.count(), **wanted))
     return {"": found.pop("_all"), **found}
-
-
-def _has(value: ir.Value) -> Any:
-    return value.fill_null(False) if value.type().is_boolean() else value.notnull()
 
 
 def _reached(tags: ir.Table, names: list[str]) -> int:
     some: Any = ibis.literal(False)
     for name in names:
-        some = some | _has(tags[name])
+        some = some | has(tags[name])
     return int(first_row(tags.aggregate(n=tags.count(where=some)))["n"])
 
 
