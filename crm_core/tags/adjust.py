@@ -29,6 +29,10 @@ LEAST_SHARE = 0.02
 """Members in the smallest band that is proposed."""
 GAIN = 1.1
 """How many times more of the differences between members the new cuts must explain."""
+LEAST_ORDERED = 50
+"""Members who ordered in each half; fewer say nothing of thresholds."""
+DRAWS, SURE = 200, 0.95
+"""In so large a share of so many resamples of the unseen members the new cuts must explain more."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,13 @@ def _propose(name: str, tag: Tag, features: ir.Table, ordered: ir.Table) -> Prop
     feature, present = found
     rows = _counted(features, ordered, feature)
     seen, unseen = (rows[rows["half"] == half] for half in (0, 1))
-    if len(rows) < 2 or min(_hits(seen), _hits(unseen)) == 0:
+    if len(rows) < 2 or min(_hits(seen), _hits(unseen)) < LEAST_ORDERED:
         return None
     proposed = _search(seen, len(present))
     explains, would = _explained(unseen, present), _explained(unseen, proposed)
     if len(proposed) != len(present) or proposed == present or would < GAIN * explains:
+        return None
+    if not _sure(unseen, present, proposed):
         return None
     bands = unseen.groupby(np.searchsorted(proposed, unseen["value"], side="right"))[["members", "hits"]].sum()
     return Proposal(
@@ -135,6 +141,17 @@ def _explained(rows: pd.DataFrame, bounds: tuple[float, ...]) -> float:
     spread = (grouped["members"] * (grouped["hits"] / grouped["members"] - rate) ** 2).sum()
     whole = grouped["members"].sum() * rate * (1 - rate)
     return float(spread / whole) if whole else 0.0
+
+
+def _sure(rows: pd.DataFrame, present: tuple[float, ...], proposed: tuple[float, ...]) -> bool:
+    """Whether the new cuts explain more in nearly all resamples of the members (Poisson bootstrap over the counts)."""
+    draw, better = np.random.default_rng(0), 0
+    for _ in range(DRAWS):
+        hits = draw.poisson(rows["hits"])
+        again = rows.assign(hits=hits, members=hits + draw.poisson(rows["members"] - rows["hits"]))
+        again = again[again["members"] > 0]
+        better += _explained(again, proposed) > _explained(again, present)
+    return better >= SURE * DRAWS
 
 
 def _hits(rows: pd.DataFrame) -> int:

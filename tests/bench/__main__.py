@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases"
+    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags"
     parser.add_argument("--only", default=every)
     asked = parser.parse_args()
     wanted = asked.only.split(",")
@@ -65,6 +65,11 @@ def main() -> int:
             from tests.bench import bench_purchases
 
             rows += bench_purchases.rows(asked.members)
+        if {"features", "tags"} & set(wanted):
+            from tests.bench import bench_features, bench_tags
+
+            rows += bench_features.run(Path(scratch) / "shop", asked.members) if "features" in wanted else []
+            rows += bench_tags.run(Path(scratch), asked.members) if "tags" in wanted else []
         if "notebooks" in wanted:
             from tests.bench import bench_notebooks
 

@@ -191,5 +191,15 @@ def test_a_threshold_is_proposed_where_orders_really_change():
     assert found.rates == pytest.approx((0.1, 0.6), abs=0.04)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_threshold_is_proposed_where_orders_depend_on_nothing(seed):
+    rng = random.Random(seed)
+    ages = {f"m{n}": rng.randrange(18, 70) for n in range(3000)}
+    rows = features_table([nobody(one, age=age) for one, age in ages.items()])
+    ordered = ibis.memtable([{"member_id": one} for one in ages if rng.random() < 0.1])
+    conf = tags(young={"kind": "rule", "when": "age < 25"})
+    assert propose(rows, ordered, conf, ["young"]) == []
+
+
 def test_a_check_without_members_says_nothing():
     assert Check("x", "d", 0, 0, 0.5, "").drift is None

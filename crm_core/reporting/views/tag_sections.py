@@ -94,7 +94,7 @@ class TagSections(View):
         frame = pd.DataFrame(rows, columns=["title", "share", "allowed", "drift", "most", "verdict", "held"])
         frame = frame.sort_values("held", ascending=False, kind="stable").drop(columns="held")
         columns = self.columns(
-            title="tag", share="covers percent", allowed="allowed_coverage", drift="moved @drift", most="allowed_drift",
+            title="tag", share="covers percent", allowed="allowed_coverage", drift="tag_moved @drift", most="allowed_drift",
             verdict="verdict",
         )  # fmt: skip
         table = self.table(frame, columns, more=self.text("all_tags", count=len(frame)))
@@ -139,14 +139,14 @@ class TagSections(View):
                 "title": self._tag_title(each.tag, each.value), "members": each.members, "rate": each.rate,
                 "others": each.others, "times": each.lift + 1, "low": each.low + 1, "high": each.high + 1,
                 "interval": f"{self.show(each.low + 1, 'ratio')} – {self.show(each.high + 1, 'ratio')}",
-                "reading": self.text(f"reading_{each.reading.replace(' ', '_')}"),
+                "reading": self.text(f"tag_reading_{each.reading.replace(' ', '_')}"),
             }
             for each in sorted(known, key=lambda each: abs(each.lift), reverse=True)
         ])  # fmt: skip
         told = [each for each in known if each.reading != "no evidence"]
         columns = self.columns(
             title="tag", members="members people", rate="ordered_since percent", others="others_ordered percent",
-            times="times_others ratio", interval="interval_95", reading="reading",
+            times="times_others ratio", interval="interval_95", reading="tag_reading",
         )  # fmt: skip
         sentence = self.note(
             "evaluation_sentence",
@@ -176,7 +176,7 @@ class TagSections(View):
 
     def _proposed(self, each: Proposal) -> dict[str, Any]:
         bands = [
-            self.text("band", share=self.show(share, "percent"), rate=self.show(rate, "percent"))
+            self.text("tag_band", share=self.show(share, "percent"), rate=self.show(rate, "percent"))
             for share, rate in zip(each.shares, each.rates, strict=True)
         ]
         return {
@@ -187,7 +187,9 @@ class TagSections(View):
 
     def _input(self, name: str) -> str:
         feature = FEATURES.get(name)
-        return (feature.zh if self.language == "zh" else feature.en) if feature else name.removeprefix("_list ")
+        if feature is None:
+            return name.removeprefix("_list ").removesuffix(" value").replace("_", " ")
+        return feature.zh if self.language == "zh" else feature.en
 
     def _tag_title(self, tag: str, value: str) -> str:
         title = self.all_described[tag].title
@@ -195,4 +197,5 @@ class TagSections(View):
 
 
 def _listed(cuts: Sequence[float]) -> str:
-    return ", ".join(f"{cut:,.6g}" for cut in cuts)
+    # "more than 0" is kept as the least number above it
+    return ", ".join(f"{round(cut, 9):,.6g}" for cut in cuts)
