@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from crm_core.segments.basis import OF_RFM, Basis, basis_of
 from crm_core.segments.clusters import nearest
 from crm_core.segments.grid import GRID, NO_PAID_ORDER, TYPES, references
 from crm_core.segments.lifecycle import expected_gap, stage
-from crm_core.segments.thresholds import MEASURES, Limits, Thresholds
+from crm_core.segments.thresholds import Limits, Thresholds
 
 if TYPE_CHECKING:
     from crm_core.store import Tables
@@ -200,35 +200,41 @@ def _with_schemes(table: ir.Table, schemes: Collection[str], settings: SegmentSe
 
 
 def _scored(table: ir.Table, limits: Thresholds) -> ir.Table:
-    """`table` with the scores _r5 … _m3 and how each measure compares for the types."""
+    """`table` with the scores _r5 … _m3, the cell of the grid and how the measures compare for the types."""
     buyer = table.order_count > 0
     columns: dict[str, Any] = {}
     for best, chosen in ((5, limits.quintiles), (3, limits.thirds)):
-        over = {name: _exceeded(table, name, chosen) for name in MEASURES}
-        r, f, m = (buyer.ifelse(over[name], ibis.null("int64")) for name in MEASURES)
-        columns |= {f"_r{best}": best - r, f"_f{best}": f + 1, f"_m{best}": m + 1}
+        rising, falling = range(1, best + 1), range(best, 0, -1)
+        columns[f"_r{best}"] = _ranked(table, "days_since_last_order", chosen, falling)
+        columns[f"_f{best}"] = _ranked(table, "order_count", chosen, rising)
+        columns[f"_m{best}"] = buyer.ifelse(_ranked(table, "net_amount", chosen, rising), ibis.null("int64"))
     centre = limits.types
-    better = (
-        _below(table, "days_since_last_order", centre),
-        _exceeded(table, "order_count", centre) > 0,
-        _exceeded(table, "net_amount", centre) > 0,
-    )
-    flags = [flag.cast("int64") for flag in better]
-    columns["_better"] = buyer.ifelse(flags[0] * 4 + flags[1] * 2 + flags[2], ibis.null("int64"))
-    return table.mutate(**columns)
+    better = [
+        _ranked(table, name, centre, scores, rounding)
+        for name, scores, rounding in (
+            ("days_since_last_order", (4, 0), ROUND_CEILING), ("order_count", (0, 2), ROUND_FLOOR),
+            ("net_amount", (0, 1), ROUND_FLOOR),
+        )
+    ]  # fmt: skip
+    columns["_better"] = buyer.ifelse(better[0] + better[1] + better[2], ibis.null("int64"))
+    scored = table.mutate(**columns)
+    return scored.mutate(_cell=scored._r5 * 10 + scored._f5)
 
 
-def _exceeded(table: ir.Table, name: str, limits: Limits) -> Any:
-    """How many limits the value exceeds. Limits are cut to the digits of the value, which changes no comparison."""
+def _ranked(table: ir.Table, name: str, limits: Limits, scores: Sequence[int], rounding: str = ROUND_FLOOR) -> Any:
+    """The score by how many rising limits the value exceeds (of the types' R: reaches); null without a paid order.
+
+    Limits are cut to the digits of the value, which changes no comparison.
+    """
     value, digits = _comparable(table, name)
-    above = [(value > _number(limit, digits, ROUND_FLOOR)).cast("int64") for limit in getattr(limits, name)]
-    return sum(above, ibis.literal(0).cast("int64"))
-
-
-def _below(table: ir.Table, name: str, limits: Limits) -> Any:
-    value, digits = _comparable(table, name)
-    under = [(value < _number(limit, digits, ROUND_CEILING)).cast("int64") for limit in getattr(limits, name)]
-    return sum(under, ibis.literal(0).cast("int64")) > 0
+    cut = [_number(limit, digits, rounding) for limit in getattr(limits, name)]
+    if not cut:
+        return ibis.null("int64")
+    reaches = rounding == ROUND_CEILING
+    above = [((value >= limit) if reaches else (value > limit), at) for at, limit in enumerate(cut, 1)]
+    last = value.notnull() if name != "order_count" else value > 0
+    branches = [(over, ibis.literal(scores[at], "int64")) for over, at in reversed(above)]
+    return ibis.cases(*branches, (last, ibis.literal(scores[0], "int64")), else_=ibis.null("int64"))
 
 
 def _comparable(table: ir.Table, name: str) -> tuple[Any, int]:
@@ -242,13 +248,8 @@ def _number(limit: Decimal, digits: int, rounding: str) -> Any:
 
 
 def _group(scored: ir.Table) -> ir.StringValue:
-    cells: dict[str, list[int]] = {}
-    for r, row in GRID.items():
-        for f, name in enumerate(row, 1):
-            cells.setdefault(name, []).append(10 * r + f)
-    cell = scored._r5 * 10 + scored._f5
-    orders = [(scored.order_count.isnull(), ibis.null("string")), (scored.order_count == 0, NO_PAID_ORDER)]
-    return ibis.cases(*orders, *((cell.isin(numbers), name) for name, numbers in cells.items()))
+    cells = [(scored._cell == 10 * r + f, name) for r, row in GRID.items() for f, name in enumerate(row, 1)]
+    return ibis.cases(*cells, (scored.order_count == 0, NO_PAID_ORDER))
 
 
 def _type(scored: ir.Table) -> ir.StringValue:

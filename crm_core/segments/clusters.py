@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 MODEL = "clusters"
 STABILITY_ROWS = 4_000
 DIGITS = 6
-"""Distances are rounded to these digits before the nearest is chosen."""
+"""Distances are cut to these digits before the nearest is chosen."""
+NUMBERS = 32
+"""A power of two above every cluster's number."""
 Matrix = Any
 
 
@@ -136,15 +138,17 @@ def nearest(table: ir.Table, clusters: Clusters | None) -> ir.Table:
         for at, each in enumerate(zip(clusters.features, clusters.scales, clusters.means, strict=True))
     }
     scaled = table.mutate(**inputs)
-    order = sorted(range(len(clusters.numbers)), key=lambda at: clusters.numbers[at])
-    distances = {f"_d{at}": _distance(scaled, clusters, at) for at in order}
+    distances = {f"_d{at}": _distance(scaled, clusters, at) for at in range(len(clusters.numbers))}
     measured = scaled.mutate(**distances)
-    least = measured.mutate(_least=ibis.least(*(measured[name] for name in distances)))
-    named = [(least[f"_d{at}"] == least._least, clusters.names[at]) for at in order]
+    # each distance carries its number in its last bits, so that the least one tells whose it is, and ties go to the lower
+    least: Any = ibis.least(*(measured[name] for name in distances)) if len(distances) > 1 else measured["_d0"]
+    number = least & (NUMBERS - 1)
     cluster = ibis.cases(
-        (least.order_count.isnull(), ibis.null("string")), (least.order_count == 0, NO_PAID_ORDER), *named
+        (measured.order_count > 0, ibis.literal("c") + number.cast("string")),
+        (measured.order_count == 0, NO_PAID_ORDER),
+        else_=ibis.null("string"),
     )
-    return least.mutate(_cluster=cluster).drop(*inputs, *distances, "_least")
+    return measured.mutate(_cluster=cluster).drop(*inputs, *distances)
 
 
 def scaled_value(clusters: Clusters, name: str, value: Any) -> float:
@@ -167,7 +171,10 @@ def check(settings: ClusterSettings) -> list[str]:
 
 def _read(table: ir.Table, name: str, scale: str, mean: float) -> Any:
     value: Any = table[name].cast("float64")
-    return ((ibis.greatest(value, 0.0) + 1.0).ln() if scale == "log" else value).fill_null(mean)
+    if scale == "log":
+        # not greatest(value, 0), which engines read as 0 where the value is unknown
+        value = ibis.cases((value > 0, value + 1.0), (value <= 0, 1.0)).ln()
+    return value.fill_null(mean)
 
 
 def _distance(table: ir.Table, clusters: Clusters, at: int) -> Any:
@@ -175,8 +182,9 @@ def _distance(table: ir.Table, clusters: Clusters, at: int) -> Any:
     weights = [value / deviation for value, deviation in zip(centre, clusters.deviations, strict=True)]
     constant = sum(value * value for value in centre) / 2
     constant += sum(weight * mean for weight, mean in zip(weights, clusters.means, strict=True))
-    terms: list[Any] = [table[f"_t{index}"] * -weight for index, weight in enumerate(weights)]
-    return sum(terms, ibis.literal(constant)).round(DIGITS)
+    unit = 10.0**DIGITS
+    terms: list[Any] = [table[f"_t{index}"] * (-weight * unit) for index, weight in enumerate(weights)]
+    return sum(terms, ibis.literal(constant * unit)).floor().cast("int64") * NUMBERS + clusters.numbers[at]
 
 
 def _stored_before(tables: Tables) -> Clusters | None:

@@ -92,6 +92,21 @@ def test_unknown_values_are_read_as_the_mean_and_who_never_ordered_is_apart():
     assert labels == {"a": FOUND.names[int(np.argmin(distances))], "b": "no_paid_order", "c": None}
 
 
+@pytest.mark.parametrize("scale", ["log", "plain"])
+def test_an_unknown_value_is_at_the_mean_and_a_nought_is_not(scale):
+    made = Clusters(("discount_share",), (scale,), (5.0,), (1.0,), ((0.0,), (-5.0,)), (2, 1), (0.5, 0.5), {}, 9, "", "")
+    rows = [buyer("unknown", 1, 1, "1"), buyer("nought", 1, 1, "1", discount_share=0.0)]
+    rows += [buyer("below", 1, 1, "1", discount_share=-1.0)]
+    assert scored(features_table(rows).to_pyarrow(), made) == {"unknown": "c2", "nought": "c1", "below": "c1"}
+
+
+def test_of_equal_distances_the_lower_number_is_taken():
+    made = Clusters(
+        ("discount_share",), ("plain",), (0.0,), (1.0,), ((1.0,), (-1.0,)), (7, 3), (0.5, 0.5), {}, 9, "", ""
+    )
+    assert scored(features_table([buyer("a", 1, 1, "1", discount_share=0.0)]).to_pyarrow(), made) == {"a": "c3"}
+
+
 def test_after_a_new_fit_a_cluster_keeps_its_number_though_it_became_the_greatest():
     # the same groups half a deviation further on, and the smallest now the greatest
     table, group = world(seed=9, centres=CENTRES + np.array([0.1, -0.1, 0.05]), weights=(0.1, 0.2, 0.3, 0.4))
