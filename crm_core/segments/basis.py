@@ -48,7 +48,7 @@ def basis_of(
 ) -> Basis:
     """What is needed for `schemes` (default: those of `settings`), worked out where `given` does not have it.
 
-    Limits and rhythm take one small query each; clusters are those of the day (`clusters_of_day`).
+    Limits and rhythm take small queries; clusters are those of the day (`clusters_of_day`).
     """
     wanted, found = set(settings.schemes if schemes is None else schemes), given or Basis()
     if wanted & {*OF_RFM} and not found.limits:

@@ -8,8 +8,10 @@ and DuckDB and Spark agree to the last digit – unlike interpolated quantiles, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import accumulate
 from typing import Any, Literal
 
 import ibis
@@ -48,7 +50,7 @@ class Thresholds:
 def thresholds(features: ir.Table, settings: SegmentSettings) -> Thresholds:
     """The limits for `features` (columns days_since_last_order, order_count, net_amount) under `settings`.
 
-    Runs one query that returns some thirty numbers; the features themselves stay in the engine.
+    Runs three small queries; the features themselves stay in the engine.
     """
     counted, compare = _count(features), settings.type.compare
     rfm, values = settings.rfm, settings.type.values
@@ -86,16 +88,25 @@ class _Counted:
 
 def _count(features: ir.Table) -> dict[str, _Counted]:
     buyers = features.filter(features.order_count > 0)
-    duckdb = features.get_backend().name == "duckdb"
-    row = (_in_one_pass(buyers) if duckdb else _by_value(buyers)).to_pyarrow().to_pylist()[0]
-    return {
-        name: _Counted(
-            int(row[f"{name} n"] or 0),
-            row[f"{name} total"] or Decimal(0),
-            tuple(row[f"{name} cuts"]) if row[f"{name} n"] else (),
-        )
-        for name in MEASURES
-    }
+    quick = features.get_backend().name == "duckdb"
+    amounts = buyers.select(value=buyers.net_amount.cast(VALUE)).filter(lambda t: t.value.notnull())
+    row = (_in_one_pass(amounts) if quick else _by_value(amounts)).to_pyarrow().to_pylist()[0]
+    total, members = row["total"] or Decimal(0), int(row["n"] or 0)
+    of_amounts = _Counted(members, total, tuple(row["cuts"]) if members else ())
+    return {**{name: _whole(buyers, name) for name in MEASURES[:2]}, "net_amount": of_amounts}
+
+
+def _whole(buyers: ir.Table, name: str) -> _Counted:
+    """Of days and orders there are few different values: how often each occurs is all that is needed."""
+    values = buyers.select(value=name).filter(lambda t: t.value.notnull())
+    rows = values.group_by("value").agg(n=values.count()).to_pyarrow().to_pylist()
+    ordered = sorted((int(row["value"]), int(row["n"])) for row in rows)
+    below = list(accumulate(n for _, n in ordered))
+    if not ordered:
+        return _Counted(0, Decimal(0), ())
+    places = [bisect_left(below, -(-below[-1] * part // whole)) for part, whole in CUTS]
+    cuts = tuple(Decimal(ordered[place][0]) for place in places)
+    return _Counted(below[-1], Decimal(sum(value * n for value, n in ordered)), cuts)
 
 
 @ibis.udf.agg.builtin(name="quantile_disc")
@@ -105,31 +116,18 @@ def _quantiles(
 ) -> dt.Array(dt.Decimal(18, 2)): ...  # type: ignore[valid-type]
 
 
-def _in_one_pass(buyers: ir.Table) -> ir.Table:
+def _in_one_pass(values: ir.Table) -> ir.Table:
     """DuckDB's own discrete quantile is this very definition, and with decimal shares counts exactly; a third cut off after
     nine digits gives the same rank up to a billion members."""
-    shares = ibis.array(
-        [ibis.literal(Decimal(part * 10**9 // whole).scaleb(-9), "decimal(10, 9)") for part, whole in CUTS]
+    shares = [ibis.literal(Decimal(part * 10**9 // whole).scaleb(-9), "decimal(10, 9)") for part, whole in CUTS]
+    total: Any = values.value.sum()
+    return values.agg(
+        n=values.count(), total=total.cast("decimal(38, 2)"), cuts=_quantiles(values.value, ibis.array(shares))
     )
-    asked: dict[str, Any] = {}
-    for name in MEASURES:
-        value: Any = buyers[name].cast(VALUE)
-        asked |= {
-            f"{name} n": value.count(),
-            f"{name} total": value.sum().cast("decimal(38, 2)"),
-            f"{name} cuts": _quantiles(value, shares),
-        }
-    return buyers.agg(**asked)
 
 
-def _by_value(buyers: ir.Table) -> ir.Table:
+def _by_value(values: ir.Table) -> ir.Table:
     """The same on any engine: the members at or below each value, counted."""
-    rows = [_measure(buyers, name) for name in MEASURES]
-    return rows[0].cross_join(rows[1]).cross_join(rows[2])
-
-
-def _measure(buyers: ir.Table, name: str) -> ir.Table:
-    values = buyers.select(value=buyers[name].cast(VALUE)).filter(lambda t: t.value.notnull())
     per_value = values.group_by("value").agg(n=values.count())
     running = ibis.window(order_by=per_value.value, preceding=None, following=0)
     ranked = per_value.mutate(below=per_value.n.sum().over(running), everyone=per_value.n.sum().over(ibis.window()))
@@ -138,7 +136,4 @@ def _measure(buyers: ir.Table, name: str) -> ir.Table:
     counted = ranked.agg(
         n=ranked.n.sum(), total=total.cast("decimal(38, 2)"), **{str(at): cut for at, cut in enumerate(cuts)}
     )
-    return counted.select(
-        **{f"{name} n": counted.n, f"{name} total": counted.total},
-        **{f"{name} cuts": ibis.array([counted[str(at)] for at in range(len(CUTS))])},
-    )
+    return counted.select("n", "total", cuts=ibis.array([counted[str(at)] for at in range(len(CUTS))]))

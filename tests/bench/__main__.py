@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags"
+    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags,segments"
     parser.add_argument("--only", default=every)
     asked = parser.parse_args()
     wanted = asked.only.split(",")
@@ -57,6 +57,10 @@ def main() -> int:
 
             rows += bench_store.upsert_rows(asked.members * 10) if "upsert" in wanted else []
             rows += bench_store.daily_rows() if "daily" in wanted else []
+        if "segments" in wanted:
+            from tests.bench import bench_segments
+
+            rows += bench_segments.rows(asked.members)
         if "persons" in wanted:
             from tests.bench import bench_identity
 

@@ -80,7 +80,7 @@ def _scores(engine: Any, path: str) -> list[dict[str, Any]]:
 
     def ours() -> Any:
         found = score(made, thresholds(made, settings)).select("member_id", "r_score", "f_score", "m_score", "group")
-        engine.create_table("ours", found, temp=True, overwrite=True)
+        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE ours AS {ibis.to_sql(found)}")
 
     def by_hand() -> Any:
         engine.raw_sql(BY_HAND.format(groups=groups))
@@ -134,7 +134,7 @@ def _clusters(engine: Any, path: str) -> list[dict[str, Any]]:
 
     def ours() -> None:
         named = nearest(made, found).select("member_id", "_cluster")
-        engine.create_table("clusters", named, temp=True, overwrite=True)
+        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE clusters AS {ibis.to_sql(named)}")
 
     def predict() -> None:
         ids, scaled = ready()

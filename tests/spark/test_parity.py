@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from crm_core.config import EngineSettings, read_yaml
-from crm_core.config.segments import SegmentSettings
+from crm_core.config.segments import ClusterSettings, SegmentSettings
 from crm_core.config.tags import TagSettings
 from crm_core.measures import features, rfm
 from crm_core.schema.expressions import compile_expression, condition
-from crm_core.segments import assign, movement, score, sizes, thresholds
+from crm_core.segments import Basis, assign, distinctive, movement, overlap, score, sizes, thresholds
+from crm_core.segments.clusters import fit, nearest
 from crm_core.store.engine import connect
 from crm_core.tags import compute, long, reasons
 from tests.require import need, spark
@@ -216,11 +218,54 @@ def test_segments_and_their_sizes_are_the_same(engines):
     same(engines, lambda tables: sizes(assign(tables.features, SEGMENTS)))
 
 
+def test_rules_that_ask_beyond_features_are_the_same(engines):
+    """Events, segments of the day and of a stored one, and buckets; also rules over lifecycle stages."""
+    when = {
+        "did": "did('visit', 2, 200) or did_not('order', 90) and times('browse') > 1",
+        "drawn": "bucket('盐', 7) in [1, 4]",
+        "cut": "in_segment('rule:did') and not in_segment('lifecycle:lost') or in_segment('rfm3:111')",
+        "was": "in_segment('rfm:lost', '2026-06-30')",
+    }
+    rules = {name: SEGMENTS.rules["one_order_only"].model_copy(update={"when": text}) for name, text in when.items()}
+    conf = SEGMENTS.model_copy(update={"rules": rules})
+
+    def held(tables):
+        then = assign(tables.features, SEGMENTS)  # any day's segments will do as the stored ones
+        tables.result_dates = lambda name: [date(2026, 6, 30)] if name == "member_segments" else []
+        tables.result = lambda name, day: then
+        return assign(tables.features, conf, tables=tables).filter(lambda t: t.scheme == "rule")
+
+    same(engines, held)
+
+
+def test_clusters_are_the_same(engines):
+    """Fitted on one engine, scored on both, unknown values and all."""
+    names = {"order_count": "log", "net_amount": "log", "discount_share": "plain", "mean_days_between_orders": "log"}
+    conf = ClusterSettings(features=names, enough=50, repeats=2, most=4)
+    duck, spark = (fit(tables.features, conf) for tables in engines)
+    assert duck is not None and spark is not None and duck.numbers == spark.numbers
+    np.testing.assert_allclose(duck.centres, spark.centres, atol=1e-6)
+    same(engines, lambda tables: nearest(tables.features, duck).select("member_id", "_cluster"))
+
+
+def test_growth_overlap_and_what_distinguishes_are_the_same(engines):
+    def parts(tables):
+        assigned = assign(tables.features, SEGMENTS)
+        return assigned.filter(assigned.scheme == "rfm"), assigned.filter(assigned.scheme == "lifecycle")
+
+    same(engines, lambda tables: overlap(*parts(tables)))
+    columns = ["member_id", "order_count", "discount_share", "tier", "city"]
+    duck, spark = (distinctive(tables.features.select(*columns), parts(tables)[0]) for tables in engines)
+    assert duck.keys() == spark.keys()
+    for segment, traits in duck.items():
+        assert [(t.name, t.value, t.members) for t in traits] == [(t.name, t.value, t.members) for t in spark[segment]]
+
+
 def test_movement_is_the_same(engines):
     def moved(tables):
         rfm_of = tables.features.mutate(order_count=tables.features.orders_90d)
-        limits = thresholds(tables.features, SEGMENTS)
-        return movement(assign(rfm_of, SEGMENTS, limits), assign(tables.features, SEGMENTS, limits))
+        basis = Basis(thresholds(tables.features, SEGMENTS))
+        return movement(assign(rfm_of, SEGMENTS, basis), assign(tables.features, SEGMENTS, basis))
 
     same(engines, moved)
 
