@@ -11,6 +11,7 @@ from crm_core.campaigns.reasons import Explanation, explain
 from crm_core.campaigns.replies import Receipts, receipts
 from crm_core.campaigns.result import ArmResult, Evaluation
 from crm_core.campaigns.sms import sms_parts
+from crm_core.campaigns.targeting import targeting
 
 __all__ = [
     "ArmResult",
@@ -29,4 +30,5 @@ __all__ = [
     "rebuild",
     "receipts",
     "sms_parts",
+    "targeting",
 ]

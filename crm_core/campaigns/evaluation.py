@@ -38,10 +38,8 @@ def evaluate(
     were fixed. `cost` in the project's currency replaces what budget and unit cost give. Raises UnknownName
     when no list of this campaign exists as of that date, InputError when it has no control.
     """
-    assigned = _assigned(tables, campaign, wave)
+    assigned, window = scope(tables, campaign, settings, wave, handed_off_at, window_days, ledger)
     known = _known(tables, campaign)
-    start = handed_off_at or _start(tables, campaign, wave, assigned, known, ledger)
-    window = _window(start, window_days, settings, known, tables.instant)
     metric: Metric = settings.metric if settings else _metric(known)
     columns = [*METRICS, *(BEFORE + name for name in METRICS)]
     found = moments(outcomes(assigned, tables.paid_orders, window), "arm", columns)
@@ -56,6 +54,16 @@ def evaluate(
         campaign, wave, window, ratio, results, money(results, spent, settings.margin if settings else 1.0),
         _messages(tables, campaign), _notes(window, ratio, arms, metric),
     )  # fmt: skip
+
+
+def scope(
+    tables: Tables, campaign: str, settings: CampaignSettings | None, wave: int = 1,
+    handed_off_at: datetime | None = None, window_days: int | None = None, ledger: Ledger | None = None,
+) -> tuple[ir.Table, Window]:  # fmt: skip
+    """Who was assigned (member_id, person_id, arm …), and the time over which they are judged; as `evaluate` has it."""
+    assigned, known = _assigned(tables, campaign, wave), _known(tables, campaign)
+    start = handed_off_at or _start(tables, campaign, wave, assigned, known, ledger)
+    return assigned, _window(start, window_days, settings, known, tables.instant)
 
 
 def _assigned(tables: Tables, campaign: str, wave: int) -> ir.Table:

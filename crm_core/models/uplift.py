@@ -22,6 +22,7 @@ from crm_core.models.qini import Floats, QiniCurve, qini_curve, qini_draws, upli
 
 LEARNERS, RESPONSE, NOBODY = ("t_learner", "x_learner"), "response_model", "no_targeting"
 GIVEN = ("member_id", "treated", "outcome")
+CATEGORIES = 60
 TREES = {"max_iter": 60, "learning_rate": 0.05, "max_leaf_nodes": 4, "min_samples_leaf": 200, "early_stopping": False}
 """Few small trees: the difference of two arms is far noisier than either, and deep trees follow the noise."""
 
@@ -44,13 +45,13 @@ def uplift(
 ) -> Uplift:
     """Fits, scores and judges on the members of one campaign with a random control.
 
-    `rows`: member_id, treated (bool), outcome (0 or 1, or an amount), and features known before assignment (numbers, or
-    categories as pandas categoricals; nulls allowed); its order changes nothing. Needs `settings.need_arm` members and
+    `rows`: member_id, treated (bool), outcome (0 or 1, or an amount), and features known before assignment (numbers or texts,
+    nulls allowed); its order changes nothing. Needs `settings.need_arm` members and
     `settings.need_responders` with an outcome above 0 in each arm.
     """
     rows = rows.sort_values("member_id", ignore_index=True)
     treated, outcome = rows["treated"].to_numpy(dtype=float), rows["outcome"].to_numpy(dtype=float)
-    needs = _needs(treated, outcome, settings)
+    needs = needs_of(treated, outcome, settings)
     if not all(need.enough for need in needs):
         return Uplift(judge("uplift", assigned_on, needs, None, seed=seed))
     scores = cross_fitted(rows, settings.folds, seed)
@@ -82,7 +83,7 @@ def cross_fitted(rows: pd.DataFrame, folds: int, seed: int) -> dict[str, Floats]
         pd.util.hash_array(rows["member_id"].astype(str).to_numpy(dtype=object), hash_key=f"{seed:016d}"[:16]) % folds
     )
     found = {name: np.zeros(len(rows)) for name in (*LEARNERS, RESPONSE)}
-    features = rows.drop(columns=list(GIVEN))
+    features = _known(rows.drop(columns=list(GIVEN)))
     with threadpool_limits(1, user_api="openmp"):  # threads that wait for each other cost more than they bring
         for number in range(folds):
             inside = fold == number
@@ -125,7 +126,18 @@ def _regressor(seed: int) -> Any:
     return HistGradientBoostingRegressor(**TREES, random_state=seed)
 
 
-def _needs(treated: Floats, outcome: Floats, settings: UpliftSettings) -> tuple[Need, ...]:
+def _known(features: pd.DataFrame) -> pd.DataFrame:
+    """Features that differ at all; of texts the most frequent values, the others as unknown."""
+    kept = features.loc[:, features.nunique(dropna=False) > 1]
+    for name in kept.select_dtypes(["object", "string", "category"]):
+        counted = kept[name].astype(object).value_counts()
+        common = sorted(counted.index, key=lambda value: (-counted[value], value))[:CATEGORIES]
+        kept = kept.assign(**{name: pd.Categorical(kept[name], sorted(common))})
+    return kept
+
+
+def needs_of(treated: Floats, outcome: Floats, settings: UpliftSettings) -> tuple[Need, ...]:
+    """Members and buyers in each arm, as found and as needed."""
     arms = {"treated": treated == 1, "held_out": treated == 0}
     return (
         *(Need(f"{arm}_members", int(chosen.sum()), settings.need_arm) for arm, chosen in arms.items()),

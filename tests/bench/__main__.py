@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
     )
-    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags,segments"
+    every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags,segments,baskets"
     parser.add_argument("--only", default=every)
     asked = parser.parse_args()
     wanted = asked.only.split(",")
@@ -52,6 +52,10 @@ def main() -> int:
             from tests.bench import bench_phones
 
             rows += bench_phones.rows()
+        if "baskets" in wanted:
+            from tests.bench import bench_baskets
+
+            rows += bench_baskets.rows()
         if {"upsert", "daily"} & set(wanted):
             from tests.bench import bench_store
 

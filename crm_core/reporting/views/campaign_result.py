@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from crm_core.campaigns import ArmResult, Evaluation, evaluate
+from crm_core.campaigns import ArmResult, Evaluation, evaluate, targeting
 from crm_core.campaigns.lift import Lift
 from crm_core.errors import InputError
+from crm_core.models.uplift import Uplift
 from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.campaign_lists import CampaignLists
@@ -24,7 +25,7 @@ class CampaignResult(CampaignLists):
     """Sections of the campaign report. `campaign`: one name; empty takes every campaign that has a list."""
 
     reads = ("audiences", "orders", "interactions", "campaigns")
-    metrics = ("lift", "interval", "srm", "cuped", "held_out", "incremental", "roi")
+    metrics = ("lift", "interval", "srm", "cuped", "held_out", "incremental", "roi", "uplift", "qini")
 
     @cached_property
     def evaluations(self) -> dict[tuple[str, int], Evaluation]:
@@ -270,6 +271,35 @@ class CampaignResult(CampaignLists):
             per_order="cost_per_order money",
         )
         return self.table(pd.DataFrame(rows), columns, note=self.text("money_note"))
+
+    def uplift(self) -> Block:
+        """Whom it moved: uplift by tenth of the predicted one, and whether that prediction beats choosing by likely buyers."""
+        tables, models, parts = self.workspace.tables, self.workspace.config.models, []
+        for name, wave in self.evaluations:
+            found = targeting(tables, name, self.settings(name), models, wave=wave, ledger=self.workspace.ledger)
+            for arm, one in found.items():
+                title = self.title(name, wave) + (f" · {self.arm(arm)}" if len(found) > 1 else "")
+                parts += self._uplift(title, one)
+        return blocks.group(*parts) if parts else self.not_yet()
+
+    def _uplift(self, title: str, found: Uplift) -> list[Block]:
+        if found.groups is None or found.card.backtest is None:
+            short = next(need for need in found.card.needs if not need.enough)
+            what = self.text(f"uplift_{short.what}")
+            count = self.show(short.found, "people")
+            return [self.note("uplift_short", campaign=title, what=what, found=count, needed=f"{short.needed:,.0f}")]
+        qini = {each.name: each.measures["qini"] for each in found.card.backtest.entrants}
+        best = found.card.backtest.best(baseline=False).name
+        bound = {"low": self._bound(found.low, "percent"), "high": self._bound(found.high, "percent")}
+        against = self._bound(qini["response_model"], "percent")
+        verdict, tone = found.card.verdict, "good" if found.card.verdict == "published" else "plain"
+        words = {"campaign": title, "qini": self._bound(qini[best], "percent"), "response": against, **bound}
+        rows = found.groups.assign(title=[self.text("uplift_tenth", number=number) for number in found.groups["group"]])
+        drawn = charts.forest(
+            rows, "title", "uplift", "low", "high", "points", self.labels,
+            title=self.text("uplift_chart", campaign=title), subtitle=self.text("uplift_chart_sub"),
+        )  # fmt: skip
+        return [self.note(f"uplift_{verdict}", tone, **words), drawn]
 
     def next_steps(self) -> Block:
         """Repeat, change or stop – by the reading of each campaign."""
