@@ -82,7 +82,9 @@ def main(times: int) -> int:
     for begin in (postgres_server, mariadb_server):
         with begin() as server, tempfile.TemporaryDirectory() as folder:
             for turn in range(times):
-                failed += not _holds(server, Path(folder) / str(turn), 1 + turn * 200_000 // max(times, 1))
+                held = _holds(server, Path(folder) / str(turn), 1 + turn * 200_000 // max(times, 1))
+                print(f"{begin.__name__} {turn + 1} of {times}: {'held' if held else 'FAILED'}", flush=True)
+                failed += not held
     print(f"{2 * times - failed} of {2 * times} lost databases left the lake as it was and loaded the next time")
     return failed
 
