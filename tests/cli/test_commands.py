@@ -91,6 +91,19 @@ def test_segments_and_tags_tell_size_definition_and_movement(shop: Path) -> None
     assert sum(row["members"] for row in tag["values"]) == 600
 
 
+def test_on_few_members_the_gate_speaks_instead_of_a_model(shop: Path) -> None:
+    cards = facts(shop, "model")["models"]
+    assert {"churn", "next_purchase", "next_category"} <= cards.keys()
+    assert cards["churn"]["verdict"] == cards["next_purchase"]["verdict"] == "insufficient"
+    said = crm(shop, "model", "churn").stdout
+    buyers = next(need for need in cards["churn"]["needs"] if need["what"] == "buyers_before_backtest")
+    assert 0 < buyers["found"] < buyers["needed"] == 1000
+    assert f"检验之前的买家 {buyers['found']:,.0f}，需要 1,000" in said
+    report = max((shop / "reports").glob("*/member_value.html")).read_text(encoding="utf-8")
+    assert "数据不足" in report
+    assert f"检验之前的买家 {buyers['found']:,.0f}，需要 1,000" in report
+
+
 def test_a_campaign_is_planned_judged_and_its_list_rebuilt(shop: Path) -> None:
     assert facts(shop, "campaign", "plan", "second_order")["members"] > 0
     judged = facts(shop, "campaign", "evaluate", "winback_at_risk")

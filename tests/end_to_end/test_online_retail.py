@@ -96,6 +96,8 @@ def test_four_reports_a_list_and_both_rebuilt_after_new_data(shop: Path, tmp_pat
     }
     assert "not supplied" in Path(run["reports"]["campaign_result"]).read_text(encoding="utf-8").lower()
 
+    _models_are_shown_and_losers_withheld(shop, Path(run["reports"]["member_value"]))
+
     groups = Workspace.open(shop, "2011-12-09").segments
     rfm = groups.filter(groups.scheme == "rfm")
     assert number(rfm.count()) == 4_372
@@ -125,6 +127,20 @@ def test_four_reports_a_list_and_both_rebuilt_after_new_data(shop: Path, tmp_pat
     _alter_one_row(shop, frozen["audience_id"], remove_all=True)
     assert crm(shop, "rebuild", frozen["audience_id"])["same"]
     assert crm(shop, "audit")["intact"]
+
+
+def _models_are_shown_and_losers_withheld(shop: Path, report: Path) -> None:
+    """Backtests of 3,370 buyers of the last quarter: churn and next purchases beat their baselines; value over 90 days does not
+    (autumn is not like summer here), so each member's own past rate is published in its place and the report says so."""
+    cards = crm(shop, "model", "--as-of", "2011-12-09")["models"]
+    page = report.read_text(encoding="utf-8")
+    assert cards["churn"]["verdict"] == cards["next_purchase"]["verdict"] == "published"
+    assert cards["churn"]["backtest"]["rows"] == 3_370
+    assert cards["churn"]["backtest"]["low"] > 0.02
+    assert (cards["value_90d"]["verdict"], cards["value_90d"]["published"]) == ("baseline", "own_rate")
+    assert "Expected value, 90 days</strong> is withheld" in page
+    assert cards["next_category"]["verdict"] == "insufficient"  # the file has no categories
+    assert "categories 0 of 2 needed" in page
 
 
 def _alter_one_row(shop: Path, audience_id: str, *, remove_all: bool) -> None:
