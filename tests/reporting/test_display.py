@@ -37,6 +37,7 @@ def test_every_text_that_the_code_names_is_in_the_file_and_every_text_in_the_fil
     named = set(re.findall(r"""\.(?:text|note)\(\s*["'](\w+)["']""", code))
     assert named <= known
     stems = (
+        "check_",
         "cost_",
         "do_",
         "forecast_",
@@ -48,7 +49,9 @@ def test_every_text_that_the_code_names_is_in_the_file_and_every_text_in_the_fil
         "reading_",
         "verdict_",
         "srm_",
+        "tag_reading_",
         "thresholds_from_",
+        "uplift_",
     )
     unused = {
         key for key in known
