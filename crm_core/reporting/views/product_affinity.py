@@ -273,14 +273,14 @@ class ProductAffinity(View):
         assert test is not None
         kinds = {"ours": test.best(baseline=False), "theirs": test.best(baseline=True)}
         words = {kind: self.show(entrant.measures["wape"], "percent") for kind, entrant in kinds.items()}
-        return {**words, "rival": self.text(f"guess_{kinds['theirs'].name}")}
+        return {**words, "rival": self.labels.name("models", kinds["theirs"].name)}
 
     def _backtest(self, card: ModelCard) -> Block:
         assert card.backtest is not None
         rows = pd.DataFrame(
             [
                 {
-                    "guess": self.text(f"guess_{each.name}"),
+                    "guess": self.labels.name("models", each.name),
                     "shown": self.text("yes" if each.name == card.published else "no"),
                     **each.measures,
                 }
