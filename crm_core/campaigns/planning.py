@@ -23,6 +23,7 @@ from crm_core.campaigns.pinned import staged
 from crm_core.campaigns.result import Window, outcomes
 from crm_core.campaigns.selection import candidates, needed
 from crm_core.config.campaigns import CONTROL
+from crm_core.errors import InputError
 from crm_core.measures import features
 from crm_core.store import Tables, now
 
@@ -101,7 +102,10 @@ def _power(
     window = Window(earlier.instant, tables.instant, tables.instant)
     known = features(earlier).select("member_id", *needed(config, campaign, settings))
     with staged(lake.engine, known) as facts:
-        then = candidates(facts, config, campaign, settings, earlier).mutate(arm=ibis.literal("then"))
+        try:
+            then = candidates(facts, config, campaign, settings, earlier).mutate(arm=ibis.literal("then"))
+        except InputError:  # the segment asks for one that was stored after that earlier day
+            return None, dict.fromkeys(settings.arms)
         found = moments(outcomes(then, tables.paid_orders, window), "arm", [settings.metric]).get("then")
     if found is None or found.count() < 2:
         return None, dict.fromkeys(settings.arms)

@@ -110,11 +110,6 @@ def functions(table: ir.Table, today: Callable[[str], Any] | None = None) -> Map
     return {"times": times, "did": did, "did_not": did_not, "in_segment": in_segment, "bucket": bucket}
 
 
-def stored_days(texts: Iterable[Asked]) -> set[date]:
-    """The days whose stored segments the conditions `texts` ask for."""
-    return {date.fromisoformat(day) for place, text in texts for _, day in _referred(text, place) if day}
-
-
 def segments_of_today(text: str, place: str) -> list[str]:
     """The segments of the same day that `text` refers to, as 'scheme:segment'."""
     return [reference for reference, day in _referred(text, place) if not day]

@@ -65,6 +65,7 @@ def rows(members: int = 1_000_000) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         path = f"{folder}/features.parquet"
         engine = ibis.duckdb.connect()
+        engine.raw_sql("SET enable_progress_bar = false")
         engine.raw_sql(f"COPY ({MADE_UP.format(members=members)}) TO '{path}'")
         engine.raw_sql(f"CREATE VIEW made AS FROM read_parquet('{path}')")
         return [*_scores(engine, path), *_clusters(engine, path)]
