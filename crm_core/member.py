@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -56,11 +56,18 @@ def member_card(workspace: Workspace, member_id: str, language: str = "zh") -> M
         person_keys=keys,
         features=known,
         segments=_segments(workspace, member_id, language),
-        tags=tuple(reasons(features, workspace.config.tags, member_id, workspace.as_of, workspace.tag_sources)),
+        tags=_tags(workspace, member_id),
         scores=_scores(workspace, member_id, known, language),
         journey=_journey(workspace, member_id),
         campaigns=_campaigns(workspace, member_id),
     )
+
+
+def _tags(workspace: Workspace, member_id: str) -> tuple[Reason, ...]:
+    """A reason for each tag; those that are withheld on the date say so."""
+    settings, checks = workspace.config.tags, workspace.tag_checks
+    found = reasons(workspace.features, settings, member_id, workspace.as_of, workspace.tag_sources)
+    return tuple(replace(each, withheld=checks[each.tag].problem) if each.tag in checks else each for each in found)
 
 
 def member_of_account(workspace: Workspace, account: str) -> str:

@@ -202,4 +202,5 @@ def _why(reason: Reason, zone: ZoneInfo, language: str) -> str:
     values = ", ".join(f"{name} {_shown(value, zone)}" for name, value in reason.features.items())
     # a statistic has no conditions, so no parts
     said = reason.said(language) or ("kept from an earlier date" if reason.kept else "no condition holds")
-    return f"{said} ({values})" if reason.fired or reason.parts else f"from {values}"
+    held = f"; WITHHELD on this date: {reason.withheld}" if reason.withheld else ""
+    return (f"{said} ({values})" if reason.fired or reason.parts else f"from {values}") + held

@@ -28,6 +28,7 @@ class Reason:
     `fired` is the condition that decided (None: none did, a statistic or a list); `parts` are the parts that
     its and/or joins, each with yes, no or None for unknown (of the last condition when none fired);
     `features` are the values looked at. `kept`: nothing says so today, and the tag keeps what was said before.
+    `withheld`: why nobody has the tag on this date ('' when it is published).
     """
 
     tag: str
@@ -36,6 +37,7 @@ class Reason:
     parts: tuple[tuple[str, bool | None], ...]
     features: dict[str, Any]
     kept: bool = False
+    withheld: str = ""
 
     def said(self, language: str = "zh") -> str:
         """The condition that fired in words, '' where none did."""
