@@ -28,7 +28,7 @@ def count(table: ir.Table) -> int:
 def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
     """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
     found: list[BalanceReport] = []
-    tables = {item.entry: item.rows for item in mapped}
+    tables = {item.entry: item.checked for item in mapped}
     for balance in staged.feed.balance:
         where = f"{context.where}, balance '{balance.name}'"
         accepted = staged.accepted()

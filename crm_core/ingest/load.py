@@ -34,7 +34,7 @@ from crm_core.ingest.drift import with_drift
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.erased import erased_accounts, hide_erased, refuse_erased
 from crm_core.ingest.files import Found, find
-from crm_core.ingest.mapping import check_source, map_batch
+from crm_core.ingest.mapping import Members, check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
 from crm_core.ingest.reader import file_of, number_of, read_batch
 from crm_core.ingest.report import (
@@ -166,7 +166,7 @@ def _prepare(context: Context, vault: Vault, opened: list[Opened], work: Path, s
                     _file_reports(staged, refused),
                     mapped,
                     refused,
-                    _live_accounts(vault, staged, members),
+                    _live_accounts(vault, members),
                     contacts_of(context, staged, members),
                     balances_of(context, staged, mapped),
                     reject_summary(refused) if count(refused) else [],
@@ -225,14 +225,11 @@ def _by_file(rows: ir.Table) -> dict[int, int]:
     return {row["file"]: row["rows"] for row in counted}
 
 
-def _live_accounts(vault: Vault, staged: Staged, members: dict[tuple[str, str], ir.Table]) -> list[ir.Table]:
-    """The accounts of accepted rows only: those of refused rows are nobody's, and those of erased people nobody keeps."""
-    accepted = staged.accepted()
+def _live_accounts(vault: Vault, members: Members) -> list[ir.Table]:
+    """The accounts of accepted rows but for those of erased people, which nobody keeps."""
     return [
-        known.semi_join(accepted.select(account_id=accepted[field].cast("string")), "account_id").anti_join(
-            erased_accounts(vault, known, namespace), "account_id"
-        )
-        for (field, namespace), known in members.items()
+        known.anti_join(erased_accounts(vault, known, namespace), "account_id")
+        for (_, namespace), known in members.items()
     ]
 
 
@@ -240,7 +237,7 @@ def _dry_tables(prepared: list[Prepared]) -> tuple[TableReport, ...]:
     rows: dict[str, int] = {}
     for item in prepared:
         for mapped in item.tables:
-            rows[mapped.table] = rows.get(mapped.table, 0) + count(mapped.rows)
+            rows[mapped.table] = rows.get(mapped.table, 0) + count(mapped.checked)
     return tuple(TableReport(name, rows[name]) for name in TABLES if name in rows)
 
 

@@ -27,13 +27,16 @@ ROW_BITS = 40
 LINE = "_line"
 """The column of `lines` that holds a line of JSON as it stands in the file."""
 COPY = "_copy"
+LAYOUT = {"compression": "snappy", "dictionary_size_limit": 1}
+"""Of files that are read a few times and thrown away: looking for repeated values costs more than it saves."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Files of one layout. `lines`: one text column per field found and `other(n)` for each further column n of the file,
-    which only refused rows are asked for; and either `_row` or, where only rows that were read through in order can be
-    numbered, the file's path in COPY (`settle` does that); `malformed`: `_row`, reason, text (the lines as they stand there).
+    which only refused rows are asked for; and `_row`, but where only rows that were read through in order can be numbered
+    (`settle` does that), then the file's path in COPY if they are several; `malformed`: `_row`, reason, text (the lines as
+    they stand there).
     """
 
     name: str
@@ -130,10 +133,10 @@ def read_through(engine: Any, batch: Batch, rows: ir.Table, path: Path) -> None:
     """
     try:
         with frugal(engine):
-            engine.to_parquet(rows, path, compression="snappy")
+            engine.to_parquet(rows, path, **LAYOUT)
     except duckdb.OutOfMemoryException:
         _forget_errors(engine, batch)
-        engine.to_parquet(rows, path, compression="snappy")
+        engine.to_parquet(rows, path, **LAYOUT)
 
 
 def _error_tables(batch: Batch) -> tuple[str, str]:
@@ -185,7 +188,7 @@ def _lines(engine: Any, name: str, files: Sequence[Opened]) -> ir.Table:
         [str(file.copy) for file in files],
         auto_detect=False,
         header=False,
-        filename=True,
+        filename=len(files) > 1,
         store_rejects=True,
         rejects_table=f"malformed_{name}",
         rejects_scan=f"scans_{name}",
@@ -199,7 +202,7 @@ def _lines(engine: Any, name: str, files: Sequence[Opened]) -> ir.Table:
             lines.line, {field: first.pointers[column] for field, column in first.headings.positions.items()}
         )
         wanted |= {"_good": json_lines.is_object(lines.line), LINE: lines.line}
-    return lines.select(**{COPY: "filename"}, **wanted)
+    return lines.select(**({COPY: "filename"} if len(files) > 1 else {}), **wanted)
 
 
 def _objects(rows: ir.Table, malformed: ir.Table | None) -> tuple[ir.Table, ir.Table | None]:
@@ -218,8 +221,11 @@ def _numbered(
     """`table` with `_row`, and the malformed lines with theirs: each stretch of the file has a constant
     distance.
     """
-    counted = table.group_by("_copy").agg(rows=table.count()).to_pyarrow().to_pylist()
-    rows = {row["_copy"]: row["rows"] for row in counted}
+    rows: dict[str, int] = {}
+    if len(files) > 1:
+        counted = table.group_by(COPY).agg(rows=table.count()).to_pyarrow().to_pylist()
+        rows = {row[COPY]: row["rows"] for row in counted}
+        table = table.drop(COPY)
     start, known = 0, []
     for place, file in enumerate(files):
         base = (place << ROW_BITS) + file.rows_above + 1
@@ -238,11 +244,11 @@ def _numbered(
         )
         stretches = stretches.union(gaps)
     if len(known) == 1 and malformed is None:
-        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop("file_row_number", "_copy"), None
+        return table.mutate(_row=table.file_row_number + known[0]["_distance"]).drop("file_row_number"), None
     steps = stretches.group_by("_after").agg(_distance=stretches._distance.max())
     joined = table.asof_join(steps, table.file_row_number >= steps._after)
     numbered = joined.mutate(_row=joined.file_row_number + joined._distance)
-    return numbered.drop("file_row_number", "_copy", "_after", "_distance"), malformed
+    return numbered.drop("file_row_number", "_after", "_distance"), malformed
 
 
 def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Table:

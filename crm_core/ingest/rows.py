@@ -26,6 +26,7 @@ from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, private_fields
 from crm_core.ingest.reader import COPY, LINE, Batch, file_of, read_through, settle, whole
+from crm_core.schema import TABLES
 from crm_core.schema.expressions import condition
 
 ERASED = "erased"
@@ -53,7 +54,7 @@ class Context:
 @dataclass(frozen=True)
 class Staged:
     """One batch's typed rows. `rejected` holds _row, field, reason; `repeated` holds _row of duplicates
-    (None: none).
+    (None: none); `distinct`: fields in which no two accepted rows agree, where that is known.
     """
 
     batch: Batch
@@ -62,6 +63,7 @@ class Staged:
     typed: ir.Table
     rejected: tuple[ir.Table, ...]
     repeated: ir.Table | None
+    distinct: tuple[str, ...] = ()
 
     def accepted(self) -> ir.Table:
         """Typed rows that are neither rejected nor repeated."""
@@ -92,13 +94,13 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     marked = marked.mutate(_texts=marked._suspect.ifelse(texts, ibis.null(texts.type())))
     with engine_errors(batch.label):
         path = work / f"typed_{batch.name}.parquet"
-        kept = [name for name in marked.columns if not name.startswith(("_raw_", "_local_"))]
+        kept = [name for name in marked.columns if not name.startswith(("_raw_", "_tried_", "_local_"))]
         read_through(context.engine, batch, marked.select(*kept), path)
         rows, batch = settle(context.engine, batch, path)
         staged = Staged(batch, feed, work, rows, (), None)
         staged = staged.refuse(_kept(context, staged, _judged(context, staged), "bad"))
         if feed.repeated_rows == "duplicate":
-            staged = replace(staged, repeated=_repeated(context, staged))
+            staged = _without_repeated(context, staged)
     return staged
 
 
@@ -111,12 +113,16 @@ def _typed(context: Context, batch: Batch, feed: FeedSettings) -> ir.Table:
         raw |= {name: casts.cell(lines[name], nulls, feed.fields[name].strip) for name in batch.shown}
     cells = carried(lines.select(*origin, **{f"_raw_{name}": value for name, value in raw.items()}), feed.carry)
     fields = {name: feed.fields[name] for name in batch.shown}
-    text = {name: _text(cells[f"_raw_{name}"], feed, name) for name in fields}
-    local = {
-        f"_local_{name}": quick.read(cells[f"_raw_{name}"], field, nulls, fen, casts.local_time(text[name], field))
-        for name, field in fields.items()
-        if field.type == "time"
-    }
+    tried = {name: quick.tried(cells[f"_raw_{name}"], field, nulls, fen) for name, field in fields.items()}
+    # a view, or else ibis would write the cast out wherever it is used, and the engine would do it as often
+    cells = cells.mutate(**{f"_tried_{name}": value for name, value in tried.items() if value is not None}).view()
+    tried = {name: cells[f"_tried_{name}"] for name, value in tried.items() if value is not None}
+    local = {}
+    for name, field in fields.items():
+        if field.type == "time":
+            raw_cell = cells[f"_raw_{name}"]
+            slow = casts.local_time(_text(raw_cell, feed, name), field)
+            local[f"_local_{name}"] = quick.read(raw_cell, tried.get(name), field, nulls, slow)
     cells = cells.mutate(**local)
     values: dict[str, Any] = {}
     for name, field in feed.fields.items():
@@ -126,7 +132,7 @@ def _typed(context: Context, batch: Batch, feed: FeedSettings) -> ir.Table:
             continue
         cell, moment = cells[f"_raw_{name}"], cells[f"_local_{name}"] if field.type == "time" else None
         value = casts.typed(_text(cell, feed, name), field, context.zone, fen, moment).cast(kind)
-        values[name] = value if field.type == "time" else quick.read(cell, field, nulls, fen, value)
+        values[name] = value if field.type == "time" else quick.read(cell, tried.get(name), field, nulls, value)
     return cells.mutate(**values)
 
 
@@ -174,14 +180,29 @@ def _plain_accounts(settings: SourceSettings, feed: FeedSettings) -> set[str]:
     return {field for field, _ in accounts_of(settings, feed)} if settings.ids == "plain" else set()
 
 
-def _repeated(context: Context, staged: Staged) -> ir.Table | None:
-    """Rows that say the same as an earlier one of their file: candidates by hash first, then in full."""
-    rows = staged.accepted()
-    names = list(staged.batch.shown)
-    rows = rows.mutate(_hash=engine_hash(ibis.struct({name: rows[name] for name in names})))
-    found = rows.aggregate(rows=rows.count(), hashes=rows._hash.nunique()).to_pyarrow().to_pylist()[0]
-    if found["rows"] == found["hashes"]:
-        return None
+def _without_repeated(context: Context, staged: Staged) -> Staged:
+    """The batch with what `repeated` and `distinct` say: what is told by fewer fields is looked for first."""
+    names = tuple(staged.batch.shown)
+    for fields in dict.fromkeys([*_key_fields(staged), names]):
+        rows = staged.accepted()
+        rows = rows.mutate(_hash=engine_hash(ibis.struct({name: rows[name] for name in fields})))
+        found = rows.aggregate(rows=rows.count(), hashes=rows._hash.nunique()).to_pyarrow().to_pylist()[0]
+        if found["rows"] == found["hashes"]:
+            return replace(staged, distinct=fields)
+    return replace(staged, repeated=_repeated(context, staged, rows, names))
+
+
+def _key_fields(staged: Staged) -> list[tuple[str, ...]]:
+    """The fields that stand as they are in the key of a table of which each row is made of one row of the file; none or one
+    such key.
+    """
+    tables = [(TABLES[table.table or entry], table) for entry, table in staged.feed.tables.items() if not table.per]
+    keys = [tuple(str(table.columns[name]) for name in schema.key) for schema, table in tables]
+    return [fields for fields in keys if all(field in staged.batch.shown for field in fields)][:1]
+
+
+def _repeated(context: Context, staged: Staged, rows: ir.Table, names: tuple[str, ...]) -> ir.Table:
+    """Rows that say the same as an earlier one of their file: candidates by `_hash` first, then in full."""
     several = rows.group_by("_hash").having(rows.count() > 1).agg(_first=rows._row.min())
     candidates = _kept(context, staged, rows.semi_join(several, "_hash").select("_row"), "candidates")
     alike = rows.semi_join(candidates, "_row").mutate(_file=file_of(rows._row))

@@ -18,9 +18,10 @@ from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.mapping import Mapped
 from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, RejectReport, TableReport
 from crm_core.ingest.rows import Context
-from crm_core.schema import LOAD, TABLES
+from crm_core.schema import TABLES, TableSchema
 from crm_core.store import Lake, Ledger, Vault, Writer, local_date, now
 from crm_core.store.hashing import row_hash
+from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Load, LoadFile
 
 
@@ -85,24 +86,27 @@ def _write_tables(
     reports: list[TableReport] = []
     latest: list[date] = []
     for name, schema in TABLES.items():
-        parts = [mapped.rows for item in prepared for mapped in item.tables if mapped.table == name]
+        mapped = [item for each in prepared for item in each.tables if item.table == name]
+        parts, checked = [item.rows for item in mapped], [item.checked for item in mapped]
         if name == "identities":
             hashed = identities_of(vault, [rows for item in prepared for rows in item.contacts])
-            parts += [hashed.mutate(**_absent(schema, hashed))] if hashed is not None else []
+            parts += [hashed] if hashed is not None else []
+            checked += parts[len(mapped) :]
         if not parts:
             continue
-        names = [column.name for column in schema.columns if column not in LOAD]
-        rows = _union([part.select(*names, "_effective_at") for part in parts])
+        rows = _together(parts, schema)
         if context.settings.backdate and schema.as_of == "versions":
-            rows = _backdated(rows, schema.key)
+            rows = _backdated(rows, schema)
+        distinct = len(parts) == 1 and all(item.distinct for item in mapped) and schema.as_of != "versions"
         with engine_errors(name):
-            newest = local_date(rows._effective_at.max(), context.project_zone).to_pyarrow().as_py()
-            counts = writer.upsert(name, rows, load_id=load_id)
+            times = _union([part.select("_effective_at") for part in checked])
+            newest = local_date(times._effective_at.max(), context.project_zone).to_pyarrow().as_py()
+            counts = writer.upsert(name, rows, load_id=load_id, distinct=distinct)
         latest += [newest] if newest is not None else []
         reports.append(
             TableReport(
                 name,
-                sum(count(part) for part in parts),
+                sum(count(part) for part in checked),
                 counts.inserted,
                 counts.updated,
                 counts.unchanged,
@@ -113,19 +117,29 @@ def _write_tables(
     return reports, max(latest, default=None)
 
 
-def _absent(schema: Any, table: ir.Table) -> dict[str, Any]:
-    return {column.name: ibis.null(column.type) for column in schema.columns if column.name not in table.columns}
+def _together(parts: list[ir.Table], schema: TableSchema) -> ir.Table:
+    """The parts as one table, with `_effective_at` and the columns that any of them has."""
+    names = [name for name in content_columns(schema) if any(name in part.columns for part in parts)]
+    types = schema.types()
+    return _union(
+        [
+            part.select(
+                **{name: part[name] if name in part.columns else ibis.null(types[name]) for name in names},
+                _effective_at=part._effective_at,
+            )
+            for part in parts
+        ]
+    )
 
 
-def _backdated(rows: ir.Table, key: tuple[str, ...]) -> ir.Table:
+def _backdated(rows: ir.Table, schema: TableSchema) -> ir.Table:
     """The rows, and for each key its earliest state once more, holding since before 1970.
 
     Its time is mirrored there: of the earliest states of several loads the earliest of all is then the latest, so that
     files loaded one by one say the same as together.
     """
-    content = [name for name in rows.columns if name != "_effective_at"]
-    order = [rows._effective_at, row_hash(rows, content).desc()]  # as the store decides
-    place = ibis.row_number().over(group_by=list(key), order_by=order)
+    order = [rows._effective_at, row_hash(rows, content_columns(schema)).desc()]  # as the store decides
+    place = ibis.row_number().over(group_by=list(schema.key), order_by=order)
     first = rows.mutate(_place=place).filter(lambda t: t._place == 0).drop("_place")
     origin = ibis.literal(datetime(1970, 1, 1)).cast("timestamp(6)")
     mirrored = origin - (first._effective_at - origin)

@@ -12,8 +12,9 @@ import ibis.expr.types as ir
 
 from crm_core.schema import TABLES
 from crm_core.store import delta
-from crm_core.store.lake import Lake
+from crm_core.store.lake import HASH, Lake
 from crm_core.store.ledger import Snapshot
+from crm_core.store.versions import hash_of
 
 
 def changed_rows(lake: Lake, name: str, before: Snapshot, after: Snapshot, columns: list[str]) -> ir.Table | None:
@@ -25,13 +26,20 @@ def changed_rows(lake: Lake, name: str, before: Snapshot, after: Snapshot, colum
     old, new = _files(lake, name, before), _files(lake, name, after)
     if old == new:
         return None
+    gone, come = (lake.read_files(name, sorted(paths)) for paths in (old - new, new - old))
+    return ibis.union(_lacking(gone, come, name).select(*columns), _lacking(come, gone, name).select(*columns))
+
+
+def _lacking(rows: ir.Table, others: ir.Table, name: str) -> ir.Table:
+    """Those of `rows` that `others` do not hold: most are told by load and time, the rest by a hash of their content."""
+    schema = TABLES[name.removesuffix("_versions")]
+    key = list(schema.key)
+    rest = rows.anti_join(others, [*key, "_effective_at", "load_id"])
+    met = others.semi_join(rest, key)
     # of a current row only its content counts; of a version also when it holds, as an older one may say the same
-    time = ["_effective_at"] if name.endswith("_versions") else []
-    same = [*TABLES[name.removesuffix("_versions")].key, *time, "_row_hash"]
-    wanted = list(dict.fromkeys([*columns, *same]))
-    gone = lake.read_files(name, sorted(old - new)).select(*wanted)
-    come = lake.read_files(name, sorted(new - old)).select(*wanted)
-    return ibis.union(gone.anti_join(come, same), come.anti_join(gone, same)).select(*columns)
+    same = [*key, *(["_effective_at"] if name.endswith("_versions") else []), HASH]
+    rest, met = (each.mutate(**{HASH: hash_of(each, schema)}) for each in (rest, met))
+    return rest.anti_join(met.select(*same), same)
 
 
 def is_kept(lake: Lake, names: list[str], snapshot: Snapshot) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +25,7 @@ from crm_core.store import delta
 
 LOAD = "load_id"
 """The column whose range every file tells, so that taking a load back opens only the files that hold it."""
-LAYOUT = {"compression": "zstd", "compression_level": 1, "row_group_size": 122_880}
+LAYOUT = {"compression": "zstd", "compression_level": 1, "row_group_size": 122_880, "dictionary_size_limit": 1000}
 
 
 def can_write(engine: Any, folder: Path, rows: ir.Table) -> bool:
@@ -36,22 +37,23 @@ def can_write(engine: Any, folder: Path, rows: ir.Table) -> bool:
 
 
 def write(
-    engine: Any, folder: Path, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None
-) -> int:
+    engine: Any, folder: Path, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None,
+    lacking: Sequence[str] = (),
+) -> int:  # fmt: skip
     """Commits `rows` and returns the new version. Not appended, they take the place of the whole table, or of the
-    partitions `values`.
+    partitions `values`. Columns `lacking`, which hold nothing, are left out of the files; the table has them all the same.
 
     Raises RunFailed when the table cannot be written; files that were begun are deleted then, whatever the error.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before = delta.parquet(folder)
+    before, held = delta.parquet(folder), rows.drop(*lacking)
     try:
         if partition:
             engine.to_parquet(
-                rows, folder, partition_by=partition, append=True, filename_pattern="part-{uuid}", **LAYOUT
+                held, folder, partition_by=partition, append=True, filename_pattern="part-{uuid}", **LAYOUT
             )
         else:
-            engine.to_parquet(rows, folder / f"part-{uuid.uuid4()}.parquet", **LAYOUT)
+            engine.to_parquet(held, folder / f"part-{uuid.uuid4()}.parquet", **LAYOUT)
         added = [_added(folder, path, partition) for path in sorted(delta.parquet(folder) - before)]
         _commit(folder, added, _schema(rows), append, partition, values)
     except BaseException as error:

@@ -14,8 +14,10 @@ NULL = "\x1e"  # a NUL would end the statement in DuckDB
 
 
 def row_hash(table: ir.Table, columns: Sequence[str]) -> ir.StringValue:
-    """MD5 (hex) of the canonical text of `columns` in the order given; nulls are kept apart from empty text."""
-    parts = [canonical_text(table[name]) for name in columns]
+    """MD5 (hex) of the canonical text of `columns` in the order given; nulls are kept apart from empty text, and a column
+    that the table lacks counts as null.
+    """
+    parts = [canonical_text(table[name]) if name in table.columns else ibis.literal(NULL) for name in columns]
     return ibis.literal(SEPARATOR).join(parts).hexdigest("md5")
 
 

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import ibis.expr.types as ir
 
 from crm_core.errors import InputError, unknown
@@ -22,7 +23,7 @@ from crm_core.store.ledger import Ledger, Snapshot
 if TYPE_CHECKING:
     from crm_core.store.writer import Writer
 
-TECHNICAL = ("_effective_at", "_row_hash")
+HASH = "_row_hash"
 REJECTS = TableSchema(
     "rejects",
     "one row per refused input row",
@@ -221,15 +222,23 @@ class Lake:
         if not paths:
             return self._empty(name)
         if self.engine.name == "pyspark":
-            return self.engine.read_parquet(paths)
-        return self.engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+            table = self.engine.read_parquet(paths, mergeSchema=True)
+        else:
+            table = self.engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+        if name.removesuffix("_versions") not in TABLES:
+            return table
+        # a file leaves out columns that its load says nothing of
+        types = stored_schema(name).types()
+        lacking = {column: ibis.null(kind) for column, kind in types.items() if column not in table.columns}
+        more = [column for column in table.columns if column not in types]
+        return table.mutate(**lacking).select(*types, *more)
 
     def _empty(self, name: str) -> ir.Table:
         return empty(stored_schema(name))
 
 
 def stored_schema(name: str) -> TableSchema:
-    """The schema of a lake table as stored: canonical tables and their versions carry the two technical columns.
+    """The schema of a lake table as stored: canonical tables and their versions carry technical columns.
 
     Raises UnknownName when there is no such table.
     """
@@ -246,10 +255,9 @@ def stored_schema(name: str) -> TableSchema:
     if base not in TABLES:
         raise unknown("table", name, [*TABLES, *RESULTS, "rejects", LINKS.name], "the lake")
     schema = TABLES[base]
-    technical = (
-        Column("_effective_at", "timestamp(6)", "the source's own time of this state", "UTC"),
-        Column("_row_hash", "string", "hash of the row's content"),
-    )
+    technical = [Column("_effective_at", "timestamp(6)", "the source's own time of this state", "UTC")]
+    if schema.as_of == "versions":
+        technical.append(Column(HASH, "string", "hash of the row's content"))
     return TableSchema(name, schema.grain, schema.key, (*schema.columns, *technical), as_of=schema.as_of)
 
 

@@ -1,7 +1,8 @@
 """Which of a key's versions is current: rows and counts of an upsert and its undoing, as expressions.
 
 For each key the greatest (effective_at, row hash) among the live loads wins, in tables whose first statement counts the
-smallest time; so the order, the split and the repetition of loads do not matter.
+smallest time; so the order, the split and the repetition of loads do not matter. The hash is worked out where two rows of
+one key and time meet, which few do; tables whose versions are read as of a date keep it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import ibis.expr.types as ir
 
 from crm_core.schema import TableSchema
 from crm_core.store.hashing import SEPARATOR, row_hash
-from crm_core.store.lake import content_columns, stored_schema
+from crm_core.store.lake import HASH, content_columns, stored_schema
 from crm_core.store.ledger import now
 
 HASH_LENGTH = 16  # 64 bits: it only has to tell the few states of one key apart
@@ -48,33 +49,39 @@ class UndoCounts:
 
 
 def stamped(incoming: ir.Table, schema: TableSchema, load_id: str) -> ir.Table:
-    """`incoming` as the versions hold it: typed, with load, time of recording and the hash of what the source states."""
-    columns = content_columns(schema)
+    """`incoming` as the versions hold it: typed, null where it lacks a column, with load and time of recording."""
     types = stored_schema(schema.name).types()
-    typed = incoming.select(
-        **{name: incoming[name].cast(types[name]) for name in columns}, _effective_at=incoming["_effective_at"]
-    )
-    rows = typed.mutate(
-        load_id=ibis.literal(load_id),
-        recorded_at=ibis.literal(now()).cast("timestamp(6)"),
-        _row_hash=row_hash(typed, columns)[:HASH_LENGTH],
-    )
-    return rows.select(*stored_schema(schema.name).names)
+    content = {
+        name: incoming[name].cast(types[name]) if name in incoming.columns else ibis.null(types[name])
+        for name in content_columns(schema)
+    }
+    typed = incoming.select(**content, _effective_at=incoming["_effective_at"])
+    stamps = {"load_id": ibis.literal(load_id), "recorded_at": ibis.literal(now()).cast("timestamp(6)")}
+    if HASH in types:
+        stamps[HASH] = hash_of(typed, schema)
+    return typed.mutate(**stamps).select(*types)
+
+
+def hash_of(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
+    """The hash of what the source states in each row: the stored one, or else worked out."""
+    if HASH in rows.columns:
+        return rows[HASH]
+    return row_hash(rows, content_columns(schema))[:HASH_LENGTH]
 
 
 def best(rows: ir.Table, schema: TableSchema) -> ir.Table:
     """One row per key: the greatest (effective_at, row hash); of equal ones that of the smallest load id."""
     time = rows._effective_at.asc() if schema.first_wins else rows._effective_at.desc()
-    order = [time, rows._row_hash.desc(), rows.load_id.asc()]
+    order = [time, hash_of(rows, schema).desc(), rows.load_id.asc()]
     rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
     return rows.mutate(_rank=rank).filter(lambda t: t._rank == 0).drop("_rank")
 
 
-def beats(joined: ir.Table, schema: TableSchema) -> ir.BooleanValue:
-    """Whether a row wins over the current one of its key (`_old_at`, `_old_hash`)."""
+def standing(joined: ir.Table, schema: TableSchema) -> ir.StringValue:
+    """What a row is beside the current one of its key (`_old_at`): inserted, updated, tied (of the same time), unchanged."""
     newer = joined._effective_at < joined._old_at if schema.first_wins else joined._effective_at > joined._old_at
-    same = (joined._effective_at == joined._old_at) & (joined._row_hash > joined._old_hash)
-    return newer | same
+    tied = joined._effective_at == joined._old_at
+    return ibis.cases((joined._old_at.isnull(), "inserted"), (newer, "updated"), (tied, "tied"), else_="unchanged")
 
 
 def _month(value: ir.TimestampValue) -> ir.StringValue:

@@ -4,7 +4,7 @@ Every keyed table exists twice: `<table>_versions`, append-only, and `<table>`, 
 (effective_at, row hash) among the live loads. So rows in any order, split or repeated, give the same tables. The current
 table is rewritten by partition (UTC month) through the engine, not by MERGE: a MERGE inserts both of two rows with one
 key, and a corrected `ordered_at` that crosses a month inserts a second row; an anti-join does neither. What an upsert
-appends to the versions serves as its staging: it is read back from there, so rows are computed and hashed once, and a
+appends to the versions serves as its staging: it is read back from there, so rows are computed once, and a
 first load's current table is made of the same files, hard-linked.
 """
 
@@ -23,9 +23,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_core.errors import CrmError, RunFailed
 from crm_core.schema import TABLES, TableSchema
 from crm_core.store import delta, files, lease, upkeep
-from crm_core.store.lake import Lake
+from crm_core.store.lake import Lake, content_columns
 from crm_core.store.ledger import Snapshot, now
-from crm_core.store.versions import UndoCounts, UpsertCounts, beats, best, key_text, months_of, stamped, with_month
+from crm_core.store.versions import (
+    UndoCounts,
+    UpsertCounts,
+    best,
+    hash_of,
+    key_text,
+    months_of,
+    stamped,
+    standing,
+    with_month,
+)
 
 if TYPE_CHECKING:
     from crm_core.store.ledger.models import Base
@@ -89,17 +99,21 @@ class Writer:
         quoted = load_id.replace("'", "''")
         self._delete(name, f"load_id = '{quoted}'")
 
-    def upsert(self, name: str, incoming: ir.Table, *, load_id: str) -> UpsertCounts:
-        """Takes `incoming` (the table's content columns and `_effective_at`) into `name` and its versions.
+    def upsert(self, name: str, incoming: ir.Table, *, load_id: str, distinct: bool = False) -> UpsertCounts:
+        """Takes `incoming` (content columns of the table and `_effective_at`) into `name` and its versions.
 
-        Rows with a null key must have been refused before. Raises RunFailed when the outcome would not add up.
+        Rows with a null key must have been refused before. `distinct`: no two of them have one key. Raises RunFailed when
+        the outcome would not add up.
         """
         schema, versions = TABLES[name], f"{name}_versions"
         known = self._files(versions)
         rows = stamped(incoming, schema, load_id)
-        self._commit(versions, with_month(rows, schema), append=True, partition="_month" if schema.month_of else "")
+        self._commit(
+            versions, with_month(rows, schema), append=True, partition="_month" if schema.month_of else "",
+            lacking=[name for name in content_columns(schema) if name not in incoming.columns],
+        )  # fmt: skip
         rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
-        winners, conflicts = self._winners(rows, schema)
+        winners, conflicts = (rows, []) if distinct else self._winners(rows, schema)
         if name not in self._versions and not known and winners is rows:
             self._versions[name] = delta.copy(self.lake.root / versions, self.lake.root / name)
             return UpsertCounts(_count(rows), 0, 0, 0)
@@ -119,10 +133,10 @@ class Writer:
         if not total:
             return UndoCounts(0, 0, 0)
         said = current.filter(current.load_id == load_id)
-        keys = self.stage(said.select(*key, _old_at=said._effective_at, _old_hash=said._row_hash))
+        keys = self.stage(said.select(*key, _old_at=said._effective_at, _old_hash=hash_of(said, schema)))
         self.remove_load(versions, load_id)
         winners = self.stage(best(self._rows_of(versions, keys, schema), schema))
-        left = winners.select(*key, "_effective_at", "_row_hash").inner_join(keys, key)
+        left = winners.select(*key, "_effective_at", _row_hash=hash_of(winners, schema)).inner_join(keys, key)
         other = (left._effective_at != left._old_at) | (left._row_hash != left._old_hash)
         changed = _count(keys)
         if changed:
@@ -130,12 +144,12 @@ class Writer:
         gone, returned = changed - _count(winners), _count(left.filter(other))
         return UndoCounts(gone, returned, total - gone - returned)
 
-    def _rows_of(self, versions: str, keys: ir.Table, schema: TableSchema) -> ir.Table:
-        """The rows of `keys` in a table of versions, read from the months that hold them."""
-        rest, key = self.table(versions), list(schema.key)
-        if schema.month_of and versions in self._versions:
+    def _rows_of(self, name: str, keys: ir.Table, schema: TableSchema) -> ir.Table:
+        """The rows of `keys` in a table or its versions, read from the months that hold them."""
+        rest, key = self.table(name), list(schema.key)
+        if schema.month_of and name in self._versions:
             held = months_of(rest.semi_join(keys, key), schema).to_pyarrow()["_month"].to_pylist()
-            rest = self.lake.months(versions, self._versions[versions], held)
+            rest = self.lake.months(name, self._versions[name], held)
         return rest.semi_join(keys, key)
 
     def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[str]]:
@@ -146,7 +160,7 @@ class Writer:
             return rows, []
         twice = (
             rows.group_by(*schema.key, "_effective_at")
-            .agg(contents=rows._row_hash.nunique())
+            .agg(contents=hash_of(rows, schema).nunique())
             .filter(lambda t: t.contents > 1)
             .select(*schema.key)
             .distinct()
@@ -159,20 +173,29 @@ class Writer:
         if schema.name not in self._versions:
             self._commit_current(schema, winners, months=None)
             return _count(winners), 0, 0
-        current = self.table(schema.name)
-        known = current.select(*schema.key, _old_at=current._effective_at, _old_hash=current._row_hash)
-        joined = winners.select(*schema.key, "_effective_at", "_row_hash").left_join(known, list(schema.key))
-        state = ibis.cases(
-            (joined._old_hash.isnull(), "inserted"), (beats(joined, schema), "updated"), else_="unchanged"
-        )
-        changed = self.stage(joined.select(*schema.key, _state=state).filter(lambda t: t._state != "unchanged"))
-        counted = changed.group_by("_state").agg(rows=changed.count()).to_pyarrow().to_pylist()
+        current, key = self.table(schema.name), list(schema.key)
+        known = current.select(*key, _old_at=current._effective_at)
+        joined = winners.select(*key, "_effective_at").left_join(known, key)
+        found = self.stage(joined.select(*key, _state=standing(joined, schema)))
+        counted = found.group_by("_state").agg(rows=found.count()).to_pyarrow().to_pylist()
         counts = {row["_state"]: int(row["rows"]) for row in counted}
+        changed = found.filter(found._state.isin(["inserted", "updated"])).select(*key)
+        if counts.get("tied"):
+            won = self.stage(self._won(schema, winners, found.filter(found._state == "tied").select(*key)))
+            counts["updated"] = counts.get("updated", 0) + _count(won)
+            changed = changed.union(won)
         inserted, updated = counts.get("inserted", 0), counts.get("updated", 0)
         if inserted or updated:
-            keys = changed.select(*schema.key)
-            self._replace_keys(schema, keys, winners.semi_join(keys, list(schema.key)))
-        return inserted, updated, _count(winners) - inserted - updated
+            self._replace_keys(schema, changed, winners.semi_join(changed, key))
+        return inserted, updated, sum(counts.values()) - inserted - updated
+
+    def _won(self, schema: TableSchema, winners: ir.Table, tied: ir.Table) -> ir.Table:
+        """Those of the keys `tied` whose row in `winners` has the greater hash; they have the same time."""
+        key, new = list(schema.key), winners.semi_join(tied, list(schema.key))
+        old = self._rows_of(schema.name, tied, schema)
+        old = old.select(*key, _old_hash=hash_of(old, schema))
+        met = new.select(*key, _new_hash=hash_of(new, schema)).inner_join(old, key)
+        return met.filter(met._new_hash > met._old_hash).select(*key)
 
     def _replace_keys(self, schema: TableSchema, keys: ir.Table, rows: ir.Table) -> None:
         """Rewrites the current table so that `keys` hold exactly `rows`; only the months concerned are touched."""
@@ -317,15 +340,18 @@ class Writer:
             self.note(name)
 
     def _commit(
-        self, name: str, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None
-    ) -> None:
-        """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended."""
+        self, name: str, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None,
+        lacking: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended. In columns
+        `lacking` they hold nothing.
+        """
         lease.renew(self.lake.ledger, self._fence)
         folder, engine = self.lake.root / name, self.lake.engine
         try:
             if files.can_write(engine, folder, rows):
                 self._versions[name] = files.write(
-                    engine, folder, rows, append=append, partition=partition, values=values
+                    engine, folder, rows, append=append, partition=partition, values=values, lacking=lacking
                 )
                 return
             listed = ", ".join(f"'{value}'" for value in values or ())

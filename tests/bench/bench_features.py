@@ -78,7 +78,8 @@ class Shop:
         made = self._made(self.members * 100, members, members, str(SECONDS + 1), 60_000, members)
         with self.lake.write("night") as writer:
             for name in ("orders", "order_lines", "interactions"):
-                incoming = made[name].drop("load_id", "recorded_at", "_row_hash", "_month")
+                stamps = {"load_id", "recorded_at", "_row_hash", "_month"} & set(made[name].columns)
+                incoming = made[name].drop(*sorted(stamps))
                 writer.upsert(name, incoming, load_id="night")
 
     def stored(self, day: date) -> Any:

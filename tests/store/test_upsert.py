@@ -9,7 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +74,7 @@ def said(lake: Lake) -> dict[str, tuple[str, str]]:
     """Hashes of the current tables and of what their versions say, for each table; loads and times of recording aside."""
     hashes = {}
     for name in KINDS:
-        columns = [*content_columns(TABLES[name]), "_effective_at", "_row_hash"]
+        columns = [*content_columns(TABLES[name]), "_effective_at"]
         current, versions = (lake.table(each).select(columns) for each in (name, f"{name}_versions"))
         hashes[name] = table_hash(current), table_hash(versions.distinct())
     return hashes
@@ -227,3 +229,18 @@ def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_wit
 def test_a_table_that_cannot_be_is_refused_with_the_nearest(lake: Lake) -> None:
     with pytest.raises(UnknownName, match=r"table 'ordres' is not known in the lake; did you mean 'orders'\?"):
         lake.table("ordres")
+
+
+def test_columns_that_a_load_says_nothing_of_stand_in_no_file_but_in_the_table(lake: Lake) -> None:
+    said = rows_of("orders", [order("a", "2026-01-05", "2026-06-01")])
+    with lake.write("few columns") as writer:
+        writer.upsert("orders", said.drop("city", "review_score", "coupon_id"), load_id="l1", distinct=True)
+    written = {name for path in delta.parquet(lake.root / "orders") for name in pq.read_schema(path).names}
+    assert not {"city", "review_score", "coupon_id"} & written and {"order_id", "province"} <= written
+    assert lake.table("orders").schema() == lake._empty("orders").schema()
+    assert {"city", "_effective_at"} <= set(DeltaTable(str(lake.root / "orders")).to_pandas().columns)
+    load(lake, "l2", "orders", [order("b", "2026-01-06", "2026-06-01", city="杭州")])
+    lake.compact()
+    assert listed(lake.table("orders"), "order_id", "city") == [("a", None), ("b", "杭州")]
+    take_back(lake, "l2")
+    assert listed(lake.table("orders"), "order_id", "city") == [("a", None)]
