@@ -107,7 +107,11 @@ def _means(rows: ir.Table, joined: ir.Table, names: Sequence[str]) -> list[tuple
         for name in names:
             mean, whole, spread = row[f"{name} mean"], everybody[f"{name} mean"], everybody[f"{name} sd"] or 0.0
             if mean is not None and spread > 1e-12:
-                trait = Trait(name, None, mean, whole, round((mean - whole) / spread, 6), row[f"{name} n"])
+                means = (
+                    float(f"{mean:.9g}"),
+                    float(f"{whole:.9g}"),
+                )  # sums of floats differ in the last digits from run to run
+                trait = Trait(name, None, *means, round((mean - whole) / spread, 6), row[f"{name} n"])
                 found.append((row["_segment"], trait))
     return found
 
