@@ -13,13 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import linalg, special
 
 from crm_core.models.fitting import Array, Likelihood, checked
 from crm_core.models.purchase_model import PurchaseModel
 
 NUDGE = 1e-6
 """The expectation has removable gaps at a = 1 and a + B = 1; this far beside them it is exact to about as much."""
+NODES = 40
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class BgNbd(PurchaseModel):
         # Euler's transformation of the paper's (1 − z)^(r+x) ₂F₁(r+x, b+x; a+b+x−1; z): its terms stay small for any x
         first, z = a - 1, -np.expm1(log_q)
         rest = special.hyp2f1(first, c - rx, c, z)
-        # scipy 1.17 gives nan where rx − a is a whole number, large x and z near 1; beside it it does not
-        rest = np.where(np.isnan(rest), special.hyp2f1(first, c - rx + NUDGE**1.5, c, z), rest)
-        return np.asarray(c / first * (1 - np.exp(first * log_q) * rest))
+        closed = c / first * (1 - np.exp(first * log_q) * np.where(np.isfinite(rest), rest, 0.0))
+        # scipy 1.17 gives nan where rx − a is a whole number, and ∞ where members hardly differ in a / (a + b)
+        return np.where(np.isfinite(rest), closed, _by_quadrature(p["a"], beyond, rx, z / (1 - z), ~np.isfinite(rest)))
 
     def counts_alive(self, horizon: float, x: Array, t_x: Array, T: Array, **covariates: ArrayLike) -> Iterator[Array]:
         """P(0), P(1), … purchases in the horizon of a member alive at T (the paper's equation 8, from the posterior)."""
@@ -123,3 +124,28 @@ class MbgNbd(BgNbd):
 
     family: ClassVar[str] = "mbgnbd"
     at_first: ClassVar[bool] = True
+
+
+def _by_quadrature(a: Array, beyond: Array, rx: Array, longer: Array, where: Array) -> Array:
+    """The same expectation where `where` is true, elsewhere 0: ∫ (1 − (1 + p·horizon/(α + T))^−(r+x)) / p over the chance p
+    to leave after a purchase, p ~ Beta(a, beyond), by Gauss-Jacobi with NODES nodes (Golub and Welsch 1969)."""
+    a, beyond, rx, longer = np.broadcast_arrays(a, beyond, rx, longer)
+    found = np.zeros(a.shape)
+    pairs, at = np.unique(np.stack([a[where], beyond[where]]), axis=1, return_inverse=True)
+    for number, (first, second) in enumerate(pairs.T):
+        chance, weight = _beta_nodes(first, second)
+        cells = np.flatnonzero(where)[at.ravel() == number]
+        grown = np.log1p(np.outer(longer.ravel()[cells], chance))
+        found.ravel()[cells] = -np.expm1(-rx.ravel()[cells, None] * grown) @ (weight / chance)
+    return found
+
+
+def _beta_nodes(a: float, b: float) -> tuple[Array, Array]:
+    """NODES points and weights that give the mean of any polynomial of less than twice their degree under Beta(a, b)."""
+    n = np.arange(1, NODES)
+    twice = 2 * n + a + b - 2
+    middle = np.append((a - b) / (a + b), (a - b) * (a + b - 2) / (twice * (twice + 2)))
+    side = n * (n + b - 1) * (n + a - 1) * (n + a + b - 2) / (twice**2 * (twice + 1) * (twice - 1))
+    side[0] = a * b / ((a + b) ** 2 * (a + b + 1))
+    at, vectors = linalg.eigh_tridiagonal((1 + middle) / 2, np.sqrt(side))
+    return at, vectors[0] ** 2

@@ -155,6 +155,27 @@ def test_the_removable_gaps_of_the_formulas_are_filled(family: Any) -> None:
         assert at.expected_purchases(52, *history) == pytest.approx(beside.expected_purchases(52, *history), rel=1e-4)
 
 
+@pytest.mark.parametrize("family", [BgNbd, MbgNbd])
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.6])
+@pytest.mark.parametrize("certain", [1e3, 1e5, 1e8])
+def test_members_who_hardly_differ_in_giving_up_are_predicted_too(family: Any, share: float, certain: float) -> None:
+    """a, b → ∞: alive, the mean over p ~ beta(a, B) of (1 − (1 + p·horizon/(α + T))^−(r+x)) / p, here by adaptive quadrature."""
+    model = known(family, r=0.6, alpha=58.0, a=certain * share, b=certain * (1 - share))
+    for x, until, horizon in ((0, 10, 365), (3, 300, 90), (40, 300, 7)):
+        chance = stats.beta(certain * share, certain * (1 - share) + x + family.at_first)
+        growth = horizon / (58.0 + until)
+
+        def bought(p: float, x: int = x, growth: float = growth, chance: Any = chance) -> float:
+            return float(-np.expm1(-(0.6 + x) * np.log1p(p * growth)) / p * chance.pdf(p))
+
+        middle, spread = chance.mean(), chance.std()
+        span = max(1e-9, middle - 12 * spread), min(1.0, middle + 12 * spread)
+        alive = integrate.quad(bought, *span, points=[middle], limit=200, epsrel=1e-10)[0]
+        last = float(until) if x else 0.0
+        found = model.expected_purchases(float(horizon), [x], [last], [until])
+        assert found == pytest.approx(alive * model.p_alive([x], [last], [until]), rel=1e-7)
+
+
 def test_discounted_purchases_of_pareto_nbd_are_the_closed_form() -> None:
     """Fader, Hardie and Lee (2005), 'RFM and CLV: using iso-value curves', equation 8 (DERT), with Tricomi's function."""
     r, alpha, s, beta = 0.5533, 10.578, 0.6062, 11.669
