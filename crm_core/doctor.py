@@ -80,14 +80,13 @@ def _required(name: str, look: Callable[[Workspace], str], mend: str, workspace:
 def _conf(workspace: Workspace) -> str:
     config = workspace.config
     problems = []
-    readers: list[tuple[str, Callable[[], object]]] = [
-        ("project", lambda: config.project), ("segments", lambda: config.segments), ("tags", lambda: config.tags),
-        ("reports", lambda: config.reports),
-    ]  # fmt: skip
-    readers += [(name, lambda name=name: config.source(name)) for name in config.source_names()]  # type: ignore[misc]
-    readers += [(name, lambda name=name: config.campaign(name)) for name in config.campaign_names()]  # type: ignore[misc]
-    readers += [(name, lambda name=name: config.platform(name)) for name in config.platform_names()]  # type: ignore[misc]
-    for _, read in readers:
+    readers: list[Callable[[], object]] = [
+        partial(getattr, config, name) for name in ("project", "identity", "segments", "tags", "models", "reports")
+    ]
+    readers += [partial(config.source, name) for name in config.source_names()]
+    readers += [partial(config.campaign, name) for name in config.campaign_names()]
+    readers += [partial(config.platform, name) for name in config.platform_names()]
+    for read in readers:
         try:
             read()
         except CrmError as error:

@@ -55,20 +55,20 @@ _PHONE_LIKE = r"\b(1[3-9]\d)\d{4}(\d{4})\b"
 _MAIL_LIKE = r"[^\s@,;]+@[^\s@,;]+"
 
 
-@ibis.udf.scalar.builtin(name="try_strptime")
-def _try_strptime(text: str, formats: dt.Array(dt.string)) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+@ibis.udf.scalar.builtin(name="try_strptime", signature=(("string", "array<string>"), "timestamp(6)"))
+def _try_strptime(text: Any, formats: Any) -> Any: ...
 
 
-@ibis.udf.scalar.builtin(name="make_timestamp")
-def _since_1970(microseconds: int) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+@ibis.udf.scalar.builtin(name="make_timestamp", signature=(("int64",), "timestamp(6)"))
+def _since_1970(microseconds: Any) -> Any: ...
 
 
-@ibis.udf.scalar.builtin(name="epoch_us")
-def _microseconds(moment: dt.Timestamp(scale=6)) -> int: ...  # type: ignore[valid-type]
+@ibis.udf.scalar.builtin(name="epoch_us", signature=(("timestamp(6)",), "int64"))
+def _microseconds(moment: Any) -> Any: ...
 
 
-@ibis.udf.scalar.builtin(name="timezone")
-def _wall_clock(zone: str, instant: dt.Timestamp(timezone="UTC")) -> dt.Timestamp(scale=6): ...  # type: ignore[valid-type]
+@ibis.udf.scalar.builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp(6)"))
+def _wall_clock(zone: Any, instant: Any) -> Any: ...
 
 
 def cell(value: ir.Value, nulls: tuple[str, ...], strip: str = "") -> Any:

@@ -29,8 +29,8 @@ def _valid(text: str) -> bool: ...
 def _type(text: str) -> str: ...
 
 
-@ibis.udf.scalar.builtin(name="json_extract_string")
-def _texts(text: str, pointers: dt.Array(dt.string)) -> dt.Array(dt.string): ...  # type: ignore[valid-type]
+@ibis.udf.scalar.builtin(name="json_extract_string", signature=(("string", "array<string>"), "array<string>"))
+def _texts(text: Any, pointers: Any) -> Any: ...
 
 
 @ibis.udf.agg.builtin(name="json_group_structure")

@@ -17,7 +17,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from crm_core.config.sources import FeedSettings, SourceSettings
@@ -77,8 +76,8 @@ class Staged:
         return replace(self, rejected=(*self.rejected, rows))
 
 
-@ibis.udf.scalar.builtin(name="hash")
-def engine_hash(value) -> dt.uint64:  # type: ignore[no-untyped-def]
+@ibis.udf.scalar.builtin(name="hash", signature=((None,), "uint64"))
+def engine_hash(value: Any) -> Any:
     """The engine's own hash; good only within one load, as another version of the engine may have another."""
 
 

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from crm_core.config.sources import ReaderSettings
 from crm_core.errors import InputError, RunFailed
@@ -114,14 +113,14 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _open(path: Path, compressed: bool, name: str) -> Iterator[IO[bytes]]:
+def _open(path: Path, compressed: bool, name: str) -> Iterator[io.BufferedIOBase]:
     try:
         with path.open("rb") as raw:
             if not compressed:
                 yield raw
                 return
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked  # type: ignore[misc]
+                yield unpacked
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(f"{name} is a damaged or cut-off gzip file; export or copy it again") from None
 
@@ -154,7 +153,7 @@ def _decode(path: Path, target: Path, encoding: str, shape: _Shape, compressed: 
     return Text(target, encoding, heading, above)
 
 
-def _take_headings(handle: IO[bytes], shape: _Shape, name: str, codec: str) -> tuple[int, str, int]:
+def _take_headings(handle: io.BufferedIOBase, shape: _Shape, name: str, codec: str) -> tuple[int, str, int]:
     """Rows above the headings, the record of headings, and the byte where the rows begin.
 
     Without headings: rows above the first row, that row, and where it begins. Line ends and quotation marks are

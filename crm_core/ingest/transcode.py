@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -32,7 +33,7 @@ class NulBytes(ValueError):
     """The text holds a NUL, which no CSV does."""
 
 
-def transcode(source: IO[bytes], target: IO[bytes], encoding: str, size: int = -1) -> bool:
+def transcode(source: io.BufferedIOBase, target: IO[bytes], encoding: str, size: int = -1) -> bool:
     """Writes `size` bytes of `source` (default: all) to `target` as UTF-8; returns whether there is a blank line.
 
     Line ends become a line feed. UnicodeDecodeError as the codec has it; NulBytes.
@@ -80,7 +81,7 @@ def transcode_file(path: Path, start: int, target: IO[bytes], encoding: str, par
     return blank
 
 
-def _pieces(source: IO[bytes], start: int, size: int, encoding: str) -> list[int]:
+def _pieces(source: io.BufferedIOBase, start: int, size: int, encoding: str) -> list[int]:
     """Where pieces end, each behind a line feed; that byte stands for nothing else in UTF-8 and GB18030.
 
     UTF-8 is checked as fast as it is copied.
@@ -161,7 +162,7 @@ def drop_blank_lines(path: Path, quotes: bool) -> None:
     kept.replace(path)
 
 
-def _blocks(source: IO[bytes]) -> Iterator[bytes]:
+def _blocks(source: io.BufferedIOBase) -> Iterator[bytes]:
     while block := source.read(CHUNK):
         yield block
 

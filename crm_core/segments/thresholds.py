@@ -15,7 +15,6 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from crm_core.config.segments import RfmThirds, RfmThresholds, SegmentSettings
@@ -109,11 +108,10 @@ def _whole(buyers: ir.Table, name: str) -> _Counted:
     return _Counted(below[-1], Decimal(sum(value * n for value, n in ordered)), cuts)
 
 
-@ibis.udf.agg.builtin(name="quantile_disc")
-def _quantiles(
-    value: dt.Decimal(18, 2),  # type: ignore[valid-type]
-    shares: dt.Array(dt.Decimal(10, 9)),  # type: ignore[valid-type]
-) -> dt.Array(dt.Decimal(18, 2)): ...  # type: ignore[valid-type]
+@ibis.udf.agg.builtin(
+    name="quantile_disc", signature=(("decimal(18, 2)", "array<decimal(10, 9)>"), "array<decimal(18, 2)>")
+)
+def _quantiles(value: Any, shares: Any) -> Any: ...
 
 
 def _in_one_pass(values: ir.Table) -> ir.Table:

@@ -13,7 +13,7 @@ Latent values do not know of an export's date; expected tables hold what that ex
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Truth:
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._closing = ExitStack()
         self._events: Counter[tuple[str, str, str]] = Counter()
-        self._effects: Counter[tuple[str, str]] = Counter()
+        self._effects: defaultdict[tuple[str, str], float] = defaultdict(float)
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, block: Block, trades: list[SoiledTrade], goods: Catalogue) -> None:
@@ -86,7 +86,7 @@ class Truth:
             "responders": int(found.responds.sum()),
         }
         for name, value in {**counts, "expected": float(expected.sum())}.items():
-            self._effects[campaign.campaign_id, name] += value  # type: ignore[assignment]
+            self._effects[campaign.campaign_id, name] += value
         self._append(
             "campaign_assignments",
             pa.table(

@@ -209,7 +209,7 @@ def test_cells_can_be_split_by_what_is_known_of_members() -> None:
 
 def test_an_unknown_unit_of_time_is_refused() -> None:
     with pytest.raises(InputError, match="'month' is not known; known: day, week"):
-        purchase_counts(world(orders=shop(3)), "month")  # type: ignore[arg-type]
+        purchase_counts(world(orders=shop(3)), "month")
 
 
 def test_a_held_out_time_that_is_not_over_is_refused() -> None:

@@ -95,7 +95,7 @@ class View:
             value = self.show(value, unit) if 0 < (value or 0) < self.min_cell else value
         return blocks.card(self.text(key), value, unit, self.labels, currency=self.currency, **more)
 
-    def headline(self, *cards: Mapping[str, Any], sentence: str) -> Block:
+    def opening(self, *cards: Mapping[str, Any], sentence: str) -> Block:
         """The opening block."""
         return blocks.headline(self.labels, *cards, sentence=sentence)
 

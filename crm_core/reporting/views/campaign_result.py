@@ -62,13 +62,13 @@ class CampaignResult(CampaignLists):
                 pairs.append((self.title(name, wave) + arm, result))
         return pairs
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """The plain reading of each campaign, largest money first."""
         pairs = sorted(self._pairs(), key=lambda pair: -abs(pair[1].incremental))
         if not pairs:
             return self.not_yet()
         if len(pairs) == 1:
-            return super().headline(*self._only_cards(*pairs[0]), sentence=self._sentence(*pairs[0]))
+            return self.opening(*self._only_cards(*pairs[0]), sentence=self._sentence(*pairs[0]))
         readings = [result.reading for _, result in pairs]
         sentence = self.text(
             "campaigns_sentence",
@@ -76,7 +76,7 @@ class CampaignResult(CampaignLists):
             raised=readings.count("raised"),
             lowered=readings.count("lowered"),
         )
-        return super().headline(*(self._reading_card(*pair) for pair in pairs[:4]), sentence=sentence)
+        return self.opening(*(self._reading_card(*pair) for pair in pairs[:4]), sentence=sentence)
 
     def _only_cards(self, title: str, result: ArmResult) -> list[dict[str, Any]]:
         """Cards of a single comparison: lift, relative lift, incremental amount, control group."""

@@ -60,7 +60,7 @@ class DataHealth(HealthTables):
         super().__init__(workspace)
         self.listed = loads
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """The verdict in one sentence; rows read and accounted for, share refused, freshness, completeness."""
         quality = self.quality
         read, rejected = sum(load.read for load in quality.loads), sum(load.rejected for load in quality.loads)
@@ -68,7 +68,7 @@ class DataHealth(HealthTables):
         daily = [each for each in quality.freshness if each.age is not None and not isinf(each.late_after)]
         oldest = max(daily, key=lambda each: each.age or 0, default=None)
         filled = [share for share in self.fields["filled"] if share]
-        return super().headline(
+        return self.opening(
             self.card(
                 "rows_read",
                 read,

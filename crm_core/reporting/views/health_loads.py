@@ -7,7 +7,7 @@ from math import isinf
 
 import pandas as pd
 
-from crm_core.measures.quality import LoadRecord
+from crm_core.measures.quality import LoadRecord, MoneyRecord
 from crm_core.reporting import blocks, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import total
@@ -131,7 +131,7 @@ class HealthLoads(HealthFindings):
         return [self.table(rows, columns, title=self.text("became_title"), note=self.text("became_note"))]
 
     def _money(self, loads: list[LoadRecord]) -> list[Block]:
-        found: dict[tuple[str, str, str], list[object]] = {}
+        found: dict[tuple[str, str, str], list[MoneyRecord]] = {}
         for load in loads:
             for each in load.money:
                 found.setdefault((load.source, each.feed, each.name), []).append(each)
@@ -139,9 +139,9 @@ class HealthLoads(HealthFindings):
             return []
         rows = []
         for (source, feed, name), entries in found.items():
-            read = sum(each.rows for each in entries)  # type: ignore[attr-defined]
-            written = sum(each.written for each in entries)  # type: ignore[attr-defined]
-            agree = all(each.rows == each.written for each in entries)  # type: ignore[attr-defined]
+            read = sum(each.rows for each in entries)
+            written = sum(each.written for each in entries)
+            agree = all(each.rows == each.written for each in entries)
             rows.append(
                 {
                     "what": f"{source} · {feed} · {name}",

@@ -86,7 +86,7 @@ class MemberTags(TagSections):
         few = counted.mutate(place=rank).filter(lambda t: t.place < MOST_VALUES).order_by("tag", "place")
         return frame(few.drop("place"))
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """How many tags, how many members have at least one, what drifted."""
         rows = self.coverage_rows
         tags = list(self.described)
@@ -106,7 +106,7 @@ class MemberTags(TagSections):
         if self.before is not None:
             key = "tags_drifted" if len(drifted) else "tags_steady"
             sentence += self.text(key, count=len(drifted), which=shifted, date=self.before)
-        return super().headline(
+        return self.opening(
             self.card("tags", len(tags), "count"),
             self.card("tagged_share", numbers.share(reached, self.members), "percent", metric="coverage"),
             self.card("tags_per_member", per_member, "number"),

@@ -61,7 +61,7 @@ class MemberValue(View):
         scores = self.workspace.scores
         return scores.filter(scores.model == model)
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """Buyers who will probably be lost, those expected soon, and the value to come."""
         churn, value = self.cards.get("churn"), self._value_name()
         lost, buyers = self._total("churn"), self._total("churn", "members")
@@ -72,7 +72,7 @@ class MemberValue(View):
             sentence = self.text("value_sentence", buyers=self.people(buyers), lost=self.people(lost), days=days)
         sentence += " " + self.text("models_sentence", all=len(self.cards), good=len(ready))
         horizon = value.removeprefix("value_").removesuffix("d") if value else ""
-        return super().headline(
+        return self.opening(
             self.card("expected_lost", lost, "people", metric="churn_probability"),
             self.card("band_high_members", self._band_sizes().get("high", 0) if lost is not None else None, "people"),
             self.card("expected_back", self._total(f"next_purchase_{WITHIN}d"), "people"),

@@ -146,7 +146,7 @@ class ProductAffinity(View):
             self.text("cost_order_lines" if lines else "no_orders_cost"),
         )
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """Orders with several items, the pair that brings most, and what is bought next."""
         if not self._supplied or not self._counts["orders"]:
             return self._absent()
@@ -171,7 +171,7 @@ class ProductAffinity(View):
         for best in others.head(1).itertuples():
             pair = f"{self._name(best.antecedent)} → {self._name(best.consequent)}"
             cards.append(self.card("best_next", best.median_days, "days", sentence=pair, metric="next_purchase_share"))
-        return super().headline(*cards, sentence=sentence)
+        return self.opening(*cards, sentence=sentence)
 
     def _all(self, items: tuple[str, ...]) -> str:
         return " + ".join(self._name(item) for item in items)

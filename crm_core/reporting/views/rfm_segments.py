@@ -95,7 +95,7 @@ class RfmSegments(SegmentSections):
     def _title(self, reference: str) -> str:
         return describe(reference, self.workspace.config.segments, self.language).title
 
-    def headline(self) -> Block:  # type: ignore[override]
+    def headline(self) -> Block:
         """Members, active share, value at risk, with the change since the date before, and one sentence."""
         now, then = self.totals, self.earlier
         versus = self.text("versus", date=self.before) if then else ""
@@ -107,7 +107,7 @@ class RfmSegments(SegmentSections):
             risk=self.show(now["at_risk_amount"], "money"),
             risk_share=self.show(at_risk, "percent"),
         )
-        return super().headline(
+        return self.opening(
             self.card(
                 "members",
                 now["members"],
