@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -22,36 +22,29 @@ class Words(Settings):
     en: str
 
 
-def _rising(settings: Settings) -> None:
-    for name, limits in settings:
-        if any(low > high for low, high in pairwise(limits)):
-            raise ValueError(f"the limits of {name} must not fall, found {', '.join(map(str, limits))}")
+class _Rising(Settings):
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        for name, limits in self:
+            if any(low > high for low, high in pairwise(limits)):
+                raise ValueError(f"the limits of {name} must not fall, found {', '.join(map(str, limits))}")
+        return self
 
 
-class RfmThresholds(Settings):
+class RfmThresholds(_Rising):
     """Four limits per measure, lowest first; a score is 1 + the limits exceeded (R: 5 − them)."""
 
     days_since_last_order: Four
     order_count: Four
     net_amount: Four
 
-    @model_validator(mode="after")
-    def _rises(self) -> RfmThresholds:
-        _rising(self)
-        return self
 
-
-class RfmThirds(Settings):
+class RfmThirds(_Rising):
     """Two limits per measure, lowest first, for the scores 1 to 3."""
 
     days_since_last_order: Two
     order_count: Two
     net_amount: Two
-
-    @model_validator(mode="after")
-    def _rises(self) -> RfmThirds:
-        _rising(self)
-        return self
 
 
 class RfmSettings(Settings):

@@ -122,6 +122,7 @@ class Design:
         return np.append(gradient.sum(axis=1), extra)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # threads of BLAS wait for each other over matrices of 4 by 4
 def maximise(
     make: Callable[..., Likelihood],
     data: Sequence[Array],
@@ -134,17 +135,6 @@ def maximise(
     All starts are tried on at most START_CELLS cells (evenly spaced, weights kept); the search on all cells goes on from
     the best of them, and ends with Newton's steps.
     """
-    with threadpool_limits(limits=1, user_api="blas"):  # threads of BLAS wait for each other over matrices of 4 by 4
-        return _maximise(make, data, weight, design, starts)
-
-
-def _maximise(
-    make: Callable[..., Likelihood],
-    data: Sequence[Array],
-    weight: Array,
-    design: Design,
-    starts: Sequence[Sequence[float]],
-) -> Estimate:
     some = slice(None, None, max(1, -(-len(weight) // START_CELLS)))
     small = _objective(make, data, weight, design, some)
     padded = [np.append(start, np.zeros(len(design.all_names) - len(start))) for start in starts]
