@@ -50,6 +50,7 @@ class NextPurchaseSettings(Settings):
     window: float = Field(0.8, gt=0, lt=1, description="share of those who return that the window of days shall hold")
     need_buyers: int = Field(1000, ge=50, description="buyers at the start of the backtest")
     need_gaps: int = Field(500, ge=50, description="repeat orders before the backtest begins")
+    need_days: int = Field(30, ge=1, description="days of orders before the longest horizon that precedes the backtest")
 
     @model_validator(mode="after")
     def _rising(self) -> NextPurchaseSettings:
@@ -101,8 +102,16 @@ class ForecastSettings(Settings):
 
     enabled: bool = True
     weeks: int = Field(13, ge=4, le=26, description="complete weeks ahead")
-    need_weeks: int = Field(26, ge=13, description="complete weeks of sales before the backtest begins")
+    need_weeks: int = Field(
+        26, ge=16, description="complete weeks of sales before the backtest begins, more than `weeks`"
+    )
     origins: int = Field(8, ge=3, le=52, description="weeks from which the backtest looks ahead")
+
+    @model_validator(mode="after")
+    def _sees_as_far_back(self) -> ForecastSettings:
+        if self.need_weeks <= self.weeks:
+            raise ValueError(f"need_weeks must be above weeks, found {self.need_weeks} and {self.weeks}")
+        return self
 
 
 class ModelSettings(Settings):

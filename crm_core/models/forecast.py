@@ -133,7 +133,7 @@ def naive(history: Floats, weeks: int, lag: int) -> Ahead:
     for ahead in range(1, weeks + 1):
         back = lag if lag > 1 else ahead
         misses = values[back:] - values[:-back]
-        errors.append(np.sqrt(np.mean(misses**2)) if len(misses) else np.nan)
+        errors.append(np.sqrt(np.mean(misses**2)))
     return Ahead(values[places], np.array(errors), logs)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from ibis.util import gen_name
 
 from crm_core.config.models import NextPurchaseSettings
-from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
+from crm_core.models.card import Backtest, Entrant, Need, judge
 from crm_core.models.cells import purchase_days
 from crm_core.models.outcome import Outcome, Task
 from crm_core.models.waiting import CELL, Cells, Floats, Waiting, last_purchases, spells
@@ -55,20 +55,25 @@ def run(task: Task) -> list[Outcome]:
     made = _predictors(days, before, earlier, settings)
     tried = _tried(days, before, day)
     backtest = _backtest(tried, made, before, day, settings)
-    card = judge(NAME, day, needs, backtest, seed=task.settings.seed)
-    coverage = _coverage(tried, made[card.published], settings)
+    chosen = judge(NAME, day, needs, backtest).published
     fitted = Waiting.fit(spells(days, day).to_pyarrow())
-    chances = _predictors(days, day, before, settings, fitted)[card.published]
-    params: dict[str, Any] = {"horizons": settings.horizons, "window": settings.window, "window_held": coverage}
-    params |= _parameters(card, fitted)
+    chances = _predictors(days, day, before, settings, fitted)[chosen]
+    params: dict[str, Any] = {"horizons": settings.horizons, "mean_gap": fitted.mean_gap}
+    if chosen == MODEL:
+        params["curves"] = fitted.curves.round(6).tolist()
+    if chosen != RATE:
+        params |= {"window": settings.window, "window_held": _coverage(tried, made[chosen], settings)}
     card = judge(NAME, day, needs, backtest, params=params, seed=task.settings.seed)
-    return [Outcome(card, _scores(days, day, chances, settings, has_window=card.published != RATE))]
+    return [Outcome(card, _scores(days, day, chances, settings, has_window=chosen != RATE))]
 
 
 def _needs(days: ir.Table, before: date, settings: NextPurchaseSettings) -> tuple[Need, ...]:
     known = days.filter(days.day <= ibis.literal(before))
-    found = known.aggregate(buyers=known.member_id.nunique(), bought=known.count()).to_pyarrow().to_pylist()[0]
+    asked = known.aggregate(buyers=known.member_id.nunique(), bought=known.count(), first=known.day.min())
+    found = asked.to_pyarrow().to_pylist()[0]
+    seen, needed = (before - (found["first"] or before)).days, settings.horizons[-1] + settings.need_days
     return (
+        Need("days_of_orders_before_backtest", float(seen), needed),
         Need("buyers_before_backtest", float(found["buyers"]), settings.need_buyers),
         Need("repeat_orders", float(found["bought"] - found["buyers"]), settings.need_gaps),
     )
@@ -154,14 +159,6 @@ def _coverage(tried: Tried, chances: Chances, settings: NextPurchaseSettings) ->
     came = tried.back > 0
     inside = came & (low <= tried.back) & (tried.back <= high)
     return float(tried.weight[inside].sum() / max(tried.weight[came].sum(), 1.0))
-
-
-def _parameters(card: ModelCard, fitted: Waiting) -> dict[str, Any]:
-    """What the published predictor is made of."""
-    kept: dict[str, Any] = {"mean_gap": fitted.mean_gap}
-    if card.published == MODEL:
-        kept["curves"] = fitted.curves.round(6).tolist()
-    return kept
 
 
 def _scores(

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from crm_core.config.models import ForecastSettings
@@ -108,6 +109,12 @@ def test_weeks_without_sales_are_not_logged_and_nothing_falls_below_nought() -> 
     assert (values == 0).any()
     rows = pd.DataFrame(card_of(values).params["rows"])
     assert (rows.drop(columns="week").to_numpy() >= 0).all() and rows.expected.between(5, 40).all()
+
+
+def test_each_distance_foretold_was_seen_before_the_backtest() -> None:
+    with pytest.raises(ValidationError, match="need_weeks must be above weeks, found 16 and 26"):
+        ForecastSettings(weeks=26, need_weeks=16)
+    assert np.isfinite(naive(np.arange(1.0, 28.0), 26, 1).error).all()
 
 
 def test_too_short_a_history_is_said_with_the_weeks_found_and_needed() -> None:

@@ -137,20 +137,28 @@ def test_neither_later_rows_nor_their_order_change_a_score_here(outcome: Outcome
 def test_where_no_history_says_anything_the_base_rate_is_given(noise_shop: Workspace) -> None:
     made = run(task(noise_shop))[0]
     assert (made.card.verdict, made.card.published) == ("baseline", "base_rate")
-    assert set(made.scores.model.value_counts().to_pandas()["next_purchase_model" if False else "model"]) == {
-        "next_purchase_7d", "next_purchase_30d", "next_purchase_90d",
-    }  # fmt: skip
-    assert made.scores.group_by("model").agg(values=made.scores.score.nunique()).to_pandas()["values"].tolist() == [
-        1,
-        1,
-        1,
-    ]
+    values = made.scores.group_by("model").agg(values=made.scores.score.nunique()).to_pandas()
+    assert dict(zip(values["model"], values["values"], strict=True)) == {
+        f"next_purchase_{days}d": 1 for days in (7, 30, 90)
+    }
+    assert "window_held" not in made.card.params
 
 
 def test_few_members_are_told_what_is_missing(tmp_path) -> None:
     card = run(task(shop(tmp_path / "shop", drawn(300, seed=2))))[0].card
     assert card.verdict == "insufficient"
     assert [need.what for need in card.needs if not need.enough] == ["buyers_before_backtest"]
+
+
+@pytest.mark.parametrize(("days", "short"), [(199, ["days_of_orders_before_backtest"]), (230, [])])
+def test_the_base_rate_needs_members_known_two_horizons_ago(
+    rhythm_shop: Workspace, days: int, short: list[str]
+) -> None:
+    opened = LAST - timedelta(days=DAYS - 1)
+    young = Workspace.open(rhythm_shop.root, opened + timedelta(days=days))
+    card = run(task(young, next_purchase={"need_buyers": 50, "need_gaps": 50}))[0].card
+    assert [need.what for need in card.needs if not need.enough] == short
+    assert (card.verdict == "insufficient") == bool(short)
 
 
 def test_the_last_day_of_the_drawn_time_is_the_day_asked_about(rhythm_shop: Workspace, rhythms: pd.DataFrame) -> None:

@@ -7,9 +7,11 @@ from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from crm_core.errors import InputError
+from crm_core.models.forecast import forecast, weekly_sales
 from crm_core.reporting.views import ProductAffinity
 from crm_core.workspace import REPOSITORY, read_config
 from tests.tiny_world import moment, order, world
@@ -41,7 +43,9 @@ def shop(with_lines: bool = True, categories: bool = True) -> Any:
     products = [{**product, "category": product["category"] if categories else None} for product in PRODUCTS]
     tables = world(orders=orders, order_lines=lines if with_lines else [], products=products)
     tables.priced = True
-    return SimpleNamespace(tables=tables, config=read_config(REPOSITORY), as_of=tables.as_of)
+    config = read_config(REPOSITORY)
+    models = {"forecast": forecast(weekly_sales(tables), tables.as_of, config.models.forecast)}
+    return SimpleNamespace(tables=tables, config=config, as_of=tables.as_of, models=models)
 
 
 def said(block: Any) -> dict[str, Any]:
@@ -72,13 +76,25 @@ def test_products_of_one_name_are_told_apart_and_stand_in_where_there_are_no_cat
     assert [cell["text"] for cell in rows[0][:2]] == ["cup", "tea (p1)"]
 
 
-def test_a_shop_without_lines_is_told_what_it_misses_and_short_sales_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shop_without_lines_is_told_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRM_LANGUAGE", "en")
     report = ProductAffinity(shop(with_lines=False))
     for section in (report.headline, report.together, report.next_purchase, report.entry):
         assert section().kind == "missing" and said(section())["what"] == "Order lines"
-    assert "too few whole weeks" in said(report.sales())["text"] and "26 are needed" in said(report.sales())["text"]
     assert report.next_steps().kind == "note"
+
+
+def test_sales_are_foretold_by_the_stored_model_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_LANGUAGE", "en")
+    seldom = shop(with_lines=False)
+    weeks = [seldom.as_of - timedelta(days=7 * back) for back in reversed(range(60))]
+    few = pd.Series([100.0] * 10 + [0.0] * 50, index=weeks)
+    seldom.models = {"forecast": forecast(few, seldom.as_of, seldom.config.models.forecast)}
+    text = said(ProductAffinity(seldom).sales())["text"]
+    assert text == "**Sales forecast**: not enough data, weeks with sales 10 of 26 needed."
+    seldom.models = {}
+    block = ProductAffinity(seldom).sales()
+    assert (block.kind, said(block)["what"]) == ("missing", "Sales forecast")
 
 
 def test_another_word_than_category_or_product_is_refused() -> None:

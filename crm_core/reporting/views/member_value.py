@@ -3,6 +3,7 @@ behind it beat their baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -121,7 +122,7 @@ class MemberValue(View):
             band="band", members="members people", share="share percent bar",
             precision="expected_precision percent @expected_precision", interval="interval", tried="tried_on count",
         )  # fmt: skip
-        shown = self.masked(rows, "members", ["share"])
+        shown = self.masked(self.masked(rows, "members", ["share"]), "tried", ["precision", "interval"])
         return self.table(shown, columns, note=self.words.definition(card))
 
     def _band_sizes(self) -> dict[str, int]:
@@ -177,13 +178,17 @@ class MemberValue(View):
         columns = self.columns(
             within="within", expected="expected_buyers people", share="share percent bar", even="even_chance people"
         )
-        held = card.params.get("window_held")
-        note = self.text(
-            "window_note", days=card.params["horizons"][-1], said=self.show(card.params["window"], "percent"),
-            held=self.show(held, "percent"),
-        )  # fmt: skip
-        table = self.table(self.masked(self.masked(rows, "expected", ["share"]), "even"), columns, note=note)
+        table = self.table(
+            self.masked(self.masked(rows, "expected", ["share"]), "even"), columns, note=self._window_note(card.params)
+        )
         return blocks.group(table, *self._windows(card))
+
+    def _window_note(self, params: Mapping[str, Any]) -> str:
+        if "window_held" not in params:
+            return ""
+        said, held = (self.show(params[name], "percent") for name in ("window", "window_held"))
+        note = self.text("window_note", days=params["horizons"][-1], said=said, held=held)
+        return f"{note} {self.text('chances_age')}" if "curves" in params else note
 
     def _windows(self, card: ModelCard) -> list[Block]:
         likely = self._of(f"next_purchase_{card.params['horizons'][-1]}d").select("member_id", chance="score")

@@ -11,11 +11,12 @@ import pandas as pd
 from crm_core.errors import InputError
 from crm_core.measures import bought
 from crm_core.models import ModelCard, basket_rules, entry_items, next_after
-from crm_core.models.forecast import forecast, weekly_sales
+from crm_core.models.forecast import weekly_sales
 from crm_core.reporting import blocks
 from crm_core.reporting.band_chart import band
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View, frame, scalar
+from crm_core.reporting.views.model_words import ModelWords
 
 LEAST_LIFT, CHANCE, FEWEST = 1.1, 0.05, 20
 SHOWN, DRAWN = 30, 8
@@ -29,7 +30,7 @@ class ProductAffinity(View):
     `max_items`: items of the largest set. Where products have no categories, `by` is product.
     """
 
-    reads = ("orders", "order_lines", "products")
+    reads = ("orders", "order_lines", "products", "model_cards")
     metrics = (
         "support",
         "confidence",
@@ -125,14 +126,6 @@ class ProductAffinity(View):
     def _entry(self) -> pd.DataFrame:
         rows = entry_items(self.workspace.tables, self.by, least=self.least)
         return rows.sort_values(["members", "item"], ascending=[False, True], ignore_index=True).head(SHOWN)
-
-    @cached_property
-    def _sales(self) -> pd.Series:
-        return weekly_sales(self.workspace.tables)
-
-    @cached_property
-    def _card(self) -> ModelCard:
-        return forecast(self._sales, self.workspace.as_of, self.workspace.config.models.forecast)
 
     @property
     def _supplied(self) -> bool:
@@ -243,15 +236,19 @@ class ProductAffinity(View):
             return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
         if not self.workspace.tables.priced:
             return self.missing(self.text("amounts"), self.text("no_amounts_forecast"))
-        card = self._card
-        if card.backtest is None or not card.published:
-            short = card.needs[0]
-            return self.note("forecast_short", "warn", found=f"{short.found:.0f}", needed=f"{short.needed:.0f}")
-        rows = pd.DataFrame(card.params["rows"])
-        past = pd.DataFrame({"week": [str(day) for day in self._sales.index], "value": self._sales.to_numpy()}).tail(78)
+        card = self.workspace.models.get("forecast")
+        if card is None:
+            return self.missing(self.labels.name("models", "forecast"), self.text("model_off"))
+        if not card.published:
+            return blocks.note(self.labels, ModelWords(self.labels, self.currency).why(card), "warn")
+        rows, weeks = pd.DataFrame(card.params["rows"]), weekly_sales(self.workspace.tables)
+        past = pd.DataFrame({"week": [str(day) for day in weeks.index], "value": weeks.to_numpy()}).tail(78)
         whole = self.show(rows["expected"][:4].sum(), "money")
         verdict = self.note(
-            f"forecast_{card.verdict}", "good" if card.verdict == "published" else "warn", **self._errors(), four=whole
+            f"forecast_{card.verdict}",
+            "good" if card.verdict == "published" else "warn",
+            **self._errors(card),
+            four=whole,
         )
         drawn = band(
             past,
@@ -268,8 +265,8 @@ class ProductAffinity(View):
         )  # fmt: skip
         return blocks.group(verdict, drawn, self.table(shown, columns, more=self._more(shown)), self._backtest(card))
 
-    def _errors(self) -> dict[str, str]:
-        test = self._card.backtest
+    def _errors(self, card: ModelCard) -> dict[str, str]:
+        test = card.backtest
         assert test is not None
         kinds = {"ours": test.best(baseline=False), "theirs": test.best(baseline=True)}
         words = {kind: self.show(entrant.measures["wape"], "percent") for kind, entrant in kinds.items()}
