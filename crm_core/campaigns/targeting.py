@@ -11,16 +11,12 @@ from crm_core.campaigns.evaluation import scope
 from crm_core.campaigns.result import outcomes
 from crm_core.config.campaigns import CONTROL, CampaignSettings
 from crm_core.config.models import ModelSettings
-from crm_core.measures import FEATURES, features
+from crm_core.measures import FEATURES, MODEL_FEATURES, features
 from crm_core.models.uplift import Uplift, needs_of, uplift
 from crm_core.store.hashing import as_float, salted_order
 
 if TYPE_CHECKING:
     from crm_core.store import Ledger, Tables
-
-NAMES = tuple(
-    name for name, each in FEATURES.items() if each.type != "timestamp(6)" and name not in ("person_id", "city")
-)
 
 
 def targeting(
@@ -55,6 +51,6 @@ def targeting(
 
 def _features(tables: Tables) -> pd.DataFrame:
     known = features(tables)
-    plain = {name: known[name] if FEATURES[name].type == "string" else as_float(known[name]) for name in NAMES}
+    plain = {name: known[name] if FEATURES[name].type == "string" else as_float(known[name]) for name in MODEL_FEATURES}
     table: pd.DataFrame = known.select("member_id", **plain).to_pyarrow().to_pandas()
     return table

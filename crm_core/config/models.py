@@ -65,7 +65,10 @@ class NextCategorySettings(Settings):
     enabled: bool = True
     days: int = Field(90, ge=7, le=730, description="the backtest looks at first orders within these days")
     categories: int = Field(
-        50, ge=2, le=500, description="the most bought ones are told apart, the others never predicted"
+        50,
+        ge=2,
+        le=500,
+        description="what follows what is learned of so many, the most bought; of others own orders decide",
     )
     need_orders: int = Field(500, ge=50, description="repeat orders to learn from, and as many to test on")
     need_categories: int = Field(2, ge=2, description="categories among them")

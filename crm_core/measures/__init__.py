@@ -2,7 +2,7 @@
 
 from crm_core.measures.behaviour import NAMES, functions, prepare
 from crm_core.measures.bought import bought
-from crm_core.measures.feature_list import FEATURES, Feature, empty_features
+from crm_core.measures.feature_list import FEATURES, MODEL_FEATURES, Feature, empty_features
 from crm_core.measures.features import features
 from crm_core.measures.incremental import SOURCES, can_carry, carried, touched
 from crm_core.measures.recipe import recipe
@@ -10,6 +10,7 @@ from crm_core.measures.rfm import rfm
 
 __all__ = [
     "FEATURES",
+    "MODEL_FEATURES",
     "NAMES",
     "SOURCES",
     "Feature",

@@ -163,6 +163,10 @@ _LISTED = [
 FEATURES: dict[str, Feature] = {feature.name: feature for feature in _LISTED}
 """Every feature by name, in the order of the columns of `features` (after member_id)."""
 
+PERSONAL = ("person_id", "gender", "birth_year", "birth_month", "months_to_birthday", "age", "province", "city")
+MODEL_FEATURES = tuple(name for name, each in FEATURES.items() if each.type != TIME and name not in PERSONAL)
+"""Those that models may look at: what members did, not who they are or at what instant."""
+
 
 def empty_features() -> ir.Table:
     """A features table without rows: what expressions are checked against before there is data."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -84,8 +85,10 @@ class ModelCard:
     seed: int = 0
 
     def to_json(self) -> str:
-        """The card as one line of JSON, keys sorted, numbers to nine digits: it is hashed, and last bits differ by machine."""
-        return json.dumps(_rounded(dataclasses.asdict(self)), default=str, sort_keys=True, ensure_ascii=False)
+        """The card as one line of JSON, keys sorted, numbers to nine digits (it is hashed, and last bits differ by machine), null
+        for those that are none."""
+        plain = _rounded(dataclasses.asdict(self))
+        return json.dumps(plain, default=str, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -110,7 +113,9 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(inner) for inner in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value
 
 
 def judge(

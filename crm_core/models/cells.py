@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 
 from crm_core.errors import InputError
 from crm_core.store.clock import local_date
-from crm_core.store.hashing import as_float
+from crm_core.store.hashing import as_float, salted_order
 
 if TYPE_CHECKING:
     from crm_core.store import Tables
@@ -127,9 +127,8 @@ def cohorts(tables: Tables, kind: Literal["year", "quarter", "month"] = "quarter
     return first.select("member_id", cohort=first["first"].truncate({"year": "Y", "quarter": "Q", "month": "M"}[kind]))
 
 
-def sample_share(members: ir.Table, most: int, count: int) -> ir.Table:
+def sample_share(members: ir.Table, most: int, count: int, salt: str) -> ir.Table:
     """About `most` of the `count` members, drawn by a salted hash of their id: the same ones whatever the order of rows."""
     if count <= most:
         return members
-    bucket = (ibis.literal("purchases\x1f") + members.member_id).hexdigest("md5")[:8]
-    return members.filter(bucket < f"{int(2**32 * most / count):08x}")
+    return members.filter(salted_order(members.member_id, salt)[:8] < f"{int(16**8 * most / count):08x}")

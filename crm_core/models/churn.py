@@ -14,18 +14,21 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
+import ibis
 import numpy as np
 import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from crm_core.config.models import ChurnSettings
 from crm_core.errors import unknown
-from crm_core.measures import FEATURES
+from crm_core.measures import MODEL_FEATURES
 from crm_core.models.batches import in_batches
 from crm_core.models.card import Backtest, Entrant, Need, judge
-from crm_core.models.labels import labelled, sample_of
+from crm_core.models.cells import sample_share
+from crm_core.models.labels import labelled
+from crm_core.models.measures import Z95, wilson
 from crm_core.models.outcome import Outcome, Task
-from crm_core.models.trees import TREES, Z95, Calibrated, Floats, fit, isotonic_curve, read_curve, wilson
+from crm_core.models.trees import TREES, Calibrated, Floats, fit, isotonic_curve, read_curve
 
 NAME, MODEL, RECENCY = "churn", "boosted_trees", "days_since_last_order"
 BANDS = ("low", "medium", "high")
@@ -54,8 +57,7 @@ def run(task: Task) -> list[Outcome]:
     if not all(need.enough for need in needs):
         return [Outcome(judge(NAME, day, needs, None, params=_definition(settings)))]
     salt = f"{NAME}{task.settings.seed}"
-    among = sample_of(task.features, task.settings.sample, salt)
-    rows = {each: labelled(task.tables, each, settings, names, salt, among).to_pyarrow() for each in (early, late)}
+    rows = {each: _labelled(task, each, names, salt) for each in (early, late)}
     lost = {each: table["lost"].to_numpy().astype(float) for each, table in rows.items()}
     needs += tuple(
         Need(what, float(min((values == outcome).sum() for values in lost.values())), settings.need_each)
@@ -86,8 +88,8 @@ def band(probability: Floats, settings: ChurnSettings) -> Any:
 
 def _names(settings: ChurnSettings) -> list[str]:
     for name in settings.features:
-        if name not in FEATURES:
-            raise unknown("feature", name, FEATURES, "conf/models.yml (churn.features)")
+        if name not in MODEL_FEATURES:
+            raise unknown("feature for models", name, MODEL_FEATURES, "conf/models.yml (churn.features)")
     return list(dict.fromkeys([RECENCY, *settings.features]))
 
 
@@ -100,6 +102,14 @@ def _enough_history(task: Task, early: date) -> tuple[Need, ...]:
         Need("days_of_orders_before_backtest", float(days), settings.need_days),
         Need("buyers_before_backtest", float(found["buyers"]), settings.need_buyers),
     )
+
+
+def _labelled(task: Task, day: date, names: list[str], salt: str) -> pa.Table:
+    then, most = ibis.literal(task.tables.at(day).instant), task.settings.sample
+    buyers = task.features.filter(task.features.first_order_at < then).select("member_id")
+    count = int(buyers.count().to_pyarrow().as_py())
+    among = sample_share(buyers, most, count, salt) if count > most else None
+    return labelled(task.tables, day, task.settings.churn, names, salt, among).to_pyarrow()
 
 
 def _definition(settings: ChurnSettings) -> dict[str, Any]:

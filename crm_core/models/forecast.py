@@ -18,6 +18,7 @@ import pandas as pd
 
 from crm_core.config.models import ForecastSettings
 from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
+from crm_core.models.fitting import normal_quantile
 from crm_core.models.outcome import Outcome, Task
 from crm_core.store.clock import local_date
 from crm_core.store.hashing import as_float
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 YEAR, PERIOD, HARMONICS = 52, 365.25 / 7, 2
-LEVELS = {"80": 1.281552, "95": 1.959964}
+LEVELS = {level: normal_quantile(int(level) / 100) for level in ("80", "95")}
 SMOOTHING, LAST_WEEK, LAST_YEAR = "smoothing", "last_week", "seasonal_naive"
 BURN = 8
 """Weeks that the likelihood leaves out: as many as the largest model has states to learn first, and a few."""

@@ -40,12 +40,3 @@ def wait_days(rows: ir.Table, settings: ChurnSettings) -> ir.NumericValue:
         return ibis.literal(settings.days)
     own = rows.mean_days_between_orders * settings.gaps
     return own.clip(settings.least_days, settings.days).fill_null(float(settings.days))
-
-
-def sample_of(members: ir.Table, size: int, salt: str) -> ir.Table | None:
-    """member_id of about `size` members of `members`, by salted hash; None where there are no more than that."""
-    total = int(members.count().to_pyarrow().as_py())
-    if total <= size:
-        return None
-    limit = f"{int(size / total * 16**8):08x}"
-    return members.filter(salted_order(members.member_id, salt)[:8] < limit).select("member_id")

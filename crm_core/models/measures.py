@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from crm_core.models.fitting import Array
+from crm_core.models.fitting import Array, normal_quantile
 
-NORMAL_95 = 1.959964
+Z95 = normal_quantile(0.95)
 GROUPS, DRAWS = 2000, 1000
 
 
@@ -49,9 +49,17 @@ def ranking_gain(model: Array, rival: Array, actual: Array) -> tuple[float, floa
     apart = [one - other for one, other in zip(ours, theirs, strict=True)]
     gain, reach = (
         float(apart[0].mean()),
-        NORMAL_95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in apart))),
+        Z95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in apart))),
     )
     return gain - reach, gain + reach
+
+
+def wilson(share: Array, size: Array) -> tuple[Array, Array]:
+    """The 95 % interval of a share seen in `size` rows (Wilson 1927; Brown, Cai, DasGupta 2001, Statistical Science 16,
+    eq. 4)."""
+    middle = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
+    half = Z95 * np.sqrt(share * (1 - share) / size + Z95**2 / (4 * size**2)) / (1 + Z95**2 / size)
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def _placements(predicted: Array, yes: Array) -> tuple[Array, Array]:

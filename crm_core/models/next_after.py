@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pandas as pd
 
 from crm_core.measures import bought
 from crm_core.measures.bought import Item
+from crm_core.models.measures import wilson
 from crm_core.store.hashing import as_float
 
 if TYPE_CHECKING:
@@ -90,10 +90,8 @@ def _visits(items: ir.Table) -> ir.Table:
 
 
 def _shares(rows: pd.DataFrame, part: pd.Series, whole: pd.Series, base: pd.Series | float) -> pd.DataFrame:
-    share, z = part / whole, 1.959964
-    # Wilson 1927, as in Brown, Cai, DasGupta 2001, Statistical Science 16, eq. 4: the lower end
-    middle, half = share + z**2 / (2 * whole), z * np.sqrt(share * (1 - share) / whole + z**2 / (4 * whole**2))
-    return rows.assign(share=share, low=(middle - half) / (1 + z**2 / whole), base=base, lift=share / base)
+    share = part / whole
+    return rows.assign(share=share, low=wilson(share, whole)[0], base=base, lift=share / base)
 
 
 def _sorted(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

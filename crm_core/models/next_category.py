@@ -19,6 +19,7 @@ from ibis.util import gen_name
 
 from crm_core.config.models import NextCategorySettings
 from crm_core.models.card import Backtest, Entrant, Need, judge
+from crm_core.models.measures import Z95
 from crm_core.models.outcome import Outcome, Task
 from crm_core.store import Tables
 from crm_core.store.clock import local_date
@@ -27,7 +28,6 @@ NAME, MODEL = "next_category", "own_and_followed"
 BASELINES = ("favourite_category", "last_category", "most_bought")
 WEIGHT, SMOOTH = 2.0, 10.0
 """How many own orders the others' habit weighs; how many orders of all stand behind a rare category."""
-Z95 = 1.959964
 
 
 def run(task: Task) -> list[Outcome]:

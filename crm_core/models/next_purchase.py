@@ -22,12 +22,12 @@ from ibis.util import gen_name
 from crm_core.config.models import NextPurchaseSettings
 from crm_core.models.card import Backtest, Entrant, Need, judge
 from crm_core.models.cells import purchase_days
+from crm_core.models.measures import Z95
 from crm_core.models.outcome import Outcome, Task
 from crm_core.models.waiting import CELL, Cells, Floats, Waiting, last_purchases, spells
 
 NAME, MODEL, GAP, RATE = "next_purchase", "waiting_times", "mean_gap", "base_rate"
 CHUNK = 20_000
-Z95 = 1.959964
 Chances = Callable[[Cells, Floats], Floats]
 """Histories and days → (histories, days): the probability of a purchase within so many days."""
 

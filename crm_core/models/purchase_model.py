@@ -117,7 +117,7 @@ class FittedModel:
         if written["family"] != cls.family:
             raise InputError(f"these are parameters of '{written['family']}', not of '{cls.family}'")
         end = written["convergence"]
-        covariance = tuple(tuple(row) for row in written["covariance"])
+        covariance = tuple(map(tuple, np.array(written["covariance"], dtype=float).tolist()))
         convergence = Convergence(**{**end, "at_boundary": tuple(end["at_boundary"])})
         return cls(dict(written["params"]), covariance, written["log_likelihood"], written["members"], convergence)
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from crm_core.errors import InputError
+from crm_core.models.measures import Z95
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Z95 = 1.959964
 SUMS = ("treated", "held_out", "treated_outcome", "held_out_outcome", "treated_squares", "held_out_squares")
 
 

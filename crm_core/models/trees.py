@@ -19,11 +19,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
 from threadpoolctl import threadpool_limits
 
+from crm_core.models.measures import wilson
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 FOLDS = 3
 CATEGORIES = 60
 STEPS, STEP_ROWS = 60, 40
-Z95 = 1.959964
 TREES = {"max_iter": 100, "learning_rate": 0.07, "max_leaf_nodes": 12, "min_samples_leaf": 40, "l2_regularization": 5.0}
 """Small trees: members are few where this must work at all, and scoring all of them is most of the cost."""
 
@@ -134,13 +135,6 @@ def read_curve(curve: Floats, score: Floats) -> Floats:
     """(3, rows): share and bounds of an `isotonic_curve` at `score`, in a line between its points."""
     found: Floats = np.vstack([np.interp(score, curve[0], level) for level in curve[1:]])
     return found
-
-
-def wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
-    """The 95 % interval of a share seen in `size` rows (Wilson 1927)."""
-    middle = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
-    half = Z95 * np.sqrt(share * (1 - share) / size + Z95**2 / (4 * size**2)) / (1 + Z95**2 / size)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def _trees(texts: Sequence[bool], seed: int) -> Any:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from crm_core.config.models import UpliftSettings
 from crm_core.models.card import Backtest, Entrant, ModelCard, Need, judge
-from crm_core.models.qini import Floats, QiniCurve, qini_curve, qini_draws, uplift_by
+from crm_core.models.qini import Floats, qini_curve, qini_draws, uplift_by
 
 LEARNERS, RESPONSE, NOBODY = ("t_learner", "x_learner"), "response_model", "no_targeting"
 GIVEN = ("member_id", "treated", "outcome")
@@ -29,12 +29,10 @@ TREES = {"max_iter": 60, "learning_rate": 0.05, "max_leaf_nodes": 4, "min_sample
 
 @dataclass(frozen=True)
 class Uplift:
-    """A campaign's verdict on targeting. `score` (member_id → predicted uplift by the better learner), `curve`, `low` and `high`
-    (95 % of its Qini) and `groups` (`uplift_by`) are None where the data did not suffice."""
+    """A campaign's verdict on targeting. `low` and `high` (95 % of the better learner's Qini) and `groups` (`uplift_by`) are None
+    where the data did not suffice."""
 
     card: ModelCard
-    score: pd.Series | None = None
-    curve: QiniCurve | None = None
     low: float | None = None
     high: float | None = None
     groups: pd.DataFrame | None = None
@@ -68,8 +66,7 @@ def uplift(
     own = np.quantile(drawn[best], [0.025, 0.975])
     params = {"qini_low": float(own[0]), "qini_high": float(own[1]), "propensity": float(treated.mean())}
     card = judge("uplift", assigned_on, needs, test, params=params, seed=seed)
-    score = pd.Series(scores[best], index=rows["member_id"])
-    return Uplift(card, score, curves[best], float(own[0]), float(own[1]), uplift_by(scores[best], treated, outcome))
+    return Uplift(card, float(own[0]), float(own[1]), uplift_by(scores[best], treated, outcome))
 
 
 def cross_fitted(rows: pd.DataFrame, folds: int, seed: int) -> dict[str, Floats]:

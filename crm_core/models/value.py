@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 FAMILIES: tuple[type[PurchaseModel], ...] = (BgNbd, MbgNbd, ParetoNbd)
 CHOICE_MEMBERS = 10_000
 """The family is chosen by AIC on about so many members, on what was known before the held-out time."""
+ALL_ALIVE = 1 - 1e-6
 
 Choice = tuple[type[PurchaseModel], Mapping[str, float]]
 """A family of purchase models and the parameters to start from."""
@@ -151,7 +153,8 @@ def _trial(task: Task, settings: ValueSettings, days: int, chosen: Choice | None
         task.engine.drop_table(then.op().name, force=True)
         return Trial(days, past, needs, money)
     buyers = int(found["buyers"])
-    fitted = _fit(then, *(chosen or _choice(then, buyers)))
+    salt = f"value{task.settings.seed}"
+    fitted = _fit(then, *(chosen or _choice(then, buyers, salt)))
     mean = _mean_value(then)
     rivals = {
         f"{kind}/{name}": rule(then, days, mean).cast("float64")
@@ -160,7 +163,9 @@ def _trial(task: Task, settings: ValueSettings, days: int, chosen: Choice | None
     }
     columns = ["member_id", "x", "t_x", "T", "later"]
     judged = then.select(*columns, mean=own_mean(then), later_spend=as_float(then.later_spend), **rivals)
-    table = sample_share(judged, task.settings.sample, buyers).order_by("member_id").drop("member_id").to_pyarrow()
+    table = (
+        sample_share(judged, task.settings.sample, buyers, salt).order_by("member_id").drop("member_id").to_pyarrow()
+    )
     members = {name: table[name].to_numpy().astype(float) for name in table.column_names}
     task.engine.drop_table(then.op().name, force=True)
     return Trial(days, past, needs, money, fitted, members)
@@ -172,9 +177,9 @@ def _mean_value(rows: ir.Table) -> float:
     return float(found["spend"]) / float(found["purchases"])
 
 
-def _choice(then: ir.Table, buyers: int) -> Choice:
+def _choice(then: ir.Table, buyers: int, salt: str) -> Choice:
     """The family with the best AIC on a sample of members, and its parameters."""
-    cells = cells_of(sample_share(then, CHOICE_MEMBERS, buyers)).to_pandas()
+    cells = cells_of(sample_share(then, CHOICE_MEMBERS, buyers, salt)).to_pandas()
     tried = [family.fit(cells.x, cells.t_x, cells["T"], cells.weight) for family in FAMILIES]
     best = min(tried, key=lambda model: round(model.aic, 3))
     return type(best), dict(best.params)
@@ -212,8 +217,8 @@ def _alive(task: Task, trial: Trial, now: Now | None) -> Outcome:
         none = chance_of_none(models.purchases, trial.days, found["x"], found["t_x"], found["T"])
         back = (found["later"] > 0).astype(float)
         test = _backtest(task, trial, "p_alive", models.purchases.family, 1 - none, back)
-    if now is not None and now.fitted.purchases.convergence.at_boundary:
-        # the data do not show that anybody gives up: all would be alive with probability 1
+    if now is not None and now.scored.p_alive.min().to_pyarrow().as_py() > ALL_ALIVE:
+        # the data do not show that anybody gives up
         return _outcome(task, "p_alive", "p_alive", trial, now, test, Need("lapses_seen", 0, 1))
     return _outcome(task, "p_alive", "p_alive", trial, now, test)
 
@@ -236,7 +241,7 @@ def _backtest(
     values = {name: predicted[which]}
     values |= {rival: trial.members[f"{kind}/{rival}"][which] for rival in BASELINES[kind]}
     ranked = kind == "p_alive"
-    measure, bounds = (ranking, ranking_gain) if ranked else (errors, error_gain)
+    measure, bounds = (ranking, ranking_gain) if ranked else (errors, partial(error_gain, seed=task.settings.seed))
     entrants = tuple(Entrant(each, each != name, measure(scores, actual)) for each, scores in values.items())
     metric = "auc" if ranked else "rmse"
     test = Backtest(metric, not ranked, trial.past, task.tables.as_of, len(actual), entrants)

@@ -24,13 +24,14 @@ def model_scores(
     """One row per member of `members` (as `histories` gives them), lazily: p_alive, expected_purchases_{h}d, and where there is a
     spend model expected_spend and value_{h}d, each with _low and _high.
 
-    Intervals at `level`: of p_alive for the parameters' uncertainty; of purchases and value for the member's own as well; of
-    expected_spend for what is not known of the member's mean.
+    Intervals at `level`: of p_alive for the parameters' uncertainty, null where that is not known; of purchases and value for the
+    member's own as well; of expected_spend for what is not known of the member's mean.
     """
     keys = cells_of(members).drop("weight").to_pyarrow()
     x, t_x, until = (keys[name].to_numpy().astype(float) for name in ("x", "t_x", "T"))
     columns = cell_scores(purchases, spend, horizons, level, x, t_x, until)
-    scored = ibis.memtable(pa.table({**{f"cell_{name}": keys[name] for name in ("x", "t_x", "T")}, **columns}))
+    known = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+    scored = ibis.memtable(pa.table({**{f"cell_{name}": keys[name] for name in ("x", "t_x", "T")}, **known}))
     same = [members[name] == scored[f"cell_{name}"] for name in ("x", "t_x", "T")]
     joined = members.inner_join(scored, same)
     found: dict[str, ir.Value] = {name: joined[name] for name in columns if not name.startswith("per_")}
@@ -53,8 +54,9 @@ def cell_scores(
     """The columns of `model_scores` for cells (N,); those of money begin with 'per_', to be multiplied by the member's scale."""
     history = x, t_x, until
     alive = model.p_alive(*history)
+    known = np.isfinite(np.array(model.covariance)).all()
     error = np.sqrt(np.mean([(each.p_alive(*history) - alive) ** 2 for each in model.around()], axis=0))
-    reach = normal_quantile(level) * error
+    reach = normal_quantile(level) * error if known else np.nan
     found = {
         "p_alive": alive,
         "p_alive_low": np.maximum(alive - reach, 0),

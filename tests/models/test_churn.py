@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,10 +16,13 @@ from hypothesis import strategies as st
 
 from crm_core.config.models import ChurnSettings
 from crm_core.errors import InputError
+from crm_core.measures import MODEL_FEATURES
 from crm_core.models import Outcome
+from crm_core.models.cells import sample_share
 from crm_core.models.churn import run as churn
-from crm_core.models.labels import labelled, sample_of
-from crm_core.models.trees import Encoder, fit, isotonic_curve, read_curve, wilson
+from crm_core.models.labels import labelled
+from crm_core.models.measures import wilson
+from crm_core.models.trees import Encoder, fit, isotonic_curve, read_curve
 from crm_core.store import table_hash
 from crm_core.workspace import Workspace
 from tests.models.drawn_shop import DAYS, LAST, drawn, shop, task
@@ -140,12 +145,27 @@ def test_an_unknown_feature_is_refused_with_the_nearest_name(rhythm_shop) -> Non
         churn(task(rhythm_shop, churn={"features": ("order_cont",)}))
 
 
-def test_a_sample_is_of_about_the_size_and_the_same_whatever_the_order_of_rows(rhythm_shop) -> None:
-    members = rhythm_shop.features.select("member_id")
-    chosen = sample_of(members, 1_000, "salt")
-    assert abs(chosen.count().to_pyarrow().as_py() - 1_000) < 150  # 4 standard deviations are 103
-    assert table_hash(chosen) == table_hash(sample_of(members.order_by(members.member_id.desc()), 1_000, "salt"))
-    assert sample_of(members, 3_000, "salt") is None
+@pytest.mark.parametrize("name", ["gender", "person_id", "last_order_at"])
+def test_who_a_member_is_and_moments_are_no_features_for_models(rhythm_shop, name: str) -> None:
+    with pytest.raises(InputError, match=rf"'{name}' is not known in conf/models.yml.*known: average_order_value"):
+        churn(task(rhythm_shop, churn={"features": (name,)}))
+
+
+def test_every_feature_for_models_can_be_learned_from(rhythm_shop) -> None:
+    made = churn(task(rhythm_shop, churn={"features": MODEL_FEATURES}))[0]
+    assert {"net_amount", "order_count"} <= set(made.card.params["features"])
+
+
+def test_the_sample_is_drawn_among_buyers_whatever_the_order_of_rows(rhythm_shop) -> None:
+    given = task(rhythm_shop)
+    never = {"member_id": "x" + given.features.member_id, "order_count": 0, "first_order_at": ibis.null("timestamp(6)")}
+    visitors = given.features.mutate(**never).cast(given.features.schema())
+    settings = given.settings.model_copy(update={"sample": 1_000})
+    made = churn(replace(given, features=given.features.union(visitors), settings=settings))[0]
+    assert abs(made.card.backtest.rows - 1_000) < 110  # 4 standard deviations
+    buyers = rhythm_shop.features.select("member_id")
+    chosen = sample_share(buyers, 1_000, 3_000, "salt")
+    assert table_hash(chosen) == table_hash(sample_share(buyers.order_by(ibis.desc("member_id")), 1_000, 3_000, "salt"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=400))
@@ -156,7 +176,15 @@ def test_a_curve_rises_stays_between_0_and_1_and_its_bounds_hold_it(rows: list[t
     assert (np.diff(middle) >= -1e-12).all()
     assert ((low <= middle + 1e-12) & (middle <= high + 1e-12)).all()
     assert (low >= 0).all() and (high <= 1).all()
-    assert abs(np.interp(score, curve[0], curve[1]).mean() - outcome.mean()) < 0.5
+
+
+def test_a_curve_joins_groups_that_would_fall_and_adds_half_a_row_of_each_outcome() -> None:
+    score = np.repeat([0.0, 1.0, 2.0], 200)
+    outcome = np.concatenate([np.arange(200) < bought for bought in (20, 100, 60)]).astype(float)
+    curve = isotonic_curve(score, outcome)
+    assert curve[0].tolist() == [0, 1, 2]
+    assert curve[1] == pytest.approx([20.5 / 201, 80.5 / 201, 80.5 / 201])
+    assert curve[2:, 1] == pytest.approx(wilson(np.float64(80.5 / 201), np.float64(400)))
 
 
 def test_wilson_gives_the_interval_of_its_textbook_example() -> None:

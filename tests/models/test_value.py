@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from crm_core.config.models import ModelSettings
 from crm_core.errors import InputError
 from crm_core.models import Outcome, Task, cards, purchase_counts, together
 from crm_core.models.cells import cohorts, histories
+from crm_core.models.pareto_nbd import ParetoNbd
 from crm_core.models.value import run
+from crm_core.models.value_scores import model_scores
+from tests.models.drawn_shop import DAYS, drawn
 from tests.models.public_purchases import cdnow_rows, cdnow_tables
 from tests.models.simulated_buyers import TRUTH, buyers
 from tests.tiny_world import order, world
@@ -102,8 +106,6 @@ def test_each_member_has_each_score_once_inside_its_bounds(told: Run) -> None:
 
 
 def test_scores_are_what_the_card_s_parameters_say(told: Run) -> None:
-    from crm_core.models.pareto_nbd import ParetoNbd
-
     model = ParetoNbd.from_json(told.outcomes["p_alive"].card.params["purchases"])
     assert model.convergence.ok
     weekly = {**TRUTH["pareto_nbd"], "alpha": 35.0, "beta": 70.0}  # in days
@@ -153,9 +155,33 @@ def test_a_model_that_loses_is_withheld_and_the_baseline_s_scores_are_published(
     since = datetime(2026, 10, 31, 16) - timedelta(days=90)  # the end of DAY in Shanghai is 16:00 UTC
     recent = {(row["member_id"], row["paid_at"].date()) for row in orders if row["paid_at"] >= since}
     assert scores.score.sum() == len(recent)
-    # nobody gives up here, and the card does not pretend to have seen it
-    alive = found.outcomes["p_alive"].card
-    assert alive.verdict == "baseline" or "lapses_seen" in [need.what for need in alive.needs]
+
+
+@pytest.mark.parametrize(("dropout", "spread", "short"), [(0.0, 0.7, ["lapses_seen"]), (0.1, 1e6, [])])
+def test_the_chance_to_be_alive_is_withheld_where_nobody_was_seen_to_give_up(
+    dropout: float, spread: float, short: list[str]
+) -> None:
+    """Members of one rate for all run into a boundary too, which says nothing of whether they give up."""
+    end = datetime(2026, 10, 31, 15, 59, 59) - timedelta(days=DAYS)
+    bought = drawn(1500, seed=5, dropout=dropout, spread=spread).itertuples()
+    rows = [order(f"o{n}", f"m{m}", f"{end + timedelta(days=at):%Y-%m-%d %H:%M}", "20.00") for n, m, at in bought]
+    card = done(rows, value={"horizons": [90]}).outcomes["p_alive"].card
+    assert card.params["purchases"]["convergence"]["at_boundary"]
+    assert [need.what for need in card.needs if not need.enough] == short
+
+
+def test_what_is_not_known_of_a_model_is_null_in_its_card_and_bounds(told: Run, orders: list[dict[str, Any]]) -> None:
+    known = ParetoNbd.from_json(told.outcomes["p_alive"].card.params["purchases"])
+    unsure = replace(known, covariance=((float("nan"),) * 4,) * 4)
+    card = replace(told.outcomes["p_alive"].card, params={"purchases": unsure.to_json()})
+    written = json.loads(card.to_json(), parse_constant=pytest.fail)["params"]["purchases"]
+    assert written["covariance"][0][0] is None
+    model = ParetoNbd.from_json(written)
+    assert model.params == pytest.approx(known.params, rel=1e-8) and np.isnan(model.covariance).all()
+    rows = histories(world(DAY.isoformat(), orders=orders[:300]))
+    scored = model_scores(rows, model, None, [90], 0.9).to_pyarrow()
+    nulls = {name: scored[name].null_count for name in scored.column_names}
+    assert {name for name, count in nulls.items() if count} == {"p_alive_low", "p_alive_high"}
 
 
 def test_without_amounts_purchases_are_still_predicted() -> None:
