@@ -67,10 +67,17 @@ def condition(
     Also under `not`: `not tier == 'gold'` is no where the tier is unknown; `is_null(tier) or …` has them too.
     InputError as `compile_expression`, and when the text gives something else than yes or no.
     """
+    return yes_or_no(text, table, where=where, functions=functions).ifelse(True, False)
+
+
+def yes_or_no(
+    text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None
+) -> ir.BooleanValue:
+    """As `condition`, but null where it is unknown: for a case, which takes unknown for no by itself."""
     value = compile_expression(text, table, where=where, functions=functions)
-    if not value.type().is_boolean():
+    if not isinstance(value, ir.BooleanValue):
         raise InputError(f"{where}: '{text}' gives {kind_of(value)}, a condition must give yes or no")
-    return value.fill_null(False)
+    return value
 
 
 def names_in(text: str, where: str = "expression") -> set[str]:
@@ -236,7 +243,7 @@ class Compiler(_Source):
         if any(_is_none(item) for item in right.elts):
             self.fail(right, "None cannot be in a list; use is_null(x)")
         value, *items = self.alike(left, [self.value(left), *(self.value(item) for item in right.elts)])
-        found = value.isin(items)
+        found = _listed(value, items)
         return ~found if isinstance(kind, ast.NotIn) else found
 
     # -- arithmetic
@@ -334,6 +341,14 @@ class Compiler(_Source):
         if not value.type().is_temporal():
             self.fail(node, f"a date is needed here, found {kind_of(value)}")
         return value.date() if value.type().is_timestamp() else value
+
+
+def _listed(value: Any, items: list[Any]) -> Any:
+    """Whether `value` is one of `items`, unknown where it is. Texts are looked up in an array: where a column has few different
+    ones, DuckDB does so once for each of them instead of once for each row."""
+    if not value.type().is_string() or not all(isinstance(item.op(), ops.Literal) for item in items):
+        return value.isin(items)
+    return value.notnull().ifelse(ibis.array(items).contains(value), ibis.null("boolean"))
 
 
 def _is_none(node: ast.expr) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from sklearn.tree import DecisionTreeClassifier
 
 from crm_core.config.tags import Tag, TagSettings
 from crm_core.measures import FEATURES
@@ -109,6 +108,8 @@ def _counted(features: ir.Table, ordered: ir.Table, feature: str) -> pd.DataFram
 
 def _search(rows: pd.DataFrame, number: int) -> tuple[float, ...]:
     """`number` cuts that tell orders apart best, at values that people write; a member at a cut lies above it."""
+    from sklearn.tree import DecisionTreeClassifier  # half a second
+
     tree = DecisionTreeClassifier(
         max_leaf_nodes=number + 1, min_weight_fraction_leaf=LEAST_SHARE, criterion="entropy", random_state=0
     )

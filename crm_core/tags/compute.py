@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 from crm_core.config.tags import Tag, TagSettings
 from crm_core.errors import InputError
 from crm_core.measures import empty_features
-from crm_core.schema.expressions import compile_expression, condition
+from crm_core.schema.expressions import compile_expression, condition, yes_or_no
 from crm_core.tags.inputs import WHERE, Sources, check_models, functions, inputs, kept_column, list_column, texts
 
 YES = "true"
@@ -95,11 +95,11 @@ def _value(name: str, tag: Tag, rows: ir.Table) -> Any:
         return rows[list_column(name)]
     if tag.value is not None:
         return _storable(compile_expression(tag.value, rows, where=f"{WHERE}, tag '{name}'", functions=calls))
-    branches = [
-        (condition(when, rows, where=where, functions=calls), value) for value, when, where in conditions(name, tag)
-    ]
     if tag.when is not None:
-        return branches[0][0]
+        return condition(tag.when, rows, where=f"{WHERE}, tag '{name}'", functions=calls)
+    branches = [
+        (yes_or_no(when, rows, where=where, functions=calls), value) for value, when, where in conditions(name, tag)
+    ]
     return ibis.cases(*branches, else_=ibis.literal(tag.otherwise, type="string"))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 import ibis
 import ibis.expr.types as ir
-from scipy.stats.contingency import relative_risk
 
 from crm_core.tags.compute import long
 
@@ -77,6 +76,8 @@ def _lift(tag: str, value: str, hits: int, members: int, all_hits: int, everybod
         rest = other_hits / others if others else float("nan")
         lift = hits / members / rest - 1 if rest == rest and rest else float("nan")
         return Lift(tag, value, members, hits / members, rest, lift, float("nan"), float("nan"))
+    from scipy.stats.contingency import relative_risk  # a third of a second
+
     ratio = relative_risk(hits, members, other_hits, others)
     interval = ratio.confidence_interval(LEVEL)
     bounds = float(interval.low) - 1, float(interval.high) - 1

@@ -49,6 +49,7 @@ def values(table, text, **more):
         ("not 活跃", [False, None, True]),
         ("0 <= orders < 3", [False, None, True]),
         ("tier in ['gold', '银卡']", [True, None, True]),
+        ("tier not in ['gold']", [False, None, True]),
         ("orders not in [0, 7]", [True, None, False]),
         ("'many' if orders >= 3 else 'few'", ["many", "few", "few"]),
         ("1 if orders >= 3 else None", [1, None, None]),
