@@ -42,6 +42,7 @@ def test_every_text_that_the_code_names_is_in_the_file_and_every_text_in_the_fil
         "do_",
         "forecast_",
         "guess_",
+        "input_",
         "several_",
         "found_",
         "gate_at_",

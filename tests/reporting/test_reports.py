@@ -109,6 +109,12 @@ def test_the_funnel_adds_up(made: dict[str, NotebookResult]) -> None:
         assert chosen == handed + held + refused and row[-1]["text"] in ("是", "yes")
 
 
+def test_what_tags_take_from_models_has_the_words_of_reports(made: dict[str, NotebookResult]) -> None:
+    assert made["member_tags"].html is not None
+    text = made["member_tags"].html.read_text(encoding="utf-8")
+    assert re.search("流失预警：类别|Churn warning: class", text) and "churn label" not in text
+
+
 def test_what_was_not_supplied_is_named_with_its_cost(made: dict[str, NotebookResult]) -> None:
     assert made["data_health"].html is not None
     text = made["data_health"].html.read_text(encoding="utf-8")

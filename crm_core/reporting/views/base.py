@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Protocol
 
 import ibis.expr.types as ir
@@ -20,6 +21,7 @@ from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block, Column
 from crm_core.reporting.labels import Labels, language_of
 from crm_core.reporting.publish import git_commit
+from crm_core.reporting.views.model_words import ModelWords
 
 MOST_ROWS = 5000
 
@@ -68,6 +70,11 @@ class View:
         self.labels = Labels(language_of(workspace))
         self.currency: str = workspace.config.project.currency
         self.min_cell: int = workspace.config.project.min_cell
+
+    @cached_property
+    def words(self) -> ModelWords:
+        """Models, measures and verdicts in the reader's language."""
+        return ModelWords(self.labels, self.currency)
 
     @property
     def language(self) -> str:

@@ -18,7 +18,6 @@ from crm_core.reporting.blocks import Block
 from crm_core.reporting.calibration import calibration
 from crm_core.reporting.charts import grid
 from crm_core.reporting.views.base import View, first_row, frame
-from crm_core.reporting.views.model_words import ModelWords
 
 BANDS = {"high": "band_high", "medium": "band_medium", "low": "band_low"}
 ALIVE = {"p_alive": "grid_p_alive", "churn": "grid_churn"}
@@ -38,11 +37,6 @@ class MemberValue(View):
         """What became of each model."""
         found: dict[str, ModelCard] = self.workspace.models
         return found
-
-    @cached_property
-    def words(self) -> ModelWords:
-        """Models, measures and verdicts in the reader's language."""
-        return ModelWords(self.labels, self.currency)
 
     @cached_property
     def totals(self) -> pd.DataFrame:

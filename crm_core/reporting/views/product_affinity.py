@@ -16,7 +16,6 @@ from crm_core.reporting import blocks
 from crm_core.reporting.band_chart import band
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View, frame, scalar
-from crm_core.reporting.views.model_words import ModelWords
 
 LEAST_LIFT, CHANCE, FEWEST = 1.1, 0.05, 20
 SHOWN, DRAWN = 30, 8
@@ -238,9 +237,9 @@ class ProductAffinity(View):
             return self.missing(self.text("amounts"), self.text("no_amounts_forecast"))
         card = self.workspace.models.get("forecast")
         if card is None:
-            return self.missing(self.labels.name("models", "forecast"), self.text("model_off"))
+            return self.missing(self.words.name("forecast"), self.text("model_off"))
         if not card.published:
-            return blocks.note(self.labels, ModelWords(self.labels, self.currency).why(card), "warn")
+            return blocks.note(self.labels, self.words.why(card), "warn")
         rows, weeks = pd.DataFrame(card.params["rows"]), weekly_sales(self.workspace.tables)
         past = pd.DataFrame({"week": [str(day) for day in weeks.index], "value": weeks.to_numpy()}).tail(78)
         whole = self.show(rows["expected"][:4].sum(), "money")

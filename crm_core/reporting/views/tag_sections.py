@@ -60,7 +60,7 @@ class TagSections(View):
             [
                 {
                     "input": self._input(each.name),
-                    "source": self.labels.name("tables", each.source),
+                    "source": self.words.name(self.labels.name("tables", each.source)),
                     "share": each.coverage,
                     "tags": self.labels.joined([self.all_described[name].title for name in each.tags]),
                 }
@@ -187,9 +187,13 @@ class TagSections(View):
 
     def _input(self, name: str) -> str:
         feature = FEATURES.get(name)
-        if feature is None:
-            return name.removeprefix("_list ").removesuffix(" value").replace("_", " ")
-        return feature.zh if self.language == "zh" else feature.en
+        if feature is not None:
+            return feature.zh if self.language == "zh" else feature.en
+        model, _, part = name.rpartition("_")
+        if any(tag.model == model for tag in self.workspace.config.tags.tags.values()):
+            return self.text(f"input_{part}", model=self.words.name(model))
+        uploaded = self.all_described.get(name.removeprefix("_list ").removesuffix(" value"))
+        return uploaded.title if uploaded else name.replace("_", " ")
 
     def _tag_title(self, tag: str, value: str) -> str:
         title = self.all_described[tag].title
