@@ -9,7 +9,7 @@ from typing import Any
 import ibis
 import pytest
 
-from crm_core.models import ModelCard
+from crm_core.models import ModelCard, Need
 from crm_core.models.outcome import SCORES
 from crm_core.reporting.views import MemberValue
 from crm_core.workspace import REPOSITORY, read_config
@@ -32,6 +32,14 @@ def test_what_few_members_of_the_trial_did_is_not_told(monkeypatch: pytest.Monke
     assert high == ["–", "–", "<5"]
     assert medium == ["50.0%", "10.0% to 90.0%", "400"]
     assert low == ["–", "–", "0"]
+
+
+def test_a_model_that_lacks_data_says_what_it_found_and_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = report(monkeypatch, "churn", "", {})
+    value.cards["churn"] = ModelCard("churn", DAY, "insufficient", "", (Need("lost_buyers", 4, 100),))
+    for section in (value.bands, value.reasons, value.calibration):
+        assert section().data["text"] == "**Churn warning**: not enough data, buyers that were lost 4 of 100 needed."
+    assert (value.categories().kind, value.categories().data["what"]) == ("missing", "Next category")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from crm_core import __version__
+from crm_core.models import ModelCard
 from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block, Column
 from crm_core.reporting.labels import Labels, language_of
@@ -150,6 +151,12 @@ class View:
     def missing(self, what: str, consequence: str = "") -> Block:
         """'Not supplied: what'."""
         return blocks.missing(self.labels, what, consequence)
+
+    def unforeseen(self, model: str, card: ModelCard | None) -> Block:
+        """Why a model foretells nothing: it is not switched on, or what was found and is needed."""
+        if card is None:
+            return self.missing(self.words.name(model), self.text("model_off"))
+        return blocks.note(self.labels, self.words.why(card), "warn")
 
     def steps(self, *items: tuple[str, str]) -> Block:
         """What to do next."""

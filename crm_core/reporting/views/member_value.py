@@ -100,7 +100,7 @@ class MemberValue(View):
         """Members in each band today, and how many of such members were lost when the model was tried."""
         card = self.cards.get("churn")
         if card is None or card.verdict == "insufficient":
-            return self._not_there("churn")
+            return self.unforeseen("churn", card)
         sizes = self._band_sizes()
         rows = pd.DataFrame([
             {
@@ -127,8 +127,10 @@ class MemberValue(View):
     def reasons(self) -> Block:
         """Of the members in the highest band: what most often weighs most."""
         card, scores = self.cards.get("churn"), self._of("churn")
-        if card is None or card.published != "boosted_trees":
-            return self._not_there("churn", "no_reasons_cost")
+        if card is None or card.verdict == "insufficient":
+            return self.unforeseen("churn", card)
+        if card.published != "boosted_trees":
+            return self.missing(self.words.name("churn"), self.text("no_reasons_cost"))
         first = scores.filter(scores.label == "high", scores.reason != "").select(main=scores.reason.split(";")[0])
         upward = first.filter(first.main.contains("+")).select(name=first.main.split(":")[0])
         counted = frame(
@@ -148,7 +150,7 @@ class MemberValue(View):
         """Expected against found, by tenths of the members that the model was tried on."""
         card = self.cards.get("churn")
         if card is None or card.verdict == "insufficient":
-            return self._not_there("churn")
+            return self.unforeseen("churn", card)
         rows = pd.DataFrame(card.params["calibration"]).rename(columns={"lost": "found"})
         return calibration(
             rows, self.labels, title=self.text("calibration_chart"),
@@ -160,7 +162,7 @@ class MemberValue(View):
         """By horizon: buyers expected back, and the members with at least an even chance; then when they come."""
         card = self.cards.get("next_purchase")
         if card is None or card.verdict == "insufficient":
-            return self._not_there("next_purchase")
+            return self.unforeseen("next_purchase", card)
         rows = pd.DataFrame([
             {
                 "within": self.text("in_days", days=days), "expected": self._total(f"next_purchase_{days}d"),
@@ -198,7 +200,7 @@ class MemberValue(View):
         """What the next order will mostly be of: members by category."""
         card = self.cards.get("next_category")
         if card is None or card.verdict == "insufficient":
-            return self._not_there("next_category")
+            return self.unforeseen("next_category", card)
         scores = self._of("next_category")
         counted = scores.group_by("label").agg(members=scores.count())
         rows = frame(counted.order_by(ibis.desc("members"), "label").limit(10)).rename(columns={"label": "title"})
@@ -242,13 +244,6 @@ class MemberValue(View):
     def _value_name(self) -> str | None:
         names = [name for name in self.totals.index if name.startswith("value_")]
         return min(names, key=len) if names else None
-
-    def _not_there(self, model: str, cost: str = "") -> Block:
-        card = self.cards.get(model)
-        what = self.words.name(model)
-        if card is None:
-            return self.missing(what, self.text("model_off"))
-        return self.missing(what, self.text(cost) if cost and card.verdict != "insufficient" else self.words.why(card))
 
     def next_steps(self) -> Block:
         """Whom to write to, and what to mend where a model was withheld."""

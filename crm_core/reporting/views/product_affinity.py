@@ -236,10 +236,8 @@ class ProductAffinity(View):
         if not self.workspace.tables.priced:
             return self.missing(self.text("amounts"), self.text("no_amounts_forecast"))
         card = self.workspace.models.get("forecast")
-        if card is None:
-            return self.missing(self.words.name("forecast"), self.text("model_off"))
-        if not card.published:
-            return blocks.note(self.labels, self.words.why(card), "warn")
+        if card is None or not card.published:
+            return self.unforeseen("forecast", card)
         rows, weeks = pd.DataFrame(card.params["rows"]), weekly_sales(self.workspace.tables)
         past = pd.DataFrame({"week": [str(day) for day in weeks.index], "value": weeks.to_numpy()}).tail(78)
         whole = self.show(rows["expected"][:4].sum(), "money")
