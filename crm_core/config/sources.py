@@ -288,7 +288,9 @@ class FeedSettings(Settings):
             for name in (contact.account, *contact.kinds().values()):
                 if name not in self.fields:
                     raise ValueError(f"contacts name the field '{name}', which `fields` lacks")
-        for entry in self.balance:
+        for place, entry in enumerate(self.balance):
+            if entry.name in [other.name for other in self.balance[:place]]:
+                raise ValueError(f"two balances are called '{entry.name}'; give each its own name")
             for name in entry.written:
                 if name not in self.tables:
                     raise ValueError(f"balance '{entry.name}' names '{name}', which `tables` lacks")

@@ -11,11 +11,10 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_core.errors import InputError
-from crm_core.ingest.expressions import row_functions
+from crm_core.ingest.expressions import amounts, row_functions, total
 from crm_core.ingest.mapping import Mapped
 from crm_core.ingest.report import BalanceReport, RejectReport
 from crm_core.ingest.rows import Context, Staged
-from crm_core.schema.expressions import compile_expression
 
 EXAMPLES = 3
 
@@ -27,13 +26,16 @@ def count(table: ir.Table) -> int:
 
 def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
     """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
+    balances, accepted = staged.feed.balance, staged.accepted()
+    if not balances:
+        return []
+    texts, functions = {each.name: each.rows for each in balances}, row_functions(context.settings, accepted)
+    money = accepted.select(**amounts(accepted, texts, f"{context.where}, balance", functions))
+    stated = money.aggregate(**{name: total(money[name]) for name in texts}).to_pyarrow().to_pylist()[0]
     found: list[BalanceReport] = []
-    tables = {item.entry: item.checked for item in mapped}
-    for balance in staged.feed.balance:
-        where = f"{context.where}, balance '{balance.name}'"
-        accepted = staged.accepted()
-        rows = _sum(accepted, balance.rows, where, row_functions(context.settings, accepted))
-        written = sum((_sum(tables[name], text, where) for name, text in balance.written.items()), Decimal(0))
+    for balance in balances:
+        rows = Decimal(stated[balance.name] or 0)
+        written = sum((item.totals.sums.get(balance.name, Decimal(0)) for item in mapped), Decimal(0))
         if rows != written:
             raise InputError(
                 f"{staged.batch.label}: {balance.name} is {rows} in the accepted rows but {written} in "
@@ -42,19 +44,6 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
             )
         found.append(BalanceReport(staged.batch.feed, balance.name, rows, written))
     return found
-
-
-def _sum(table: ir.Table, text: str, where: str, functions: dict[str, Any] | None = None) -> Decimal:
-    value: Any = compile_expression(text, table, where=where, functions=functions)
-    if value.type().is_floating():
-        raise InputError(f"{where}: '{text}' is a floating number; sums of money are of type money or price")
-    kind = value.type()
-    total = (
-        table.select(value=value)
-        .value.sum()
-        .cast(f"decimal(38, {kind.scale or 0})" if kind.is_decimal() else "decimal(38, 0)")
-    )
-    return Decimal(total.to_pyarrow().as_py() or 0)
 
 
 def reject_summary(rejects: ir.Table) -> list[RejectReport]:

@@ -13,6 +13,7 @@ import ibis.expr.types as ir
 from crm_core.config.sources import FeedSettings, SourceSettings
 from crm_core.errors import InputError
 from crm_core.ingest.reader import file_of
+from crm_core.schema.expressions import compile_expression
 
 REVEAL_NOTHING = {"account", "year", "month", "part", "is_null", "not_null", "number_within", "count"}
 """Functions whose result may go to the lake though a private field goes in."""
@@ -79,7 +80,7 @@ def group_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Calla
 
     return {
         "account": account,
-        "total": lambda value: _total(value),
+        "total": total,
         "earliest": lambda value: value.min(),
         "latest": lambda value: value.max(),
         # the engine's own any_value depends on the order of its threads
@@ -115,11 +116,26 @@ def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where:
     return parts.select(*keys, **result)
 
 
+def amounts(
+    table: ir.Table, texts: dict[str, str], where: str, functions: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The expressions `texts` over `table`, by name, of which sums are made. InputError where one is a floating number."""
+    found: dict[str, Any] = {}
+    for name, text in texts.items():
+        found[name] = compile_expression(text, table, where=f"{where} '{name}'", functions=functions)
+        if found[name].type().is_floating():
+            raise InputError(
+                f"{where} '{name}': '{text}' is a floating number; sums of money are of type money or price"
+            )
+    return found
+
+
 def _reductions(value: Any) -> list[Any]:
     return list(value.op().find(ops.Reduction, filter=ops.Value))
 
 
-def _total(value: Any) -> Any:
+def total(value: Any) -> Any:
+    """The sum of `value`, exact for money."""
     kind = value.type()
     return value.sum().cast(f"decimal(38, {kind.scale})") if kind.is_decimal() else value.sum()
 

@@ -237,7 +237,7 @@ def _dry_tables(prepared: list[Prepared]) -> tuple[TableReport, ...]:
     rows: dict[str, int] = {}
     for item in prepared:
         for mapped in item.tables:
-            rows[mapped.table] = rows.get(mapped.table, 0) + count(mapped.checked)
+            rows[mapped.table] = rows.get(mapped.table, 0) + mapped.totals.rows
     return tuple(TableReport(name, rows[name]) for name in TABLES if name in rows)
 
 

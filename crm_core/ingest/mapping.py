@@ -9,6 +9,8 @@ with it, out of every other table too, so that a file row is either wholly accep
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import ibis
@@ -21,12 +23,14 @@ from crm_core.ingest.casts import TYPES
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import (
     accounts_of,
+    amounts,
     group_functions,
     grouped,
     member_column,
     private_fields,
     revealed,
     row_functions,
+    total,
 )
 from crm_core.ingest.reader import LAYOUT, file_of
 from crm_core.ingest.rows import Context, Staged
@@ -47,6 +51,18 @@ Members = dict[tuple[str, str], ir.Table]
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What one look through an entry's rows tells: how many they are, how many break a rule of the table, the latest
+    `_effective_at`, and the sums of money by the name of their balance.
+    """
+
+    rows: int
+    broken: int
+    newest: datetime | None
+    sums: dict[str, Decimal]
+
+
+@dataclass(frozen=True)
 class Mapped:
     """Rows of one entry of `tables`: the table's columns that the source states, `_effective_at`, and the file rows they
     came from. `checked` is the same, but that account ids may stand in the place of member ids: quicker to look through
@@ -58,6 +74,7 @@ class Mapped:
     table: str
     rows: ir.Table
     checked: ir.Table
+    totals: Totals
     distinct: bool = False
 
 
@@ -111,12 +128,25 @@ def _entry(context: Context, staged: Staged, members: Members, entry: str) -> Ma
         with engine_errors(staged.batch.label):
             context.engine.to_parquet(table, path, **LAYOUT)
         table = context.engine.read_parquet(path)
-        return Mapped(entry, settings.table or entry, table, table)
+        return Mapped(entry, settings.table or entry, table, table, _totals(context, staged, entry, table))
     rows = staged.accepted()
     accounts = {member_column(field, namespace): rows[field].cast("string") for field, namespace in members}
     checked = build(context, rows.mutate(**accounts), settings, entry, where)
     keys = {str(settings.columns[name]) for name in TABLES[settings.table or entry].key}
-    return Mapped(entry, settings.table or entry, table, checked, distinct=keys == set(staged.distinct))
+    totals = _totals(context, staged, entry, checked)
+    return Mapped(entry, settings.table or entry, table, checked, totals, distinct=keys == set(staged.distinct))
+
+
+def _totals(context: Context, staged: Staged, entry: str, rows: ir.Table) -> Totals:
+    texts = {balance.name: balance.written[entry] for balance in staged.feed.balance if entry in balance.written}
+    money = amounts(rows, texts, f"{context.where}, balance")
+    looked = rows.select("_problem", "_effective_at", **{f"_sum_{name}": value for name, value in money.items()})
+    sums = {f"_sum_{name}": total(looked[f"_sum_{name}"]) for name in texts}
+    asked = {"rows": looked.count(), "broken": looked._problem.count(), "newest": looked._effective_at.max()}
+    with engine_errors(staged.batch.label):
+        found = looked.aggregate(**asked, **sums).to_pyarrow().to_pylist()[0]
+    amount = {name: Decimal(found[f"_sum_{name}"] or 0) for name in texts}
+    return Totals(found["rows"], found["broken"], found["newest"], amount)
 
 
 def build(context: Context, rows: ir.Table, settings: TableSettings, entry: str, where: str) -> ir.Table:
@@ -193,9 +223,9 @@ def _cast(context: Context, value: Any, kind: str) -> Any:
 
 def _broken(context: Context, staged: Staged, members: Members, item: Mapped) -> ir.Table | None:
     """File rows that made a row of the table which breaks a rule: _row, field, reason; None when all hold."""
-    bad = item.checked.filter(item.checked._problem.notnull())
-    if not bad.count().to_pyarrow().as_py():
+    if not item.totals.broken:
         return None
+    bad = item.checked.filter(item.checked._problem.notnull())
     settings = staged.feed.tables[item.entry]
     if settings.per:
         rows = with_ids(context, staged, members)

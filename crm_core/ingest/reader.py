@@ -27,8 +27,9 @@ ROW_BITS = 40
 LINE = "_line"
 """The column of `lines` that holds a line of JSON as it stands in the file."""
 COPY = "_copy"
-LAYOUT = {"compression": "snappy", "dictionary_size_limit": 1}
-"""Of files that are read a few times and thrown away: looking for repeated values costs more than it saves."""
+LAYOUT = {"compression": "uncompressed", "parquet_version": "V2", "dictionary_size_limit": 1}
+"""Of files that are read a few times and thrown away: told by differences, columns are small enough, and looking for
+repeated values or pressing costs more than it saves."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Staged:
 
     def accepted(self) -> ir.Table:
         """Typed rows that are neither rejected nor repeated."""
-        rows = self.typed.drop("_suspect", "_texts")
+        rows = self.typed.drop("_texts")
         for table in (*self.rejected, *([self.repeated] if self.repeated is not None else [])):
             rows = rows.anti_join(table, "_row")
         return rows
@@ -86,11 +86,10 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     feed = context.settings.feeds[batch.feed]
     if feed.carry:
         batch = whole(context.engine, batch, work)
-    typed = _typed(context, batch, feed)
+    typed = _typed(context, _raw(batch, feed), batch, feed)
     suspects = [broken.fill_null(False) for broken in _suspects(context, typed, batch, feed)]
     texts = ibis.array([typed[f"_raw_{name}"] for name in batch.held])
-    marked = typed.mutate(_suspect=reduce(or_, suspects, ibis.literal(False)))
-    marked = marked.mutate(_texts=marked._suspect.ifelse(texts, ibis.null(texts.type())))
+    marked = typed.mutate(_texts=reduce(or_, suspects, ibis.literal(False)).ifelse(texts, ibis.null(texts.type())))
     with engine_errors(batch.label):
         path = work / f"typed_{batch.name}.parquet"
         kept = [name for name in marked.columns if not name.startswith(("_raw_", "_tried_", "_local_"))]
@@ -103,14 +102,19 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     return staged
 
 
-def _typed(context: Context, batch: Batch, feed: FeedSettings) -> ir.Table:
-    """The fields typed, beside `_raw_<field>`, the cells as they stand in the file."""
-    fen, nulls, lines = context.settings.money_unit == "fen", feed.reader.nulls, batch.lines
+def _raw(batch: Batch, feed: FeedSettings) -> ir.Table:
+    """`_raw_<field>`, the cells as they stand in the file; where some are carried down, all of the feed's trimmed."""
+    lines = batch.lines
     origin = [name for name in ("_row", COPY) if name in lines.columns]
     raw = {name: lines[name] for name in batch.held}
     if feed.carry:
-        raw |= {name: casts.cell(lines[name], nulls, feed.fields[name].strip) for name in batch.shown}
-    cells = carried(lines.select(*origin, **{f"_raw_{name}": value for name, value in raw.items()}), feed.carry)
+        raw |= {name: casts.cell(lines[name], feed.reader.nulls, feed.fields[name].strip) for name in batch.shown}
+    return carried(lines.select(*origin, **{f"_raw_{name}": value for name, value in raw.items()}), feed.carry)
+
+
+def _typed(context: Context, cells: ir.Table, batch: Batch, feed: FeedSettings) -> ir.Table:
+    """The fields typed, beside `_raw_<field>` in `cells`."""
+    fen, nulls = context.settings.money_unit == "fen", feed.reader.nulls
     fields = {name: feed.fields[name] for name in batch.shown}
     tried = {name: quick.tried(cells[f"_raw_{name}"], field, nulls, fen) for name, field in fields.items()}
     # a view, or else ibis would write the cast out wherever it is used, and the engine would do it as often
@@ -155,13 +159,19 @@ def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings
 
 
 def _judged(context: Context, staged: Staged) -> ir.Table:
-    """The suspects that are wrong: _row, field, reason, texts (their cells as they stand in the file)."""
+    """The suspects that are wrong: _row, field, reason, texts (their cells as they stand in the file).
+
+    They are few, and typing them once more is quicker than looking for them in every column of the file.
+    """
     batch, feed, now = staged.batch, staged.feed, ibis.literal(context.now).cast("timestamp(6)")
     hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
-    rows = _kept(context, staged, staged.typed.filter(staged.typed._suspect), "suspects")
+    suspects = staged.typed.filter(staged.typed._texts.notnull()).select("_row", "_texts")
+    suspects = _kept(context, staged, suspects, "suspects")
+    raw = {f"_raw_{name}": suspects._texts[place] for place, name in enumerate(batch.held)}
+    rows = _typed(context, suspects.mutate(**raw), batch, feed)
     problems: list[tuple[str, Any]] = []
     for name, heading in batch.shown.items():
-        text, field = _text(rows._texts[batch.held.index(name)], feed, name), feed.fields[name]
+        text, field = _text(rows[f"_raw_{name}"], feed, name), feed.fields[name]
         if field.type != "text" or field.filled or field.values:
             problems.append((name, casts.problem(text, rows[name], field, heading, name in hidden, now)))
         if name in plain:

@@ -23,6 +23,7 @@ from pathlib import Path
 from crm_core.config.sources import ReaderSettings
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest import transcode
+from crm_core.ingest.plain_copy import plain_copy
 
 MAX_HEADING = 1 << 20
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -141,13 +142,17 @@ def _decode(path: Path, target: Path, encoding: str, shape: _Shape, compressed: 
         plain.unlink()
         return replace(found, encoding=encoding)
     codec = "utf-8" if encoding == "utf-8-sig" else encoding
-    with _open(path, compressed, name) as handle, target.open("wb") as out:
+    with _open(path, compressed, name) as handle:
         above, heading, start = _take_headings(handle, shape, name, codec)
         handle.seek(start)
-        if compressed:
-            blank = transcode.transcode(handle, out, codec)
-        else:
-            blank = transcode.transcode_file(path, start, out, codec, target)
+        large = not compressed and path.stat().st_size >= transcode.WORTH_A_PROCESS
+        blank = plain_copy(path, start, target) if large and codec == "utf-8" else None
+        if blank is None:
+            with target.open("wb") as out:
+                if compressed:
+                    blank = transcode.transcode(handle, out, codec)
+                else:
+                    blank = transcode.transcode_file(path, start, out, codec, target)
     if blank:
         transcode.drop_blank_lines(target, shape.quotes)
     return Text(target, encoding, heading, above)

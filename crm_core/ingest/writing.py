@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import ibis
@@ -12,14 +12,13 @@ from sqlalchemy import select
 
 from crm_core.config import Config
 from crm_core.errors import InputError, RunFailed
-from crm_core.ingest.balance import count
 from crm_core.ingest.contacts import KEPT, identities_of
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.mapping import Mapped
 from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, RejectReport, TableReport
 from crm_core.ingest.rows import Context
 from crm_core.schema import TABLES, TableSchema
-from crm_core.store import Lake, Ledger, Vault, Writer, local_date, now
+from crm_core.store import Lake, Ledger, Vault, Writer, now
 from crm_core.store.hashing import row_hash
 from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Load, LoadFile
@@ -87,11 +86,16 @@ def _write_tables(
     latest: list[date] = []
     for name, schema in TABLES.items():
         mapped = [item for each in prepared for item in each.tables if item.table == name]
-        parts, checked = [item.rows for item in mapped], [item.checked for item in mapped]
+        parts, total = [item.rows for item in mapped], sum(item.totals.rows for item in mapped)
+        times = [item.totals.newest for item in mapped if item.totals.newest is not None]
         if name == "identities":
             hashed = identities_of(vault, [rows for item in prepared for rows in item.contacts])
-            parts += [hashed] if hashed is not None else []
-            checked += parts[len(mapped) :]
+            if hashed is not None:
+                found = (
+                    hashed.aggregate(rows=hashed.count(), newest=hashed._effective_at.max()).to_pyarrow().to_pylist()[0]
+                )
+                parts, total = [*parts, hashed], total + found["rows"]
+                times += [found["newest"]] if found["newest"] is not None else []
         if not parts:
             continue
         rows = _together(parts, schema)
@@ -99,14 +103,12 @@ def _write_tables(
             rows = _backdated(rows, schema)
         distinct = len(parts) == 1 and all(item.distinct for item in mapped) and schema.as_of != "versions"
         with engine_errors(name):
-            times = _union([part.select("_effective_at") for part in checked])
-            newest = local_date(times._effective_at.max(), context.project_zone).to_pyarrow().as_py()
             counts = writer.upsert(name, rows, load_id=load_id, distinct=distinct)
-        latest += [newest] if newest is not None else []
+        latest += [max(times).replace(tzinfo=UTC).astimezone(context.project_zone).date()] if times else []
         reports.append(
             TableReport(
                 name,
-                sum(count(part) for part in checked),
+                total,
                 counts.inserted,
                 counts.updated,
                 counts.unchanged,

@@ -15,7 +15,9 @@ from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.types as ir
 import psutil
+from ibis.util import gen_name
 
 from crm_core.config.project import EngineSettings
 from crm_core.errors import InputError, RunFailed
@@ -76,6 +78,17 @@ def frugal(engine: Any) -> Iterator[None]:
         yield
     finally:
         engine.settings["memory_limit"] = f"{float(number) + 0.01:.2f}{unit}"  # it is shown with its digits cut off
+
+
+def read_parquet(engine: Any, paths: list[str]) -> ir.Table:
+    """Parquet files as one table with the columns that any of them has."""
+    if engine.name == "duckdb":
+        return engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+    from pyspark.sql import SparkSession
+
+    name = gen_name("files")  # ibis hands Spark one path
+    SparkSession.active().read.parquet(*paths, mergeSchema=True).createOrReplaceTempView(name)
+    return engine.table(name)
 
 
 def _memory(limit: str, share: int) -> str:

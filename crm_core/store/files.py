@@ -47,13 +47,14 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     before, held = delta.parquet(folder), rows.drop(*lacking)
+    layout = LAYOUT | _version(held)
     try:
         if partition:
             engine.to_parquet(
-                held, folder, partition_by=partition, append=True, filename_pattern="part-{uuid}", **LAYOUT
+                held, folder, partition_by=partition, append=True, filename_pattern="part-{uuid}", **layout
             )
         else:
-            engine.to_parquet(held, folder / f"part-{uuid.uuid4()}.parquet", **LAYOUT)
+            engine.to_parquet(held, folder / f"part-{uuid.uuid4()}.parquet", **layout)
         added = [_added(folder, path, partition) for path in sorted(delta.parquet(folder) - before)]
         _commit(folder, added, _schema(rows), append, partition, values)
     except BaseException as error:
@@ -67,6 +68,14 @@ def write(
     version = delta.current_version(folder)
     assert version is not None
     return version
+
+
+def _version(rows: ir.Table) -> dict[str, str]:
+    """Parquet's second version tells numbers by their differences: a quarter less time and a tenth less space. Spark does
+    not read the way in which it tells floats.
+    """
+    floats = any(kind.is_floating() for kind in rows.schema().types)
+    return {} if floats else {"parquet_version": "V2"}
 
 
 def _commit(

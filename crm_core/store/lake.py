@@ -18,6 +18,7 @@ import ibis.expr.types as ir
 from crm_core.errors import InputError, unknown
 from crm_core.schema import LOAD, TABLES, Column, TableSchema, empty
 from crm_core.store import delta, lease, upkeep
+from crm_core.store.engine import read_parquet
 from crm_core.store.ledger import Ledger, Snapshot
 
 if TYPE_CHECKING:
@@ -221,10 +222,7 @@ class Lake:
     def _read(self, name: str, paths: list[str]) -> ir.Table:
         if not paths:
             return self._empty(name)
-        if self.engine.name == "pyspark":
-            table = self.engine.read_parquet(paths, mergeSchema=True)
-        else:
-            table = self.engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+        table = read_parquet(self.engine, paths)
         if name.removesuffix("_versions") not in TABLES:
             return table
         # a file leaves out columns that its load says nothing of
