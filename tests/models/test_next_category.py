@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crm_core.models.next_category import WEIGHT, main_categories, run
+from crm_core.config.models import NextCategorySettings
+from crm_core.models.next_category import WEIGHT, _followed, _guesses, _until, main_categories, run
 from crm_core.store import table_hash
 from crm_core.workspace import Workspace
-from tests.models.drawn_shop import drawn, shop, task
+from tests.models.drawn_shop import LAST, drawn, shop, task
 from tests.tiny_world import moment, order, world
 
 BEFORE = {"ordered_at": moment("2026-10-01")}
@@ -87,6 +88,19 @@ def test_the_score_is_the_mixture_that_the_docstring_states(tmp_path: Path, foll
         row = scores.loc[f"m{member:06d}"]
         assert row["score"] == pytest.approx(max(expected.values()), abs=1e-6)
         assert expected[row["label"]] == pytest.approx(max(expected.values()), abs=1e-6)
+
+
+def test_a_category_that_is_not_told_apart_is_guessed_for_members_who_buy_it(followed: Workspace, orders) -> None:
+    known, settings = _until(main_categories(followed.tables), LAST), NextCategorySettings(categories=2)
+    apart = set(_followed(known, settings)["category"].to_pylist())
+    guesses = _guesses(known, settings).to_pandas().set_index("member_id")["own_and_followed"]
+    others = guesses[~guesses.isin(apart)]
+    own = {
+        f"m{member:06d}": set(kinds)
+        for member, kinds in orders.assign(kind=chain(orders, 0.8)).groupby("member")["kind"]
+    }
+    assert len(apart) == 2 and len(others) > 100
+    assert all(kind in own[member] for member, kind in others.items())
 
 
 def test_where_nothing_follows_it_is_withheld_and_the_favourite_given(tmp_path: Path, orders) -> None:

@@ -130,6 +130,15 @@ def test_later_rows_and_the_order_of_rows_change_nothing(told: Run, orders: list
     assert both[0].equals(both[1])
 
 
+def test_the_seed_draws_the_members_that_models_are_judged_on(orders: list[dict[str, Any]]) -> None:
+    first, again, other = (
+        done(orders, sample=1000, seed=seed, value={"horizons": [90]}).outcomes["expected_purchases_90d"].card.backtest
+        for seed in (1, 1, 2)
+    )
+    assert first == again and first is not None and other is not None
+    assert abs(first.rows - 1000) < 110 and first.entrants != other.entrants
+
+
 def test_too_few_members_are_told_the_numbers_found_and_needed() -> None:
     few = done(shop(300))
     assert len(few.scores) == 0
