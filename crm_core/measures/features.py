@@ -7,7 +7,6 @@ apart.
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -37,8 +36,7 @@ def features(tables: Tables) -> ir.Table:
     have 0 for counts and amounts and null for everything else.
     """
     parts = [rfm(tables).drop("days_since_last_order"), _orders(tables), _lines(tables), _refunds(tables)]
-    parts += [_interactions(tables), _consents(tables), _members(tables)]
-    joined = reduce(_join, parts, _everyone(tables))
+    joined = _join(_everyone(tables), *parts, _interactions(tables), _consents(tables), _members(tables))
     joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount), **by_day(tables, joined))
     joined = _persons(tables, joined)
     known = known_features(tables)
@@ -68,8 +66,11 @@ def _persons(tables: Tables, joined: ir.Table) -> ir.Table:
     return together.mutate(person_id=together.of_person.coalesce(together.person_id)).drop("of_person")
 
 
-def _join(left: ir.Table, right: ir.Table) -> ir.Table:
-    return left.left_join(right, "member_id", rname="_right_{name}").drop("_right_member_id")
+def _join(left: ir.Table, *parts: ir.Table) -> ir.Table:
+    """`left` with the columns of `parts` beside it; one chain of joins, which ibis compiles sooner than joins of joins."""
+    for place, part in enumerate(parts):
+        left = left.left_join(part, "member_id", rname=f"_{place}_{{name}}")
+    return left.drop(*(f"_{place}_member_id" for place in range(len(parts))))
 
 
 def _everyone(tables: Tables) -> ir.Table:
@@ -106,7 +107,7 @@ def _orders(tables: Tables) -> ir.Table:
     )
     sold = orders.filter(orders.channel.notnull())
     channels = sold.group_by(["member_id", "channel"]).agg(weight=sold.count())
-    return _join(_join(shares, _spread(tables, orders)), _heaviest(channels, "channel", "main_channel"))
+    return _join(shares, _spread(tables, orders), _heaviest(channels, "channel", "main_channel"))
 
 
 def order_windows(orders: ir.Table, within: dict[int, Any]) -> dict[str, ir.Value]:

@@ -46,7 +46,7 @@ def touched(tables: Tables, before: Tables, stored: ir.Table) -> ir.Table:
         "interactions": ("occurred_at",),
         "consents": ("changed_at", "expires_at"),
     }.items():
-        parts += [tables.changes(name, before, "member_id"), _begun(tables, before, getattr(tables, name), *moments)]
+        parts += [tables.changes(name, before, "member_id"), _begun(tables, before, name, moments, "member_id")]
     found = [part.select("member_id") for part in parts if part is not None]
     return ibis.union(*found, distinct=True).filter(lambda t: t.member_id.notnull())
 
@@ -85,15 +85,14 @@ def _between(value: Any, first: Any, end: Any) -> Any:
     return (value >= ibis.literal(first)) & (value < ibis.literal(end))
 
 
-def _begun(tables: Tables, before: Tables, rows: ir.Table, *moments: str) -> ir.Table | None:
-    """Those of `rows` of which one of `moments` lies between the two days."""
+def _begun(tables: Tables, before: Tables, name: str, moments: tuple[str, ...], *columns: str) -> ir.Table | None:
+    """`columns` of the stored rows of `name` of which one of `moments` lies between the two days. Each is looked for by
+    itself: so the engine passes over the files that hold no such time."""
     if before.instant == tables.instant:
         return None
+    stored, first, end = tables.stored(name), ibis.literal(before.instant), ibis.literal(tables.instant)
     # what expires at the very instant is over by then, so both ends count; a row too many costs nothing
-    inside = [
-        (rows[name] >= ibis.literal(before.instant)) & (rows[name] <= ibis.literal(tables.instant)) for name in moments
-    ]
-    return rows.filter(reduce(lambda one, two: one | two, inside))
+    return ibis.union(*(stored.filter(stored[each] >= first, stored[each] <= end).select(*columns) for each in moments))
 
 
 def _of_members(tables: Tables, before: Tables) -> ir.Table | None:
@@ -104,10 +103,10 @@ def _of_members(tables: Tables, before: Tables) -> ir.Table | None:
 def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, ...]) -> ir.Table | None:
     """Keys of `name` for which one of `attributes` is not what it was, or which came or went."""
     key = f"{name[:-1]}_id"
-    versions = tables.stored_versions(name)
+    versions = f"{name}_versions"
     begins = ("_effective_at", "registered_at") if name == "members" else ("_effective_at",)
-    parts = [tables.changes(f"{name}_versions", before, key), _begun(tables, before, versions, *begins)]
-    found = [part.select(key) for part in parts if part is not None]
+    parts = [tables.changes(versions, before, key), _begun(tables, before, versions, begins, key)]
+    found = [part for part in parts if part is not None]
     if not found:
         return None
     keys = ibis.union(*found, distinct=True)
@@ -119,25 +118,25 @@ def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, 
 
 def _of_orders(tables: Tables, before: Tables) -> ir.Table | None:
     """Members of orders that changed or were placed, paid or reviewed since, or whose lines or products changed."""
-    orders = tables.placed_orders
-    parts = [tables.changes("orders", before, "order_id", "member_id")]
-    parts += [_begun(tables, before, orders, "ordered_at", "paid_at", "reviewed_at")]
+    key = ("order_id", "member_id")
+    parts = [
+        tables.changes("orders", before, *key),
+        _begun(tables, before, "orders", ("ordered_at", "paid_at", "reviewed_at"), *key),
+    ]
     lines = [
         tables.changes("order_lines", before, "order_id"),
-        _begun(tables, before, tables.order_lines, "ordered_at"),
+        _begun(tables, before, "order_lines", ("ordered_at",), "order_id"),
     ]
     products = _restated(tables, before, "products", ("category",))
     if products is not None:
-        lines.append(tables.order_lines.semi_join(products, "product_id"))
-    of_lines = [part.select("order_id") for part in lines if part is not None]
+        lines.append(tables.order_lines.semi_join(products, "product_id").select("order_id"))
+    found = [part for part in parts if part is not None]
+    of_lines = [part for part in lines if part is not None]
     if of_lines:
         # lines come with their orders; of the others there are few or none, and the orders need not be looked through
-        others = ibis.union(*of_lines)
-        for part in (part for part in parts if part is not None):
-            others = others.anti_join(part, "order_id")
-        parts.append(orders.semi_join(others, "order_id"))
-    found = [part.select("member_id") for part in parts if part is not None]
-    return ibis.union(*found) if found else None
+        others = reduce(lambda rest, part: rest.anti_join(part, "order_id"), found, ibis.union(*of_lines))
+        found.append(tables.stored("orders").semi_join(others, "order_id").select(*key))
+    return ibis.union(*found).select("member_id") if found else None
 
 
 def _of_persons(tables: Tables, stored: ir.Table) -> ir.Table:

@@ -76,9 +76,9 @@ class Tables:
             return None
         return changed_rows(self._lake, name, before.snapshot, self.snapshot, list(columns))
 
-    def stored_versions(self, name: str) -> ir.Table:
-        """Every version of members, products or opportunities that any source stated, later ones too."""
-        return self._stored(f"{name}_versions")
+    def stored(self, name: str) -> ir.Table:
+        """The rows of `name` or its versions as they are stored, later ones too."""
+        return self._stored(name)
 
     def stated(self, name: str, keys: ir.Table) -> ir.Table:
         """The rows of `keys` of members, products or opportunities as the sources stated them by this day; persons are not

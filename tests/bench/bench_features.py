@@ -132,7 +132,8 @@ class Shop:
                 1950 + i % 50 AS birth_year, i % 12 + 1 AS birth_month"""),
         }  # fmt: skip
         return {
-            name: self._view(name, first if count != 2000 else 0, count, text) for name, (count, text) in texts.items()
+            name: self._view(name, 0 if name == "products" else first, count, text)
+            for name, (count, text) in texts.items()
         }
 
     def _view(self, name: str, first: int, count: int, text: str) -> Any:
