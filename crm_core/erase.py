@@ -1,10 +1,12 @@
 """`erase`: one member out of everything that holds contact data or account ids, for ever, with a certificate.
 
-Gone: vault (contacts, accounts), unmasked refused rows, payloads of hand-offs, files of the inbox that were loaded, what
-dead processes left in the spill folders. Kept: keyed hashes of account, phones and e-mails (rows of the account are
-refused as `erased` from now on, whatever load brings them, and no message goes to the contacts, whoever states them),
-and the lake, where the member is a pseudonym that nothing leads back from once the vault has forgotten it. A phone that
-another member states too stays that member's, but is not written to any more. The trail gets the certificate's numbers.
+Gone: vault (contacts, accounts), unmasked refused rows, payloads of hand-offs, files of the inbox that live loads hold, what
+dead processes left in the spill folders. A file of the inbox that no live load holds stays, as nothing else has what it
+says of others; the certificate names it where rows of erased people are in it. Kept: keyed hashes of account, phones and
+e-mails (rows of the account are refused as `erased` from now on, whatever load brings them, and no message goes to the
+contacts, whoever states them), and the lake, where the member is a pseudonym that nothing leads back from once the vault
+has forgotten it. A phone that another member states too stays that member's, but is not written to any more. The trail
+gets the certificate's numbers.
 
 A run that was killed is run again: hashes come first, so that nobody is written to meanwhile; the vault's own rows, which
 say what else must be looked for, go last.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,12 @@ import psutil
 from sqlalchemy import select
 
 from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
-from crm_core.errors import InputError
-from crm_core.ingest import archive
+from crm_core.errors import CrmError, InputError
+from crm_core.ingest import archive, ingest
 from crm_core.ingest.files import Found
 from crm_core.schema import TABLES
 from crm_core.store import now
-from crm_core.store.ledger import AuditEntry, LoadFile
+from crm_core.store.ledger import AuditEntry, Load, LoadFile
 from crm_core.store.vault import erasing
 from crm_core.store.vault.files import write_once
 from crm_core.workspace import Workspace
@@ -36,7 +38,9 @@ from crm_core.workspace import Workspace
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was removed where. `certificate` is a keyed hash: it can be checked for a member, not read back to one."""
+    """What was removed where. `certificate` is a keyed hash: it can be checked for a member, not read back to one.
+    `inbox_files_left`: waiting files to load or delete, with what they hold of erased people or why that cannot be told.
+    """
 
     certificate: str
     erased_at: datetime
@@ -49,6 +53,7 @@ class Certificate:
     suppression_version: str
     audit_chain: str = ""
     first_erased_at: str = field(default="")
+    inbox_files_left: dict[str, str] = field(default_factory=dict)
 
 
 def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | None = None, actor: str) -> Certificate:
@@ -75,7 +80,7 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         vault.sweep()
         made = Certificate(
             certificate, now(), actor, found["removed"], found["suppressed"],
-            tuple(CleanedExport(**each) for each in found["exports"]), found["also_held_by_members"], waiting,
+            tuple(CleanedExport(**each) for each in found["exports"]), found["also_held_by_members"], len(waiting),
             vault.suppression_version(), first_erased_at=first.at.isoformat() if first else "",
         )  # fmt: skip
         if first is None or touched:
@@ -83,7 +88,12 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
     _begun(workspace, certificate).unlink(missing_ok=True)
     ledger.scrub()
     line = _earlier(workspace, certificate, newest=True)
-    return Certificate(**{**made.__dict__, "audit_chain": line.chain if line else ""})
+    left = {str(path.relative_to(workspace.inbox_dir)): _held(workspace, path) for path in waiting}
+    return replace(
+        made,
+        audit_chain=line.chain if line else "",
+        inbox_files_left={name: held for name, held in left.items() if held},
+    )
 
 
 def _begun(workspace: Workspace, certificate: str) -> Path:
@@ -115,7 +125,7 @@ def _found(workspace: Workspace, who: erasing.Person, certificate: str) -> dict[
 
 
 def _plain(made: Certificate) -> dict[str, Any]:
-    dropped = ("certificate", "actor", "erased_at", "audit_chain", "first_erased_at")
+    dropped = ("certificate", "actor", "erased_at", "audit_chain", "first_erased_at", "inbox_files_left")
     return {name: value for name, value in asdict(made).items() if name not in dropped}
 
 
@@ -135,13 +145,26 @@ def _in_lake(workspace: Workspace, member_id: str) -> bool:
     return False
 
 
-def _inbox(workspace: Workspace) -> tuple[list[Path], int]:
-    """The inbox's files that were loaded, and how many others wait there."""
-    files = [path for path in workspace.inbox_dir.rglob("*") if path.is_file()]
+def _inbox(workspace: Workspace) -> tuple[list[Path], list[Path]]:
+    """The inbox's files that live loads hold, and the others, which wait."""
+    files = sorted(path for path in workspace.inbox_dir.rglob("*") if path.is_file())
+    query = select(LoadFile.sha256).join(Load, Load.load_id == LoadFile.load_id).where(Load.state == "live")
     with workspace.ledger.session() as session:
-        loaded = set(session.scalars(select(LoadFile.sha256)))
-    done = [path for path in files if (parts := _parts(path)) and all(part.measure()[0] in loaded for part in parts)]
-    return done, len(files) - len(done)
+        held = set(session.scalars(query))
+    done = [path for path in files if (parts := _parts(path)) and all(part.measure()[0] in held for part in parts)]
+    return done, [path for path in files if path not in done]
+
+
+def _held(workspace: Workspace, path: Path) -> str:
+    """What loading a file of the inbox would find of erased people; empty for nothing."""
+    source = path.relative_to(workspace.inbox_dir).parts[0]
+    try:
+        tried = ingest(workspace.config, workspace.lake, workspace.vault, source, [path], dry_run=True)
+    except CrmError as error:
+        return f"could not be looked through: {error}"
+    if any(file.known_load for file in tried.files):
+        return "could not be looked through: part of it was loaded"
+    return f"{tried.erased} rows of people who were erased" if tried.erased else ""
 
 
 def _parts(path: Path) -> list[Found]:

@@ -75,6 +75,11 @@ def erase(
         f"{made.also_held_by_members} other members state one of these contacts; it stays theirs, but nobody writes to it"
     ]
     waiting = [f"{made.inbox_files_waiting} files wait in the inbox; rows of this member in them will be refused"]
+    if made.inbox_files_left:
+        waiting += [
+            "load or delete these, and erase again:",
+            *(f"  {name}: {held}" for name, held in made.inbox_files_left.items()),
+        ]
     say(asdict(made), [
         f"certificate {made.certificate}, {made.erased_at:%Y-%m-%d %H:%M} UTC, by {made.actor}", *again,
         "removed: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in made.removed.items()), *exports,

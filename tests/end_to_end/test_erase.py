@@ -181,6 +181,25 @@ def test_loaded_files_left_in_the_inbox_go_and_others_wait(workspace: Workspace,
     made = forget(workspace)
     assert made.removed["inbox_files"] == 1 and made.inbox_files_waiting == 1
     assert [path.name for path in inbox.iterdir()] == ["订单2.csv"]
+    assert made.inbox_files_left == {"corner_shop/订单2.csv": "1 rows of people who were erased"}
+
+
+def test_files_of_the_inbox_that_no_live_load_holds_stay_and_are_named(workspace: Workspace, files: list[Path]) -> None:
+    inbox = workspace.inbox_dir / "corner_shop"
+    inbox.mkdir(parents=True)
+    undone, live = (path.rename(inbox / path.name) for path in files)
+    undo(workspace.lake, workspace.vault, load(workspace, [undone])[0])
+    load(workspace, [live])
+    strange = write(inbox / "备注.txt", "tb赵小敏88")
+    harmless = write(inbox / "订单3.csv", text_of([order(201, member_no="M1")]))
+    made = forget(workspace)
+    assert (made.removed["inbox_files"], made.inbox_files_waiting) == (1, 3)
+    assert sorted(inbox.iterdir()) == sorted([undone, strange, harmless])
+    assert made.inbox_files_left["corner_shop/订单1.csv"] == "4 rows of people who were erased"
+    assert made.inbox_files_left.keys() == {"corner_shop/订单1.csv", "corner_shop/备注.txt"}
+    assert made.inbox_files_left["corner_shop/备注.txt"].startswith("could not be looked through: 备注.txt")
+    load(workspace, [undone])
+    assert workspace.lake.table("orders").count().to_pyarrow().as_py() == 82, "all orders of others came back"
 
 
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:
