@@ -18,6 +18,7 @@ import ibis.expr.types as ir
 from crm_core.ingest.contacts import numbers_of
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, owners_of
+from crm_core.ingest.json_lines import unescaped
 from crm_core.ingest.rows import ERASED, Context, Staged
 from crm_core.store import Vault
 from crm_core.store.vault import ID_LENGTH
@@ -67,7 +68,7 @@ def hide_erased(context: Context, vault: Vault, staged: Staged, refused: ir.Tabl
     if vault.erased("account") is None:
         return refused
     words: Any = refused.select("_row", word=refused.cells.unnest()).union(
-        refused.select("_row", word=refused.text.re_split(APART).unnest())
+        refused.select("_row", word=unescaped(refused.text).re_split(APART).unnest())
     )
     words = words.mutate(word=words.word.re_replace(AROUND, "")).filter(lambda t: t.word.length() > 0)
     path = staged.work / f"words_{staged.batch.name}.parquet"

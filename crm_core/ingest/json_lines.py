@@ -33,6 +33,10 @@ def _type(text: str) -> str: ...
 def _texts(text: Any, pointers: Any) -> Any: ...
 
 
+@ibis.udf.scalar.builtin(name="json_extract_string")
+def _text(text: str, path: str) -> str: ...
+
+
 @ibis.udf.agg.builtin(name="json_group_structure")
 def _structure(text: dt.json) -> str: ...
 
@@ -69,3 +73,12 @@ def cells(line: Any, pointers: Mapping[str, str]) -> dict[str, Any]:
     """Field → its text in a line, for fields and their JSON pointers; null for a line that is no object."""
     texts = _texts(is_object(line).ifelse(line, None), ibis.array([ibis.literal(value) for value in pointers.values()]))
     return {field: texts[place] for place, field in enumerate(pointers)}
+
+
+def unescaped(line: Any) -> Any:
+    """A line of JSON, whole or cut off, with its escapes read and commas for its quotation marks; as it stands where it is
+    none.
+    """
+    apart = line.re_replace(r'[\x00-\x1f]|\\*"|\\u?[0-9a-fA-F]{0,3}$', ",")
+    text = ibis.literal('"') + apart.re_replace(r"\\+(u[0-9a-fA-F]{4})", r"\\\1") + '"'
+    return _text(_valid(text).ifelse(text, None), "$").fill_null(line)

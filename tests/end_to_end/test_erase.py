@@ -11,7 +11,7 @@ import pytest
 from crm_core.campaigns import export, freeze
 from crm_core.erase import Certificate, erase
 from crm_core.errors import InputError, RunFailed
-from crm_core.ingest import ingest, loads, undo
+from crm_core.ingest import LoadReport, ingest, loads, undo
 from crm_core.store.ledger import AuditEntry
 from crm_core.workspace import Workspace
 from tests.end_to_end.byte_search import holds
@@ -29,6 +29,23 @@ template: "【商城】会员专享{offer}。拒收请回复R"
 parameters: {offer: 30元券}
 exclusions: {consent: false}
 """
+EVENTS = """
+source: app
+title: {en: App, zh: 应用}
+feeds:
+  events:
+    match: ["events*.jsonl"]
+    fields:
+      event_id: {heading: id, filled: true}
+      nick: {heading: user.nick, private: true}
+      receiver: {heading: user.name, private: true}
+      occurred_at: {heading: at, type: time, filled: true}
+    tables:
+      interactions:
+        columns: {event_id: event_id, member_id: account(nick), occurred_at: occurred_at, event: "'visit'"}
+    contacts:
+      - {account: nick, seen_at: occurred_at, name: receiver}
+"""
 PERSON = {"member_no": "tb赵小敏88", "mobile": "'139 0013-7777"}
 SPELLINGS = ["tb赵小敏88", "13900137777", "139 0013-7777", "+8613900137777", "0013-7777"]
 
@@ -38,6 +55,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("CRM_VAULT_KEY", "5a" * 32)
     root = tmp_path / "我的 数据 100%"
     write(root / "conf" / "sources" / "corner_shop.yml", EXAMPLE)
+    write(root / "conf" / "sources" / "app.yml", EVENTS)
     write(root / "conf" / "campaigns" / "trial.yml", CAMPAIGN)
     return Workspace.open(root)
 
@@ -200,6 +218,23 @@ def test_files_of_the_inbox_that_no_live_load_holds_stay_and_are_named(workspace
     assert made.inbox_files_left["corner_shop/备注.txt"].startswith("could not be looked through: 备注.txt")
     load(workspace, [undone])
     assert workspace.lake.table("orders").count().to_pyarrow().as_py() == 82, "all orders of others came back"
+
+
+def test_escaped_letters_of_json_lines_hide_nobody(workspace: Workspace, tmp_path: Path) -> None:
+    def load_events(name: str, day: str) -> LoadReport:
+        def event(at: str, nick: str = "爱吃鱼的小猫😀") -> str:
+            return json.dumps({"id": f"{name}{at}", "user": {"nick": nick, "name": f"{nick}本人"}, "at": at})
+
+        cut_off = event("x").split('"name"')[0]
+        path = write(tmp_path / f"{name}.jsonl", "\n".join([event(day), event("x"), cut_off, event("x", "别人")]))
+        return ingest(workspace.config, workspace.lake, workspace.vault, "app", [path])
+
+    report = load_events("events1", "2026-10-01 08:00:00")
+    assert (report.accepted, report.rejected) == (1, 3)
+    (account,) = workspace.vault.accounts().to_pyarrow().to_pylist()
+    assert erase(reopened(workspace), account["member_id"], actor="mei").removed["refused_rows"] == 2
+    again = load_events("events2", "2026-10-02 08:00:00")
+    assert (again.accepted, again.rejected, again.erased) == (0, 4, 3)
 
 
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:

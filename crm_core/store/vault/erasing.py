@@ -93,7 +93,8 @@ def forget_refused(vault: Vault, who: Person, dry: bool = False) -> int:
 
     def stays(batch: pa.RecordBatch) -> Any:
         cells = pc.binary_join(pc.fill_null(batch["cells"], []), SEPARATOR)
-        text = pc.binary_join_element_wise(cells, pc.fill_null(batch["text"], ""), SEPARATOR)
+        lines = pa.array([_unescaped(line.as_py() or "") for line in batch["text"]], pa.string())
+        text = pc.binary_join_element_wise(cells, pc.fill_null(batch["text"], ""), lines, SEPARATOR)
         # a phone may be written with blanks, dashes or brackets
         folded = pc.replace_substring_regex(text, r"[\s\-()（）]", "")
         whole = pc.utf8_lower(pc.binary_join_element_wise("\x1f", text, "\x1f", folded, "\x1f", ""))
@@ -149,6 +150,13 @@ def _pattern(who: Person) -> str:
         )
     whole = [f"{EDGE}{_quoted(word)}{EDGE}" for word in dict.fromkeys(words) if word]
     return "|".join(f"(?:{part})" for part in [*dict.fromkeys(parts), *whole])
+
+
+def _unescaped(line: str) -> str:
+    """A line of JSON, whole or cut off, with its escapes read."""
+    read = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), line)
+    whole = read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return re.sub(r"\\+", "", re.sub(r"\\+[bfnrt]", " ", whole))
 
 
 def _quoted(value: str) -> str:
