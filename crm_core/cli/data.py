@@ -282,12 +282,13 @@ def _lines(report: LoadReport) -> list[str]:
             "inserted": each.inserted,
             "updated": each.updated,
             "unchanged": each.unchanged,
-            "key twice": each.conflicts,
+            "in conflict": each.conflicts,
         }
         for each in report.tables
     ]
     twice = [
-        f"{each.table}: {each.conflicts:,} keys named twice with different content, e.g. {', '.join(each.examples)}"
+        f"{each.table}: {each.conflicts:,} keys with different content for one time, here or in an earlier load, e.g. "
+        f"{', '.join(each.examples)}"
         for each in report.tables
         if each.conflicts
     ]

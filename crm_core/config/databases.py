@@ -19,13 +19,19 @@ transaction. One example, instead of (or beside) `match` of a feed:
           watermark: changed_no
           overlap: 500                                # a whole number counts in the watermark's own unit
         fields: …
+      baskets:                                        # `tables` make one order of several rows
+        extract: {table: shop.basket_lines, watermark: updated_at, whole: [basket_id]}
+        fields: …
 
 `crm ingest corner_shop` without paths then loads every feed that has an `extract`, all as of one moment where the
 database can (PostgreSQL, MySQL, SQLite). Without `watermark` it reads everything each time. With one it reads the
 rows from (the highest watermark of the live loads − `overlap`) on, and those without a watermark. `overlap` must be
 longer than the longest transaction of the shop: a row that is committed late carries an early time. Deleted rows
-are not seen: take the state from a column, or undo the loads and read anew. `crm ingest --full` reads everything
-whatever the watermark says. Times without a zone are of the source's `time_zone`.
+are not seen: take the state from a column, or undo the loads and read anew. Where `tables` make one row of several
+(`per`) or number them (`number_within`), a watermark alone would bring a part of an order for the whole: of a table
+`whole` names the columns that make a group, which is then read with all its rows as soon as one of them changed; a
+query has to do so itself. `crm ingest --full` reads everything whatever the watermark says. Times without a zone are
+of the source's `time_zone`.
 """
 
 from __future__ import annotations
@@ -59,6 +65,10 @@ class ExtractSettings(Settings):
     overlap: str = Field("1d", description="read again below the watermark: 30m, 36h, 2d; 500 for whole numbers",
                          pattern=r"^\d{1,9}[smhd]?$")  # fmt: skip
 
+    whole: tuple[str, ...] = Field(
+        (), description="columns that rows of one group agree in: a group is read with all its rows"
+    )
+
     @field_validator("overlap", mode="before")
     @classmethod
     def _number_as_text(cls, value: object) -> object:
@@ -68,6 +78,8 @@ class ExtractSettings(Settings):
     def _is_one_thing(self) -> ExtractSettings:
         if bool(self.table) == bool(self.query.strip()):
             raise ValueError("give either `table` or `query`")
+        if self.whole and not (self.table and self.watermark):
+            raise ValueError("`whole` goes with `table` and `watermark`; a query reads whole groups by what it says")
         bound = set(_BOUND.findall(self.query))
         if other := sorted(bound - {"since", "until"}):
             raise ValueError(f"the query may use :since and :until only, found :{other[0]} (for a cast: cast(… as …))")

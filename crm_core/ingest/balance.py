@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_core.errors import InputError
-from crm_core.ingest.expressions import amounts, row_functions, total
+from crm_core.ingest.expressions import amounts, numbered, numbers_in, row_functions, total
 from crm_core.ingest.mapping import Mapped
 from crm_core.ingest.report import BalanceReport, RejectReport
 from crm_core.ingest.rows import Context, Staged
@@ -26,7 +26,9 @@ def count(table: ir.Table) -> int:
 
 def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
     """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
-    balances, accepted = staged.feed.balance, staged.accepted()
+    balances = staged.feed.balance
+    # a total that stands in each line of an order is counted in the first that was accepted
+    accepted = numbered(staged.accepted(), numbers_in(each.rows for each in balances))
     if not balances:
         return []
     texts, functions = {each.name: each.rows for each in balances}, row_functions(context.settings, accepted)

@@ -128,8 +128,8 @@ def _amount(text: Any, decimals: int, fen: bool) -> Any:
         return _when(text, pattern, digits.try_cast(kind))
     # hundredths: whole numbers for money, up to four decimals for a price; dividing is moving the point
     pattern = _AMOUNT.replace("DECIMALS", "0+" if decimals == 2 else r"\d{1,4}0*")
-    hundredth = ibis.literal(Decimal("0.01"), type=kind)
-    return _when(text, pattern, (digits.try_cast(kind) * hundredth).cast(kind))
+    wide = digits.try_cast(dt.Decimal(36, decimals)) * ibis.literal(Decimal("0.01"))
+    return _when(text, pattern, wide.try_cast(kind))
 
 
 def _epoch(text: Any, unit: str) -> Any:

@@ -22,7 +22,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import ColumnClause, Connection, Select, column, inspect, literal_column, or_, select, table, text
+from sqlalchemy import Connection, Select, column, exists, inspect, literal_column, or_, select, table, text
 from sqlalchemy.exc import NoSuchTableError
 
 from crm_core.config.databases import ExtractSettings
@@ -30,6 +30,7 @@ from crm_core.config.sources import SourceSettings
 from crm_core.errors import InputError, unknown
 from crm_core.ingest import spool, watermark
 from crm_core.ingest.connection import database_errors, reading
+from crm_core.ingest.expressions import makes_groups
 from crm_core.ingest.headings import Headings, match
 from crm_core.ingest.opening import Opened
 from crm_core.ingest.report import FileReport
@@ -138,6 +139,13 @@ def _plan(settings: SourceSettings, feed: str, options: ExtractSettings, connect
         )
     if options.watermark and options.watermark not in shown:
         raise unknown("watermark", options.watermark, shown, where)
+    if other := [name for name in options.whole if name not in shown]:
+        raise unknown("column of `whole`", other[0], shown, where)
+    if options.table and options.watermark and not options.whole and makes_groups(settings.feeds[feed]):
+        raise InputError(
+            f"{where}: its tables make one row of several (`per`, number_within), and a watermark may bring a part of them; "
+            "name the columns that they agree in: `whole: [order_id]` in `extract`"
+        )
     # of a table only what is asked for leaves the database
     names = [shown[place] for place in sorted(headings.positions.values())] if options.table else list(shown)
     positions = {field: names.index(shown[place]) for field, place in headings.positions.items()}
@@ -185,12 +193,24 @@ def _statement(
         first = watermark.bounds_of_the_first(options, connection.dialect.name == "sqlite")
         bounds = {"since": low if since else first[0], "until": high.latest(kind) if since else first[1]}
         return select(literal_column("*")).select_from(_derived(options)), _used(options, bounds)
-    rows: Select[Any] = select(*[column(name) for name in plan.names])
-    rows = rows.select_from(table(options.table_name, schema=options.schema_name))
-    if since:
-        changed: ColumnClause[Any] = column(options.watermark)
-        rows = rows.where(or_(changed >= low, changed.is_(None)))
-    return rows, {}
+    held = _table(plan, options)
+    rows = select(*[held.c[name] for name in plan.names])
+    return rows.where(_changed(plan, held, low)) if since else rows, {}
+
+
+def _table(plan: _Plan, options: ExtractSettings) -> Any:
+    names = dict.fromkeys([*plan.names, *options.whole])
+    return table(options.table_name, *[column(name) for name in names], schema=options.schema_name).alias()
+
+
+def _changed(plan: _Plan, rows: Any, low: Any) -> Any:
+    """Whether a row changed since `low`, or another of its group."""
+    options, other = plan.settings, _table(plan, plan.settings)
+    news = [or_(each.c[options.watermark] >= low, each.c[options.watermark].is_(None)) for each in (rows, other)]
+    if not options.whole:
+        return news[0]
+    same = [rows.c[name] == other.c[name] for name in options.whole]
+    return or_(news[0], exists().where(*same, news[1]))
 
 
 # -- streaming ---------------------------------------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
-from crm_core.config.sources import FeedSettings, SourceSettings
+from crm_core.config.sources import FeedSettings, SourceSettings, TableSettings
 from crm_core.errors import InputError
 from crm_core.ingest.reader import file_of
 from crm_core.schema.expressions import compile_expression
@@ -35,15 +35,47 @@ def owners_of(settings: SourceSettings, feed: FeedSettings) -> set[tuple[str, st
     return _accounts_in(settings, feed, texts)
 
 
-def _accounts_in(settings: SourceSettings, feed: FeedSettings, texts: Iterator[str]) -> set[tuple[str, str]]:
+def _accounts_in(settings: SourceSettings, feed: FeedSettings, texts: Iterable[str]) -> set[tuple[str, str]]:
     found = {(contact.account, settings.accounts_of) for contact in feed.contacts}
-    for call in (node for text in texts for node in ast.walk(_tree(text))):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "account" and call.args:
-            if not isinstance(call.args[0], ast.Name):
-                raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")
-            space = call.args[1].value if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) else ""
-            found.add((call.args[0].id, str(space) or settings.accounts_of))
+    for arguments in _calls("account", texts):
+        if not arguments or not isinstance(arguments[0], ast.Name):
+            raise InputError("account() takes the name of a field, and perhaps a namespace in quotes")
+        space = arguments[1].value if len(arguments) > 1 and isinstance(arguments[1], ast.Constant) else ""
+        found.add((arguments[0].id, str(space) or settings.accounts_of))
     return found
+
+
+def number_column(fields: tuple[str, ...]) -> str:
+    """The column that holds the place of each row among those of its file that agree in `fields`."""
+    return f"_number_{'__'.join(fields)}"
+
+
+def numbers_in(texts: Iterable[str]) -> set[tuple[str, ...]]:
+    """The fields of each `number_within(field, …)` in `texts`. InputError where one is given anything else."""
+    found = set()
+    for arguments in _calls("number_within", texts):
+        fields = tuple(each.id for each in arguments if isinstance(each, ast.Name))
+        if not fields or len(fields) < len(arguments):
+            raise InputError("number_within() takes the names of the fields that rows agree in")
+        found.add(fields)
+    return found
+
+
+def makes_groups(feed: FeedSettings) -> bool:
+    """Whether rows of the feed mean something together only: a table has `per`, or numbers them."""
+    return any(table.per or numbers_in(texts_of(table)) for table in feed.tables.values())
+
+
+def numbered(rows: ir.Table, numbers: Iterable[tuple[str, ...]]) -> ir.Table:
+    """`rows` (with `_row`) with the columns of `numbers`, from 1."""
+    windows = {fields: ibis.window(group_by=[file_of(rows._row), *fields], order_by=rows._row) for fields in numbers}
+    return rows.mutate(**{number_column(fields): ibis.row_number().over(each) + 1 for fields, each in windows.items()})
+
+
+def _calls(function: str, texts: Iterable[str]) -> Iterator[list[ast.expr]]:
+    for call in (node for text in texts for node in ast.walk(_tree(text))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == function:
+            yield call.args
 
 
 def private_fields(settings: SourceSettings, feed: FeedSettings) -> set[str]:
@@ -67,7 +99,7 @@ def row_functions(settings: SourceSettings, rows: ir.Table) -> dict[str, Callabl
         return rows[member_column(field.op().name, namespace or settings.accounts_of)]
 
     def number_within(*fields: Any) -> Any:
-        return ibis.row_number().over(group_by=[file_of(rows._row), *fields], order_by=rows._row) + 1
+        return rows[number_column(tuple(field.op().name for field in fields))]
 
     return {"account": account, "number_within": number_within, **_PLAIN}
 
@@ -172,11 +204,16 @@ def _fingerprint(*values: Any) -> Any:
 _PLAIN: dict[str, Callable[..., Any]] = {"fingerprint": _fingerprint, "year": _year, "month": _month, "part": _part}
 
 
+def texts_of(table: TableSettings) -> Iterator[str]:
+    """Every expression of one entry of `tables`."""
+    yield from (str(text) for text in table.columns.values())
+    yield from table.per
+    yield from (text for text in (table.when, table.effective_at) if text)
+
+
 def _texts(feed: FeedSettings) -> Iterator[str]:
     for table in feed.tables.values():
-        yield from (str(text) for text in table.columns.values())
-        yield from table.per
-        yield from (text for text in (table.when, table.effective_at) if text)
+        yield from texts_of(table)
 
 
 def _tree(text: str) -> ast.AST:

@@ -8,13 +8,13 @@ with it, out of every other table too, so that a file row is either wholly accep
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import ibis
-import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from crm_core.config.sources import TableSettings
@@ -27,9 +27,12 @@ from crm_core.ingest.expressions import (
     group_functions,
     grouped,
     member_column,
+    number_column,
+    numbers_in,
     private_fields,
     revealed,
     row_functions,
+    texts_of,
     total,
 )
 from crm_core.ingest.reader import LAYOUT, file_of
@@ -110,9 +113,9 @@ def _members(context: Context, vault: Vault, staged: Staged) -> Members:
     return members
 
 
-def with_ids(context: Context, staged: Staged, members: Members) -> ir.Table:
+def with_ids(context: Context, staged: Staged, members: Members, numbers: Iterable[tuple[str, ...]] = ()) -> ir.Table:
     """Accepted rows with a column of member ids for each account field."""
-    rows = staged.accepted()
+    rows = staged.accepted(numbers)
     for (field, namespace), known in members.items():
         ids = known.select("account_id", **{member_column(field, namespace): known.member_id})
         rows = rows.left_join(ids, rows[field].cast("string") == ids.account_id).drop("account_id")
@@ -122,8 +125,9 @@ def with_ids(context: Context, staged: Staged, members: Members) -> ir.Table:
 def _entry(context: Context, staged: Staged, members: Members, entry: str) -> Mapped:
     settings = staged.feed.tables[entry]
     where = f"{context.where}, feeds.{staged.batch.feed}.tables.{entry}"
-    table = build(context, with_ids(context, staged, members), settings, entry, where)
-    if settings.per or table.op().find(ops.WindowFunction):
+    numbers = numbers_in(texts_of(settings))
+    table = build(context, with_ids(context, staged, members, numbers), settings, entry, where)
+    if settings.per or numbers:
         path = staged.work / f"table_{staged.batch.name}_{entry}.parquet"
         with engine_errors(staged.batch.label):
             context.engine.to_parquet(table, path, **LAYOUT)
@@ -257,7 +261,12 @@ def check_source(context: Context) -> None:
             if field not in feed.fields:
                 raise unknown("field", field, feed.fields, f"{context.where}, account() in feeds.{name}")
         ids = {member_column(field, space): "string" for field, space in accounts}
-        rows = ibis.table({"_row": "int64", **types, **ids}, name="rows")
+        texts = [
+            *(each.rows for each in feed.balance),
+            *(text for table in feed.tables.values() for text in texts_of(table)),
+        ]
+        places = {number_column(fields): "int64" for fields in numbers_in(texts)}
+        rows = ibis.table({"_row": "int64", **types, **ids, **places}, name="rows")
         for rule in feed.reject_when:
             condition(rule.rule, rows, where=f"{context.where}, feeds.{name}.reject_when")
         for contact in feed.contacts:

@@ -24,6 +24,7 @@ from pyarrow import csv as arrow_csv
 from crm_core.config import Config
 from crm_core.config.sources import FeedSettings
 from crm_core.errors import InputError, RunFailed
+from crm_core.ingest.expressions import makes_groups
 from crm_core.ingest.history import load
 from crm_core.store import Ledger, Vault
 
@@ -96,8 +97,7 @@ def export_refused(
 
 
 def _makes_groups(feed: FeedSettings) -> bool:
-    numbered = any("number_within" in str(text) for table in feed.tables.values() for text in table.columns.values())
-    return numbered or feed.carry is not None or any(table.per for table in feed.tables.values())
+    return feed.carry is not None or makes_groups(feed)
 
 
 def _check_path(path: Path, outside: Sequence[Path]) -> None:

@@ -43,9 +43,8 @@ class FileReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """One table of the lake. Rows are those of the table, not of the file; `conflicts` are keys that the
-    files name twice for the same moment with different content (the row with the greatest hash is
-    taken), three of them in `examples`.
+    """One table of the lake. Rows are those of the table, not of the file; `conflicts` are keys that the files, or an earlier
+    load, name for the same moment with different content (the row with the greatest hash is taken), three in `examples`.
     """
 
     table: str

@@ -8,6 +8,7 @@ in the spill folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -23,7 +24,7 @@ from crm_core.config.sources import FeedSettings, SourceSettings
 from crm_core.ingest import casts, quick
 from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
-from crm_core.ingest.expressions import accounts_of, private_fields
+from crm_core.ingest.expressions import accounts_of, numbered, private_fields
 from crm_core.ingest.reader import COPY, LINE, Batch, file_of, read_through, settle, whole
 from crm_core.schema import TABLES
 from crm_core.schema.expressions import condition
@@ -64,10 +65,15 @@ class Staged:
     repeated: ir.Table | None
     distinct: tuple[str, ...] = ()
 
-    def accepted(self) -> ir.Table:
-        """Typed rows that are neither rejected nor repeated."""
+    def accepted(self, numbers: Iterable[tuple[str, ...]] = ()) -> ir.Table:
+        """Typed rows that are neither rejected nor repeated. `numbers` are columns of places (`number_column`) among all rows
+        but the repeated, so that a row keeps its place once those above it are mended.
+        """
         rows = self.typed.drop("_texts")
-        for table in (*self.rejected, *([self.repeated] if self.repeated is not None else [])):
+        if self.repeated is not None:
+            rows = rows.anti_join(self.repeated, "_row")
+        rows = numbered(rows, numbers)
+        for table in self.rejected:
             rows = rows.anti_join(table, "_row")
         return rows
 

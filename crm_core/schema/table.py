@@ -44,7 +44,8 @@ class TableSchema:
     `exists_at` is the timestamp before which the row does not exist for an as-of reader. `as_of` says how such a reader
     gets the past: 'timestamps' (later rows are absent, later timestamps null), 'versions' (the state by the source's own
     time), 'always' (no time). `month_of` is the column whose UTC month partitions the stored table. Of
-    several versions of a key the latest by the source's time is current; with `first_wins` the earliest is.
+    several versions of a key the latest by the source's time is current; with `first_wins` the earliest is. Of versions of
+    one time that with the greatest values in `grows` (never null) is: what a source adds up without dating the addition.
     """
 
     name: str
@@ -55,6 +56,7 @@ class TableSchema:
     exists_at: str = ""
     month_of: str = ""
     first_wins: bool = False
+    grows: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = field(default=())
 
     @property

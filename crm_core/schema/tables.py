@@ -154,6 +154,7 @@ REFUNDS = TableSchema(
     ),
     exists_at="refunded_at",
     month_of="refunded_at",
+    grows=("amount",),
 )
 
 PRODUCTS = TableSchema(

@@ -228,7 +228,7 @@ class Lake:
         # a file leaves out columns that its load says nothing of
         types = stored_schema(name).types()
         lacking = {column: ibis.null(kind) for column, kind in types.items() if column not in table.columns}
-        more = [column for column in table.columns if column not in types]
+        more = [column for column in table.columns if column not in types and column != HASH]  # of lakes before 0.1
         return table.mutate(**lacking).select(*types, *more)
 
     def _empty(self, name: str) -> ir.Table:

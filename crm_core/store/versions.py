@@ -22,7 +22,9 @@ HASH_LENGTH = 16  # 64 bits: it only has to tell the few states of one key apart
 
 @dataclass(frozen=True)
 class UpsertCounts:
-    """What became of the rows of one upsert. `conflicts`: keys named twice for the same time with different content."""
+    """What became of the keys of one upsert. `conflicts`: those that it names with other content than it does itself, or an
+    earlier load, for the same time; three of them in `conflict_keys`.
+    """
 
     inserted: int
     updated: int
@@ -70,9 +72,9 @@ def hash_of(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
 
 
 def best(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """One row per key: the greatest (effective_at, row hash); of equal ones that of the smallest load id."""
+    """One row per key: the greatest (effective_at, what grows, row hash); of equal ones that of the smallest load id."""
     time = rows._effective_at.asc() if schema.first_wins else rows._effective_at.desc()
-    order = [time, hash_of(rows, schema).desc(), rows.load_id.asc()]
+    order = [time, *[rows[name].desc() for name in schema.grows], hash_of(rows, schema).desc(), rows.load_id.asc()]
     rank = ibis.row_number().over(ibis.window(group_by=list(schema.key), order_by=order))
     return rows.mutate(_rank=rank).filter(lambda t: t._rank == 0).drop("_rank")
 
@@ -82,6 +84,28 @@ def standing(joined: ir.Table, schema: TableSchema) -> ir.StringValue:
     newer = joined._effective_at < joined._old_at if schema.first_wins else joined._effective_at > joined._old_at
     tied = joined._effective_at == joined._old_at
     return ibis.cases((joined._old_at.isnull(), "inserted"), (newer, "updated"), (tied, "tied"), else_="unchanged")
+
+
+def met(new: ir.Table, old: ir.Table, schema: TableSchema) -> ir.Table:
+    """The keys that stand in both, with rows of the same time: the key, whether the new row wins (`_won`), and whether
+    nothing but the hash says so (`_conflict`).
+    """
+    sides = []
+    for table, side in ((new, "_new"), (old, "_old")):
+        grown = {f"{side}_{place}": table[name] for place, name in enumerate(schema.grows)}
+        sides.append(table.select(*schema.key, **grown, **{f"{side}_hash": hash_of(table, schema)}))
+    both = sides[0].inner_join(sides[1], list(schema.key))
+    won, alike = both._new_hash > both._old_hash, ibis.literal(True)
+    for place in reversed(range(len(schema.grows))):
+        one, other = both[f"_new_{place}"], both[f"_old_{place}"]
+        won, alike = (one > other) | ((one == other) & won), alike & (one == other)
+    return both.select(*schema.key, _won=won, _conflict=alike & (both._new_hash != both._old_hash))
+
+
+def said_twice(rows: ir.Table, schema: TableSchema) -> ir.Table:
+    """The keys that `rows` name more than once for one time, with different content."""
+    alike = rows.group_by(*schema.key, "_effective_at", *schema.grows).agg(contents=hash_of(rows, schema).nunique())
+    return alike.filter(alike.contents > 1).select(*schema.key).distinct()
 
 
 def _month(value: ir.TimestampValue) -> ir.StringValue:

@@ -31,7 +31,9 @@ from crm_core.store.versions import (
     best,
     hash_of,
     key_text,
+    met,
     months_of,
+    said_twice,
     stamped,
     standing,
     with_month,
@@ -117,8 +119,12 @@ class Writer:
         if name not in self._versions and not known and winners is rows:
             self._versions[name] = delta.copy(self.lake.root / versions, self.lake.root / name)
             return UpsertCounts(_count(rows), 0, 0, 0)
-        counts = self._renew_current(schema, winners)
-        return UpsertCounts(*counts, len(conflicts), tuple(conflicts[:3]))
+        counts = self._renew_current(schema, winners, conflicts)
+        if not conflicts:
+            return UpsertCounts(*counts, 0)
+        keys = (conflicts[0] if len(conflicts) == 1 else ibis.union(*conflicts)).distinct()
+        shown = keys.order_by(list(schema.key)).limit(3).to_pyarrow().to_pylist()
+        return UpsertCounts(*counts, _count(keys), tuple(" / ".join(map(str, row.values())) for row in shown))
 
     def forget(self, name: str, load_id: str) -> UndoCounts:
         """Drops one load's versions and works out anew the rows that it had the last word on.
@@ -152,24 +158,17 @@ class Writer:
             rest = self.lake.months(name, self._versions[name], held)
         return rest.semi_join(keys, key)
 
-    def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[str]]:
+    def _winners(self, rows: ir.Table, schema: TableSchema) -> tuple[ir.Table, list[ir.Table]]:
+        """One row per key, and the keys that are said twice; `rows` themselves where no key comes twice."""
         # hashes of keys suffice: two keys that collide only cost the slower way below
         hashed = rows.select(key=rows[schema.key[0]].hash() if len(schema.key) == 1 else key_text(rows, schema).hash())
         found = hashed.aggregate(rows=hashed.count(), keys=hashed.key.nunique()).to_pyarrow().to_pylist()[0]
         if found["rows"] == found["keys"]:
             return rows, []
-        twice = (
-            rows.group_by(*schema.key, "_effective_at")
-            .agg(contents=hash_of(rows, schema).nunique())
-            .filter(lambda t: t.contents > 1)
-            .select(*schema.key)
-            .distinct()
-            .order_by(list(schema.key))
-        )
-        keys = [" / ".join(map(str, row.values())) for row in twice.to_pyarrow().to_pylist()]
-        return self.stage(best(rows, schema)), keys
+        return self.stage(best(rows, schema)), [self.stage(said_twice(rows, schema))]
 
-    def _renew_current(self, schema: TableSchema, winners: ir.Table) -> tuple[int, int, int]:
+    def _renew_current(self, schema: TableSchema, winners: ir.Table, conflicts: list[ir.Table]) -> tuple[int, int, int]:
+        """Takes the winners into the current table; keys that only the hash decides between are added to `conflicts`."""
         if schema.name not in self._versions:
             self._commit_current(schema, winners, months=None)
             return _count(winners), 0, 0
@@ -179,23 +178,18 @@ class Writer:
         found = self.stage(joined.select(*key, _state=standing(joined, schema)))
         counted = found.group_by("_state").agg(rows=found.count()).to_pyarrow().to_pylist()
         counts = {row["_state"]: int(row["rows"]) for row in counted}
+        inserted, updated, total = counts.get("inserted", 0), counts.get("updated", 0), sum(counts.values())
         changed = found.filter(found._state.isin(["inserted", "updated"])).select(*key)
         if counts.get("tied"):
-            won = self.stage(self._won(schema, winners, found.filter(found._state == "tied").select(*key)))
-            counts["updated"] = counts.get("updated", 0) + _count(won)
+            tied = found.filter(found._state == "tied").select(*key)
+            same = self.stage(met(winners.semi_join(tied, key), self._rows_of(schema.name, tied, schema), schema))
+            won = same.filter(same._won).select(*key)
+            updated += _count(won)
             changed = changed.union(won)
-        inserted, updated = counts.get("inserted", 0), counts.get("updated", 0)
+            conflicts.append(same.filter(same._conflict).select(*key))
         if inserted or updated:
             self._replace_keys(schema, changed, winners.semi_join(changed, key))
-        return inserted, updated, sum(counts.values()) - inserted - updated
-
-    def _won(self, schema: TableSchema, winners: ir.Table, tied: ir.Table) -> ir.Table:
-        """Those of the keys `tied` whose row in `winners` has the greater hash; they have the same time."""
-        key, new = list(schema.key), winners.semi_join(tied, list(schema.key))
-        old = self._rows_of(schema.name, tied, schema)
-        old = old.select(*key, _old_hash=hash_of(old, schema))
-        met = new.select(*key, _new_hash=hash_of(new, schema)).inner_join(old, key)
-        return met.filter(met._new_hash > met._old_hash).select(*key)
+        return inserted, updated, total - inserted - updated
 
     def _replace_keys(self, schema: TableSchema, keys: ir.Table, rows: ir.Table) -> None:
         """Rewrites the current table so that `keys` hold exactly `rows`; only the months concerned are touched."""

@@ -155,7 +155,8 @@ def test_money_in_fen_is_moved_by_two_places_exactly() -> None:
         Decimal("0.12"),
         None,
     ]
-    assert read(["12345"], type="price", fen=True)[0][0] == Decimal("123.45")
+    prices = read(["12345", "922337204", "6901234567892", "1" * 18], type="price", fen=True)
+    assert [item[0] for item in prices] == [Decimal("123.45"), Decimal("9223372.04"), Decimal("69012345678.92"), None]
 
 
 def test_a_word_that_is_not_known_is_refused_with_the_known_ones() -> None:

@@ -248,6 +248,48 @@ def test_times_of_an_utc_session_are_the_same_whatever_the_zone_of_this_machine(
     assert web.shop.rows("orders")[0]["ordered_at"] == datetime(2026, 10, 25, 1, 30)
 
 
+def test_a_group_is_read_whole_as_soon_as_one_of_its_rows_changed(web: DatabaseShop) -> None:
+    groups = """
+      orders:
+        per: [order_id]
+        effective_at: earliest(ordered_at)
+        columns:
+          order_id: order_id
+          ordered_at: earliest(ordered_at)
+          gross_amount: total(round(quantity * price, 2))
+          discount_amount: 0
+          shipping_amount: 0
+          net_amount: total(round(quantity * price, 2))
+      order_lines:
+        effective_at: ordered_at
+        columns:
+          order_id: order_id
+          line_no: number_within(order_id)
+          ordered_at: ordered_at
+          product_id: sku
+          quantity: quantity
+          unit_price: price
+          line_amount: round(quantity * price, 2)
+"""
+    start, end = SOURCE.index("  orders:\n    extract"), SOURCE.index("  lines:\n")
+    parts = SOURCE[:start] + SOURCE[end:]
+    query = parts[parts.index("    extract:") : parts.index("    fields:")]
+    head = parts[: parts.index("      order_lines:")].replace(
+        query, "    extract: {table: shop_lines, watermark: changed_no, overlap: 0}\n"
+    )
+    some = web.with_source(head + groups.strip("\n") + "\n")
+    with pytest.raises(InputError, match="name the columns that they agree in"):
+        some.load()
+    whole = web.with_source((head + groups.strip("\n") + "\n").replace("overlap: 0}", "overlap: 0, whole: [order_id]}"))
+    web.add(web.lines, *(line(1, line_no=n, sku=f"S{n}", changed_no=n) for n in (1, 2)), line(2, changed_no=3))
+    whole.load()
+    web.add(web.lines, line(1, line_no=3, sku="S3", changed_no=9))
+    again = whole.load()
+    assert again.read == 4  # the three of order 1, and the one at the watermark
+    lines = {(row["order_id"], row["line_no"]): row["product_id"] for row in whole.shop.rows("order_lines")}
+    assert lines == {("W1", 1): "S1", ("W1", 2): "S2", ("W1", 3): "S3", ("W2", 1): "S2"}
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("web", ["postgres"], indirect=True)
 def test_every_type_of_postgresql_becomes_exact_text(web: DatabaseShop) -> None:

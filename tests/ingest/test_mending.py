@@ -15,7 +15,7 @@ from crm_core.errors import InputError
 from crm_core.ingest import Mended, export_refused, undo
 from crm_core.store import now
 from crm_core.store.ledger import AuditEntry, Load
-from tests.ingest.corner_shop import HEADINGS, Shop, order, text_of, write
+from tests.ingest.corner_shop import HEADINGS, Shop, open_shop, order, text_of, write
 
 MORE = [*HEADINGS, "备注"]
 
@@ -117,3 +117,36 @@ def test_unmasked_rows_go_with_the_load_and_with_time(shop: Shop, files: Path, t
     shop.load(write(files / "订单3.csv", text_of([order(8)])))  # the next writer sweeps by conf: 30 days
     with pytest.raises(InputError, match="reject_expiry_days"):
         fix(shop, second.load_id, tmp_path / "mend.csv")
+
+
+def test_lines_keep_their_numbers_when_one_above_them_was_refused_and_is_mended(tmp_path: Path) -> None:
+    source = """
+source: items
+feeds:
+  items:
+    match: ["items*.csv"]
+    fields:
+      order_id: {heading: order, filled: true}
+      sku: {heading: sku, filled: true}
+      quantity: {heading: quantity, type: integer, filled: true}
+      at: {heading: at, type: time, filled: true}
+    tables:
+      order_lines:
+        columns:
+          order_id: order_id
+          line_no: number_within(order_id)
+          ordered_at: at
+          product_id: sku
+          quantity: quantity
+          unit_price: 1
+          line_amount: quantity
+"""
+    shop = open_shop(tmp_path / "shop", {"sources/items.yml": source})
+    headings = ["order", "sku", "quantity", "at"]
+    cells = [[f"T{order}", sku, "1", "2026-10-01 08:00:00"] for order in range(3) for sku in ("P1", "P2", "P3")]
+    bad = [[row[0], row[1], "one" if row[1] == "P1" else "1", row[3]] for row in cells]
+    first = shop.load(write(tmp_path / "items1.csv", text_of(bad, headings)), source="items")
+    assert (first.accepted, first.rejected) == (6, 3)
+    shop.load(write(tmp_path / "items2.csv", text_of(cells, headings)), source="items")
+    found = {(row["order_id"], row["line_no"]): row["product_id"] for row in shop.rows("order_lines")}
+    assert found == {(f"T{order}", place): f"P{place}" for order in range(3) for place in (1, 2, 3)}

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,14 @@ LINE = st.builds(
     },
     st.sampled_from("ab"), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2),
 )  # fmt: skip
-KINDS = {"orders": ORDER, "members": MEMBER, "identities": IDENTITY, "order_lines": LINE}
+REFUND = st.builds(
+    lambda key, day, amount, reason: {
+        "refund_id": key, "refunded_at": datetime(2026, 6, day), "amount": Decimal(amount), "reason": reason,
+        "_effective_at": datetime(2026, 6, day),
+    },
+    st.sampled_from("ab"), st.integers(1, 2), st.integers(1, 3), st.sampled_from(["late", "broken"]),
+)  # fmt: skip
+KINDS = {"orders": ORDER, "members": MEMBER, "identities": IDENTITY, "order_lines": LINE, "refunds": REFUND}
 
 
 @contextmanager
@@ -149,6 +157,29 @@ def test_two_contents_of_one_key_and_time_are_a_conflict_that_is_named_and_decid
         assert load(two, "l1", "orders", [second]).conflicts == 0
         load(two, "l2", "orders", first)
         assert content_hash(one, "orders") == content_hash(two, "orders")
+
+
+def test_loads_that_disagree_on_a_time_are_a_conflict_and_every_key_is_counted_once(lake: Lake) -> None:
+    stated = [order(f"o{number}", "2026-01-05", "2026-06-01", "1.00") for number in range(9)]
+    other = [{**row, "net_amount": Decimal(2)} for row in stated[:6]]
+    load(lake, "l1", "orders", stated)
+    counts = load(lake, "l2", "orders", [*other, *stated[6:], order("new", "2026-01-05", "2026-06-01")])
+    assert (counts.inserted, counts.inserted + counts.updated + counts.unchanged) == (1, 10)
+    assert 0 < counts.updated < 6 and (counts.conflicts, counts.conflict_keys) == (6, ("o0", "o1", "o2"))
+
+
+def test_what_grows_without_a_new_time_is_as_great_as_any_load_says_and_no_conflict(engine: Any) -> None:
+    day = datetime(2026, 6, 1)
+    refunds = [[{"refund_id": f"r{n}", "refunded_at": day, "amount": Decimal(amount), "_effective_at": day}
+                for n in range(8)] for amount in (5, 10)]  # fmt: skip
+    with fresh(engine) as one, fresh(engine) as two:
+        load(one, "l1", "refunds", refunds[0])
+        counts = load(one, "l2", "refunds", refunds[1])
+        assert counts == UpsertCounts(0, 8, 0, 0)
+        load(two, "l1", "refunds", refunds[1])
+        assert load(two, "l2", "refunds", refunds[0]) == UpsertCounts(0, 0, 8, 0)
+        for lake in (one, two):
+            assert listed(lake.table("refunds"), "amount") == [(Decimal(10),)] * 8
 
 
 def test_a_conflict_in_a_table_of_two_key_columns_names_both(lake: Lake) -> None:
