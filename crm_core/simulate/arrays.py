@@ -35,17 +35,6 @@ def pick(rng: np.random.Generator, weights: Any, size: int) -> Ints:
     return np.minimum(np.searchsorted(edges, rng.random(size) * edges[-1], side="right"), len(edges) - 1)
 
 
-def pick_by_row(rng: np.random.Generator, weights: Floats, rows: Ints) -> Ints:
-    """One index for each of `rows`, drawn from that row of the table `weights`."""
-    edges = np.cumsum(weights, axis=1)
-    edges /= edges[:, -1:]
-    draws = rng.random(len(rows))
-    chosen: Ints = np.zeros(len(rows), dtype=np.int64)
-    for column in range(edges.shape[1] - 1):
-        chosen += draws >= edges[rows, column]
-    return chosen
-
-
 def spread(counts: Ints) -> tuple[Ints, Ints]:
     """(row, rank): row i repeated counts[i] times, and the position 0, 1, … within it."""
     rows: Ints = np.repeat(np.arange(len(counts)), counts)
