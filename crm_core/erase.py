@@ -27,6 +27,7 @@ from sqlalchemy import select
 from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
 from crm_core.errors import CrmError, InputError
 from crm_core.ingest import archive, ingest
+from crm_core.ingest.erased import account_cells
 from crm_core.ingest.files import Found
 from crm_core.schema import TABLES
 from crm_core.store import now
@@ -69,14 +70,17 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         first = _earlier(workspace, certificate)
         if not (who.contacts or who.accounts or first) and not _in_lake(workspace, member_id):
             raise InputError("no member of that id is known; find the id with: crm member --account SOURCE:ID")
-        found = _found(workspace, who, certificate)
+        stated = account_cells(workspace.config, ledger)
+        found = _found(workspace, who, stated, certificate)
         erasing.remember(vault, who, f"erasure {certificate}")
         touched = bool(forget_in_exports(ledger, workspace.exports_dir, member_id, who.spellings, certificate))
         done, waiting = _inbox(workspace)
         for path in done:
             path.unlink(missing_ok=True)
         _forget_spill(workspace)
-        touched |= bool(erasing.forget_refused(vault, who)) | any(erasing.forget_member(vault, member_id).values())
+        touched |= bool(erasing.forget_refused(vault, who, stated)) | any(
+            erasing.forget_member(vault, member_id).values()
+        )
         vault.sweep()
         made = Certificate(
             certificate, now(), actor, found["removed"], found["suppressed"],
@@ -100,7 +104,7 @@ def _begun(workspace: Workspace, certificate: str) -> Path:
     return workspace.vault.folder / "erasing" / f"{certificate}.json"
 
 
-def _found(workspace: Workspace, who: erasing.Person, certificate: str) -> dict[str, Any]:
+def _found(workspace: Workspace, who: erasing.Person, stated: erasing.AccountCells, certificate: str) -> dict[str, Any]:
     """What there is to remove, counted and written down before anything goes: a run that is killed leaves it to the next,
     whose certificate then says what both removed.
     """
@@ -110,7 +114,7 @@ def _found(workspace: Workspace, who: erasing.Person, certificate: str) -> dict[
             workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True
         )
         refused = {
-            "refused_rows": erasing.forget_refused(vault, who, dry=True),
+            "refused_rows": erasing.forget_refused(vault, who, stated, dry=True),
             "inbox_files": len(_inbox(workspace)[0]),
         }
         found = {

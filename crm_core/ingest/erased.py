@@ -2,25 +2,33 @@
 
 The vault keeps only keyed hashes of an erased account and its contacts. A row is refused when the account that it is of
 (`member_id` of a table, or the account of its contacts) is among them. A row that is refused for another reason, or a
-line that could not be read, is searched cell by cell for an erased account, phone or e-mail, and becomes `erased` too.
+line that could not be read, is searched cell by cell for an erased phone or e-mail, and for an erased account: in the
+columns of accounts, or in every cell where columns cannot be told. It becomes `erased` too.
 An erased account that a row of somebody else only mentions (a referrer) stays a pseudonym in the lake, and its id does
 not go to the vault.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+from sqlalchemy import select
 
+from crm_core.config import Config
+from crm_core.errors import InputError
+from crm_core.ingest.casts import looks_shifted
 from crm_core.ingest.contacts import numbers_of
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, owners_of
-from crm_core.ingest.json_lines import unescaped
+from crm_core.ingest.headings import match
+from crm_core.ingest.json_lines import unescaped, values
 from crm_core.ingest.rows import ERASED, Context, Staged
-from crm_core.store import Vault
+from crm_core.store import Ledger, Vault
+from crm_core.store.ledger import Load
 from crm_core.store.vault import ID_LENGTH
 
 DIALLED = r"^[+\d][\d\s\-()（）]{6,24}$"
@@ -79,8 +87,13 @@ def hide_erased(context: Context, vault: Vault, staged: Staged, refused: ir.Tabl
     numbers = numbers_of(context, dialled.select("word").distinct(), path.with_suffix(".staged"))
     phones = dialled.join(numbers, "word").select("_row", word="number")
     hits.append(_hits(vault, phones, "phone", "phone", 64))
-    for namespace in sorted({space for _, space in accounts_of(context.settings, staged.feed)}):
-        hits.append(_hits(vault, words, "account", namespace, ID_LENGTH))
+    accounts = sorted(accounts_of(context.settings, staged.feed))
+    for field, namespace in accounts:
+        ids = staged.typed.select("_row", word=staged.typed[field].cast("string")).semi_join(refused, "_row")
+        hits.append(_hits(vault, ids, "account", namespace, ID_LENGTH))
+    astray = words.semi_join(refused.filter(refused.row.isnull() | looks_shifted(refused.reason)), "_row")
+    for namespace in sorted({space for _, space in accounts}):
+        hits.append(_hits(vault, astray, "account", namespace, ID_LENGTH))
     found = ibis.union(*hits).distinct()
     kept = staged.work / f"named_{staged.batch.name}.parquet"
     context.engine.to_parquet(found, kept)
@@ -91,6 +104,29 @@ def hide_erased(context: Context, vault: Vault, staged: Staged, refused: ir.Tabl
         reason=gone.ifelse(ERASED, marked.reason),
         **{name: gone.ifelse(ibis.null(marked[name].type()), marked[name]) for name in ("row", "cells", "text")},
     ).drop("_named")
+
+
+def account_cells(config: Config, ledger: Ledger) -> Callable[[Mapping[str, Any]], list[tuple[str, str]] | None]:
+    """A function that gives (namespace, cell) of each account column of a refused row in the vault; None where columns cannot
+    be told: of a malformed line, of a row that looks shifted, and where settings know its feed no more.
+    """
+    with ledger.session() as session:
+        sources = {row[0]: row[1] for row in session.execute(select(Load.load_id, Load.source))}
+
+    def found(row: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+        try:
+            settings = config.source(sources.get(row["load_id"], ""))
+        except InputError:
+            return None
+        feed = settings.feeds.get(row["feed"])
+        line = values(row["text"] or "")
+        headings, cells = (list(line), list(line.values())) if line else (row["headings"], row["cells"])
+        if feed is None or cells is None or row["reason"].count("; ") > 1:
+            return None
+        places = match(feed, headings).positions
+        return [(space, cells[places[field]]) for field, space in accounts_of(settings, feed) if field in places]
+
+    return found
 
 
 def _hits(vault: Vault, words: ir.Table, kind: str, prefix: str, length: int) -> ir.Table:

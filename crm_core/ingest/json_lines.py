@@ -82,3 +82,20 @@ def unescaped(line: Any) -> Any:
     apart = line.re_replace(r'[\x00-\x1f]|\\*"|\\u?[0-9a-fA-F]{0,3}$', ",")
     text = ibis.literal('"') + apart.re_replace(r"\\+(u[0-9a-fA-F]{4})", r"\\\1") + '"'
     return _text(_valid(text).ifelse(text, None), "$").fill_null(line)
+
+
+def values(line: str) -> dict[str, str]:
+    """Heading → text of each value in one line, as `keys` names them; empty for a line that is no object."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return dict(_leaves(record, "")) if isinstance(record, dict) else {}
+
+
+def _leaves(record: Mapping[str, Any], above: str) -> Iterator[tuple[str, str]]:
+    for key, inner in record.items():
+        if isinstance(inner, dict):
+            yield from _leaves(inner, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", str(inner)

@@ -237,6 +237,24 @@ def test_escaped_letters_of_json_lines_hide_nobody(workspace: Workspace, tmp_pat
     assert (again.accepted, again.rejected, again.erased) == (0, 4, 3)
 
 
+def test_a_short_account_takes_no_rows_of_others_that_hold_its_number(workspace: Workspace, tmp_path: Path) -> None:
+    def load_orders(name: str, day: str) -> LoadReport:
+        others = [order(at, member_no=f"M{at}", amount="abc", refunded="5") for at in range(20, 40)]
+        shifted = order(41, member_no="x", ordered_at="5", paid_at="x", amount="x")
+        ours = [order(1, member_no="5", ordered_at=day), order(2, member_no=" 5", amount="abc"), shifted]
+        lines = "A42,5,13800130042\nA5,M3,x5\n"
+        path = write(tmp_path / name, text_of([*others, *ours]) + lines)
+        return ingest(workspace.config, workspace.lake, workspace.vault, "corner_shop", [path])
+
+    report = load_orders("订单1.csv", "2026-10-01 08:00:00")
+    assert (report.accepted, report.rejected) == (1, 24)
+    made = erase(reopened(workspace), workspace.vault.member_id("corner_shop", "5"), actor="mei")
+    assert made.removed["refused_rows"] == 3, (
+        "the row of its own, the one whose columns are shifted, the line cut short"
+    )
+    assert load_orders("订单2.csv", "2026-10-02 08:00:00").erased == 4
+
+
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:
     for load_id in load(workspace, files):
         undo(workspace.lake, workspace.vault, load_id)

@@ -23,10 +23,15 @@ from crm_core.store.vault.vault import ERASED, ID_LENGTH, Vault
 SEPARATOR = "\x1f"
 EDGE = r"""[\x1f\s,;|"'\\/:{}\[\]]"""
 """What may stand beside a value in a cell or in a line that could not be cut into cells."""
+APART, AROUND = r"""[\x1f,;\t|"\r\n]""", r"""[\s:{}\[\]']*"""
+"""What stands between cells, and what may surround a value within one."""
 REACHABLE = ("phone", "email")
 SHARED_BY_MANY = ("given_name", "family_name", "birth_date", "city", "postcode")
 """Leaves the vault with the rest, but is not looked for elsewhere: it would take the lines of others with it."""
 SHORT = 5  # shorter values are looked for as whole words, or half of all rows would hold them
+
+
+AccountCells = Callable[[dict[str, Any]], list[tuple[str, str]] | None]
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,23 @@ def remember(vault: Vault, who: Person, source: str, dry: bool = False) -> dict[
     return {kind: count for kind, count in fresh.items() if count}
 
 
-def forget_refused(vault: Vault, who: Person, dry: bool = False) -> int:
-    """Takes every unmasked refused row that names the person out; returns how many (`dry`: how many there are)."""
-    pattern = _pattern(who)
+def forget_refused(vault: Vault, who: Person, account_cells: AccountCells, dry: bool = False) -> int:
+    """Takes every unmasked refused row that names the person out; returns how many (`dry`: how many there are).
+
+    An account counts in the cells that `account_cells` gives, and in any cell of a row of which it gives None.
+    """
+    contacts = _contacts(who)
+    accounts = [(space, _cell(account)) for space, account in [*who.accounts, ("", who.member_id)] if account]
+    pattern = "|".join([*contacts, *(cell for _, cell in accounts)])
+
+    def names(row: dict[str, Any], text: str) -> bool:
+        cells = account_cells(row)
+        if cells is None or any(re.search(contact, text) for contact in contacts):
+            return True
+        stated = [(space, f"{SEPARATOR}{cell.lower()}{SEPARATOR}") for space, cell in cells]
+        return any(
+            re.search(account, cell) for own, account in accounts for space, cell in stated if own in ("", space)
+        )
 
     def stays(batch: pa.RecordBatch) -> Any:
         cells = pc.binary_join(pc.fill_null(batch["cells"], []), SEPARATOR)
@@ -98,7 +117,9 @@ def forget_refused(vault: Vault, who: Person, dry: bool = False) -> int:
         # a phone may be written with blanks, dashes or brackets
         folded = pc.replace_substring_regex(text, r"[\s\-()（）]", "")
         whole = pc.utf8_lower(pc.binary_join_element_wise("\x1f", text, "\x1f", folded, "\x1f", ""))
-        return pc.invert(pc.match_substring_regex(whole, pattern))
+        maybe = pc.match_substring_regex(whole, pattern)
+        rows = zip(batch.filter(maybe).to_pylist(), whole.filter(maybe).to_pylist(), strict=True)
+        return pc.invert(pc.replace_with_mask(maybe, maybe, pa.array([names(*row) for row in rows], pa.bool_())))
 
     return sum(_rewrite(path, stays, dry) for path in _files(vault, "refused"))
 
@@ -139,17 +160,18 @@ def _rewrite(path: Path, stays: Callable[[pa.RecordBatch], Any], dry: bool) -> i
     return gone
 
 
-def _pattern(who: Person) -> str:
-    """RE2 over lower-case text: contacts anywhere, accounts and short values as whole words."""
-    words = [account for _, account in who.accounts] + [who.member_id]
+def _contacts(who: Person) -> list[str]:
+    """Patterns (RE2) over lower-case text: contacts anywhere, names and short values as whole words."""
     parts: list[str] = []
-    for kind, value, valid in who.contacts:
+    for kind, value, valid in (contact for contact in who.contacts if contact[1]):
         parts += [_quoted(form) for form in _forms(value)] if kind == "phone" and valid else []
-        (parts if len(value) >= SHORT and kind != "name" else words).append(
-            _quoted(value) if len(value) >= SHORT and kind != "name" else value
-        )
-    whole = [f"{EDGE}{_quoted(word)}{EDGE}" for word in dict.fromkeys(words) if word]
-    return "|".join(f"(?:{part})" for part in [*dict.fromkeys(parts), *whole])
+        parts.append(_quoted(value) if len(value) >= SHORT and kind != "name" else f"{EDGE}{_quoted(value)}{EDGE}")
+    return list(dict.fromkeys(parts))
+
+
+def _cell(value: str) -> str:
+    """A pattern (RE2) of a value that fills a cell."""
+    return f"{APART}{AROUND}{_quoted(value)}{AROUND}{APART}"
 
 
 def _unescaped(line: str) -> str:
