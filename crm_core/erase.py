@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import ibis
 import psutil
 from sqlalchemy import select
 
@@ -29,8 +30,9 @@ from crm_core.errors import CrmError, InputError
 from crm_core.ingest import archive, ingest
 from crm_core.ingest.erased import account_cells
 from crm_core.ingest.files import Found
+from crm_core.ingest.rows import ERASED
 from crm_core.schema import TABLES
-from crm_core.store import now
+from crm_core.store import Writer, now
 from crm_core.store.ledger import AuditEntry, Load, LoadFile
 from crm_core.store.vault import erasing
 from crm_core.store.vault.files import write_once
@@ -82,6 +84,7 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
             erasing.forget_member(vault, member_id).values()
         )
         vault.sweep()
+        _blank(writer, found["rejects"])
         made = Certificate(
             certificate, now(), actor, found["removed"], found["suppressed"],
             tuple(CleanedExport(**each) for each in found["exports"]), found["also_held_by_members"], len(waiting),
@@ -113,19 +116,48 @@ def _found(workspace: Workspace, who: erasing.Person, stated: erasing.AccountCel
         exports = forget_in_exports(
             workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True
         )
-        refused = {
-            "refused_rows": erasing.forget_refused(vault, who, stated, dry=True),
+        refused = erasing.forget_refused(vault, who, stated, dry=True)
+        first = {
+            "refused_rows": len(refused),
             "inbox_files": len(_inbox(workspace)[0]),
         }
         found = {
-            "removed": refused | erasing.forget_member(vault, who.member_id, dry=True),
+            "removed": first | erasing.forget_member(vault, who.member_id, dry=True),
             "suppressed": erasing.remember(vault, who, "", dry=True),
             "exports": [asdict(each) for each in exports],
             "also_held_by_members": erasing.others_with(vault, who),
+            "rejects": refused,
         }
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_once(path, json.dumps(found))
     return dict(json.loads(path.read_text()))
+
+
+def _blank(writer: Writer, places: list[erasing.Place]) -> None:
+    """Leaves in the lake's `rejects`, and in what loads say of them, no more of these rows than that they were erased."""
+    if not places:
+        return
+    rejects = writer.table("rejects")
+    ours = rejects.semi_join(ibis.memtable(places), ["load_id", "file", "row_number"]).filter(rejects.reason != ERASED)
+    loads = ours.select("load_id").distinct().to_pyarrow()["load_id"].to_pylist()
+    rest = rejects.filter(rejects.load_id.isin(loads)).anti_join(ours, ["load_id", "file", "row_number"])
+    blank = ours.mutate(reason=ibis.literal(ERASED), row=ibis.null("string")).select(rest.columns)
+    ordered = rest.union(blank).order_by("load_id", "file", "row_number")
+    for load_id in loads:
+        writer.remove_load("rejects", load_id)
+        load = writer.lake.ledger.get(Load, load_id)
+        told = [
+            each | {"reason": ERASED} if _first(load_id, each) in places else each for each in load.detail["rejects"]
+        ]
+        load.detail = {**load.detail, "rejects": told}
+        writer.record(load)
+    if loads:
+        writer.append("rejects", ordered)
+
+
+def _first(load_id: str, told: dict[str, Any]) -> erasing.Place:
+    """The row whose reason a load tells."""
+    return {"load_id": load_id, "file": told["file"], "row_number": told["row_numbers"][0]}
 
 
 def _plain(made: Certificate) -> dict[str, Any]:

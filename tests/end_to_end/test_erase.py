@@ -255,6 +255,22 @@ def test_a_short_account_takes_no_rows_of_others_that_hold_its_number(workspace:
     assert load_orders("订单2.csv", "2026-10-02 08:00:00").erased == 4
 
 
+def test_of_refused_rows_the_lake_says_only_that_they_were_erased(workspace: Workspace, files: list[Path]) -> None:
+    def refused() -> list[tuple[int, str, str | None]]:
+        rows = workspace.lake.table("rejects").order_by("file", "row_number")
+        return [(row["row_number"], row["reason"], row["row"]) for row in rows.to_pyarrow().to_pylist()]
+
+    (load_id,) = load(workspace, files[:1])
+    before = refused()
+    assert [number for number, _, row in before if "****7777" in (row or "")] == [83, 84]
+    forget(workspace)
+    assert refused() == [(number, "erased", None) for number, _, _ in before[:3]] + before[3:]
+    told = loads(workspace.ledger)[0][0].detail["rejects"]
+    assert {each["reason"] for each in told if each["row_numbers"][0] < 86} == {"erased"}
+    undo(workspace.lake, workspace.vault, load_id)
+    assert not refused()
+
+
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:
     for load_id in load(workspace, files):
         undo(workspace.lake, workspace.vault, load_id)

@@ -31,6 +31,8 @@ SHARED_BY_MANY = ("given_name", "family_name", "birth_date", "city", "postcode")
 SHORT = 5  # shorter values are looked for as whole words, or half of all rows would hold them
 
 
+Place = dict[str, Any]
+"""Of a refused row: load_id, file, row_number."""
 AccountCells = Callable[[dict[str, Any]], list[tuple[str, str]] | None]
 
 
@@ -92,14 +94,15 @@ def remember(vault: Vault, who: Person, source: str, dry: bool = False) -> dict[
     return {kind: count for kind, count in fresh.items() if count}
 
 
-def forget_refused(vault: Vault, who: Person, account_cells: AccountCells, dry: bool = False) -> int:
-    """Takes every unmasked refused row that names the person out; returns how many (`dry`: how many there are).
+def forget_refused(vault: Vault, who: Person, account_cells: AccountCells, dry: bool = False) -> list[Place]:
+    """Takes every unmasked refused row that names the person out; returns where they stood (`dry`: stand).
 
     An account counts in the cells that `account_cells` gives, and in any cell of a row of which it gives None.
     """
     contacts = _contacts(who)
     accounts = [(space, _cell(account)) for space, account in [*who.accounts, ("", who.member_id)] if account]
     pattern = "|".join([*contacts, *(cell for _, cell in accounts)])
+    places: list[Place] = []
 
     def names(row: dict[str, Any], text: str) -> bool:
         cells = account_cells(row)
@@ -119,9 +122,13 @@ def forget_refused(vault: Vault, who: Person, account_cells: AccountCells, dry: 
         whole = pc.utf8_lower(pc.binary_join_element_wise("\x1f", text, "\x1f", folded, "\x1f", ""))
         maybe = pc.match_substring_regex(whole, pattern)
         rows = zip(batch.filter(maybe).to_pylist(), whole.filter(maybe).to_pylist(), strict=True)
-        return pc.invert(pc.replace_with_mask(maybe, maybe, pa.array([names(*row) for row in rows], pa.bool_())))
+        named = pc.replace_with_mask(maybe, maybe, pa.array([names(*row) for row in rows], pa.bool_()))
+        places.extend(batch.select(["load_id", "file", "row_number"]).filter(named).to_pylist())
+        return pc.invert(named)
 
-    return sum(_rewrite(path, stays, dry) for path in _files(vault, "refused"))
+    for path in _files(vault, "refused"):
+        _rewrite(path, stays, dry)
+    return places
 
 
 def forget_member(vault: Vault, member_id: str, dry: bool = False) -> dict[str, int]:
