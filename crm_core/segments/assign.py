@@ -200,7 +200,7 @@ def _with_schemes(table: ir.Table, schemes: Collection[str], settings: SegmentSe
 
 
 def _scored(table: ir.Table, limits: Thresholds) -> ir.Table:
-    """`table` with the scores _r5 … _m3, the cell of the grid and how the measures compare for the types."""
+    """`table` with the scores _r5 … _m3, and how the measures compare for the types."""
     buyer = table.order_count > 0
     columns: dict[str, Any] = {}
     for best, chosen in ((5, limits.quintiles), (3, limits.thirds)):
@@ -217,8 +217,7 @@ def _scored(table: ir.Table, limits: Thresholds) -> ir.Table:
         )
     ]  # fmt: skip
     columns["_better"] = buyer.ifelse(better[0] + better[1] + better[2], ibis.null("int64"))
-    scored = table.mutate(**columns)
-    return scored.mutate(_cell=scored._r5 * 10 + scored._f5)
+    return table.mutate(**columns)
 
 
 def _ranked(table: ir.Table, name: str, limits: Limits, scores: Sequence[int], rounding: str = ROUND_FLOOR) -> Any:
@@ -248,8 +247,12 @@ def _number(limit: Decimal, digits: int, rounding: str) -> Any:
 
 
 def _group(scored: ir.Table) -> ir.StringValue:
-    cells = [(scored._cell == 10 * r + f, name) for r, row in GRID.items() for f, name in enumerate(row, 1)]
-    return ibis.cases(*cells, (scored.order_count == 0, NO_PAID_ORDER))
+    # row by row: of 25 conditions in one list a member would pass twelve on average
+    rows = [
+        (scored._r5 == r, ibis.cases(*((scored._f5 == f, name) for f, name in enumerate(row, 1))))
+        for r, row in GRID.items()
+    ]
+    return ibis.cases(*rows, (scored.order_count == 0, NO_PAID_ORDER))
 
 
 def _type(scored: ir.Table) -> ir.StringValue:
