@@ -64,7 +64,8 @@ def carried(tables: Tables, before: Tables, engine: Any) -> ir.Table | None:
     anew = temporary(engine, tables, "anew", measures.touched(tables, before, stored))
     if anew.count().to_pyarrow().as_py() > MOST_ANEW * stored.count().to_pyarrow().as_py():
         return None
-    return measures.carried(tables, before, stored, anew)
+    out = temporary(engine, tables, "out", measures.out_of_windows(tables, before))
+    return measures.carried(tables, stored, anew, out)
 
 
 def temporary(engine: Any, tables: Tables, name: str, rows: ir.Table) -> ir.Table:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from crm_core.config import Config
@@ -277,7 +278,7 @@ class Workspace:
                 if rows is None:
                     hashes[name] = table_hash(self.tables.result(name).drop("as_of"))
                     continue
-                staged = writer.stage(rows)
+                staged = rows if isinstance(rows.op(), ops.PhysicalTable) else writer.stage(rows)
                 hashes[name] = table_hash(staged)
                 writer.replace_date(name, day, staged.mutate(_basis=ibis.literal(self._basis(name))))
             self._thin_out(writer, day)

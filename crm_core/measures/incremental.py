@@ -51,29 +51,33 @@ def touched(tables: Tables, before: Tables, stored: ir.Table) -> ir.Table:
     return ibis.union(*found, distinct=True).filter(lambda t: t.member_id.notnull())
 
 
-def carried(tables: Tables, before: Tables, stored: ir.Table, anew: ir.Table) -> ir.Table:
-    """What `features(tables)` gives, from `stored` (the features of `before`) and the members `anew` (of `touched`)."""
-    kept = stored.anti_join(anew, "member_id")
-    left = [_left(tables, before, "paid_orders", "paid_at", WINDOWS, order_windows)]
-    left += [_left(tables, before, "interactions", "occurred_at", EVENT_WINDOWS, event_windows)]
-    for table in left:
-        kept = kept.left_join(table, "member_id", rname="_left_{name}").drop("_left_member_id")
-    gone = [name for name in kept.columns if name.startswith("_left_")]
-    fewer = {name.removeprefix("_left_"): _less(kept, name) for name in gone}
+def out_of_windows(tables: Tables, before: Tables) -> ir.Table:
+    """Per member the features of windows over what lay in a window on the day of `before` and no longer does."""
+    orders = _out(tables, before, "paid_orders", "paid_at", WINDOWS, order_windows)
+    events = _out(tables, before, "interactions", "occurred_at", EVENT_WINDOWS, event_windows)
+    both = orders.outer_join(events, "member_id", rname="_{name}")
+    return both.mutate(member_id=both.member_id.coalesce(both._member_id)).drop("_member_id")
+
+
+def carried(tables: Tables, stored: ir.Table, anew: ir.Table, out: ir.Table) -> ir.Table:
+    """What `features(tables)` gives, from `stored` (the features of the day before), the members `anew` (of `touched`) and
+    what is `out` (of `out_of_windows`). Both were worked out before: an engine that has to guess how few they are puts the
+    stored rows into the table that it looks them up in."""
+    kept = stored.anti_join(anew, "member_id").left_join(out, "member_id", rname="_out_{name}")
+    fewer = {name: _less(kept, name) for name in out.columns if name != "member_id"}
     rows = kept.mutate(**fewer, **by_day(tables, kept))
     same = rows.select("member_id", **{name: rows[name].cast(each.type) for name, each in FEATURES.items()})
     return same.union(features(tables.only(anew)))
 
 
 def _less(kept: ir.Table, name: str) -> Any:
-    stored = kept[name.removeprefix("_left_")]
-    return stored - kept[name].cast(stored.type()).fill_null(ibis.literal(0).cast(stored.type()))
+    stored = kept[name]
+    return stored - kept[f"_out_{name}"].cast(stored.type()).fill_null(ibis.literal(0).cast(stored.type()))
 
 
-def _left(
+def _out(
     tables: Tables, before: Tables, name: str, moment: str, windows: tuple[int, ...], features_of: Any
 ) -> ir.Table:
-    """Per member what lay in a window on the day of `before` and no longer does."""
     rows = getattr(tables, name)
     edges = {days: _between(rows[moment], days_back(before, days), days_back(tables, days)) for days in windows}
     some = rows.filter(rows.member_id.notnull(), reduce(lambda one, two: one | two, edges.values()))

@@ -87,8 +87,7 @@ class Writer:
         """Puts `rows` in the place of what the dated result `name` holds for `as_of`."""
         day = as_of.isoformat()
         dated = rows.mutate(as_of=ibis.literal(as_of), _as_of=ibis.literal(day))
-        exists = name in self._versions
-        self._commit(name, dated, append=False, partition="_as_of", values=[day] if exists else None)
+        self._commit(name, dated, append=False, partition="_as_of", values=[day])
 
     def remove_dates(self, name: str, days: Sequence[date]) -> None:
         """Deletes the dated results of `days`."""
@@ -354,7 +353,7 @@ class Writer:
                 engine.to_pyarrow_batches(rows, chunk_size=BATCH_ROWS),
                 append=append,
                 partition_by=[partition] if partition else None,
-                predicate=f"{partition} IN ({listed})" if values is not None else None,
+                predicate=f"{partition} IN ({listed})" if values and name in self._versions else None,
             )
         except CrmError:
             raise

@@ -124,7 +124,8 @@ class Shop:
             return whole(tables), -1
         rows = ibis.memtable(stored)
         anew = self.engine.create_table("anew", measures.touched(tables, before, rows), temp=True, overwrite=True)
-        found = measures.carried(tables, before, rows, anew).to_pyarrow().sort_by("member_id")
+        out = measures.out_of_windows(tables, before)
+        found = measures.carried(tables, rows, anew, out).to_pyarrow().sort_by("member_id")
         return found, int(anew.count().to_pyarrow().as_py())
 
 
