@@ -15,14 +15,12 @@ say what else must be looked for, go last.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import ibis
-import psutil
 from sqlalchemy import select
 
 from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
@@ -32,7 +30,7 @@ from crm_core.ingest.erased import account_cells
 from crm_core.ingest.files import Found
 from crm_core.ingest.rows import ERASED
 from crm_core.schema import TABLES
-from crm_core.store import Writer, now
+from crm_core.store import Writer, now, processes
 from crm_core.store.ledger import AuditEntry, Load, LoadFile
 from crm_core.store.vault import erasing
 from crm_core.store.vault.files import write_once
@@ -79,12 +77,13 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         done, waiting = _inbox(workspace)
         for path in done:
             path.unlink(missing_ok=True)
-        _forget_spill(workspace)
+        processes.clear(workspace.data_dir, "spill/*_*")
+        processes.clear(vault.folder, "linking/*_*")
+        _blank(writer, found["rejects"])
         touched |= bool(erasing.forget_refused(vault, who, stated)) | any(
             erasing.forget_member(vault, member_id).values()
         )
         vault.sweep()
-        _blank(writer, found["rejects"])
         made = Certificate(
             certificate, now(), actor, found["removed"], found["suppressed"],
             tuple(CleanedExport(**each) for each in found["exports"]), found["also_held_by_members"], len(waiting),
@@ -211,11 +210,3 @@ def _parts(path: Path) -> list[Found]:
         return [Found(path, (), member) for member in archive.members(path)]
     except InputError:  # no archive after all: it was never loaded
         return [Found(path, ())]
-
-
-def _forget_spill(workspace: Workspace) -> None:
-    """Deletes what processes that are no more left in the spill folder (a killed one cannot tidy up)."""
-    for left in workspace.data_dir.glob("spill/*_*"):
-        owner = left.name.split("_")[1]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)

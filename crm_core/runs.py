@@ -6,12 +6,10 @@ The functions here are what the nightly flow and `crm run` both call; nothing in
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ibis.expr.types as ir
-import psutil
 from sqlalchemy import select
 
 from crm_core import __version__
@@ -31,7 +29,7 @@ from crm_core.reporting import (
     write_run,
 )
 from crm_core.reporting.publish import git_commit
-from crm_core.store import now, table_hash
+from crm_core.store import now, processes, table_hash
 from crm_core.store.ledger import Report, Run
 from crm_core.workspace import Workspace
 
@@ -91,7 +89,7 @@ def begin(workspace: Workspace, parameters: Mapping[str, Any], language: str, ac
                     "language": language,
                     "package_version": __version__,
                     "git_commit": git_commit(),
-                    "process": process_name(),
+                    "process": processes.this_process(),
                 },
             )
         )
@@ -200,7 +198,7 @@ def reconcile(workspace: Workspace) -> list[str]:
     gone = []
     with workspace.ledger.transaction() as session:
         for run in session.scalars(select(Run).where(Run.state == RUNNING)):
-            if not _is_alive(run.detail.get("process", "")):
+            if not processes.is_running(run.detail.get("process", "")):
                 run.state, run.finished_at = INTERRUPTED, now()
                 gone.append(run.run_id)
     return gone
@@ -277,21 +275,6 @@ def failure(facts: Mapping[str, Any]) -> str:
     if held := facts["held"]:
         said.append(f"held back {', '.join(held)} ({facts['errors'][held[0]]}; --ignore-gate makes them all the same)")
     return f"run {facts['run_id']} {' and '.join(said)}; the last good reports stay, marked out of date"
-
-
-def process_name() -> str:
-    """This process as 'pid:start', which no later process shares."""
-    process = psutil.Process(os.getpid())
-    return f"{process.pid}:{process.create_time():.2f}"
-
-
-def _is_alive(name: str) -> bool:
-    try:
-        pid, started = name.split(":")
-        process = psutil.Process(int(pid))
-        return f"{process.create_time():.2f}" == started and process.status() != psutil.STATUS_ZOMBIE
-    except (ValueError, psutil.NoSuchProcess):
-        return False
 
 
 def _jobs(workspace: Workspace, notebooks: Sequence[str], parameters: Mapping[str, Any]) -> list[Job]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pyarrow.parquet as pq
 
 from crm_core.campaigns.files import MANIFEST
+from crm_core.store import processes
 from crm_core.store.durable import sync
 from crm_core.store.ledger import Export
 
@@ -48,10 +48,7 @@ def forget_in_exports(
     `dry` only says what would be done.
     """
     found = []
-    for left in exports_dir.glob("*/.*.*"):
-        owner = left.name.rpartition(".")[2]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+    processes.clear(exports_dir, "*/.*.*")
     for path in sorted(exports_dir.glob(f"*/*/{MANIFEST}")):
         cleaned = _clean(ledger, path.parent, member_id, spellings, certificate, dry)
         if cleaned is not None:

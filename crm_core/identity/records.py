@@ -22,11 +22,10 @@ USABLE = "_block_{}"  # true where a block of this member is worth looking into
 
 @contextmanager
 def private_engine(vault: Vault, engine: EngineSettings, threads: int = 0) -> Iterator[Any]:
-    """A DuckDB backend that spills inside the vault's folder and leaves nothing behind."""
-    spill = vault.folder / "linking"
-    shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
-    own = connect(engine.model_copy(update={"kind": "duckdb", "threads": threads or engine.threads}), spill)
-    spill.chmod(0o700)
+    """A DuckDB backend that spills into a folder of its own inside the vault's and leaves nothing behind."""
+    settings = engine.model_copy(update={"kind": "duckdb", "threads": threads or engine.threads})
+    own = connect(settings, vault.folder / "linking")
+    spill = own.settings["temp_directory"]
     try:
         yield own
     finally:

@@ -22,7 +22,6 @@ from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
-import psutil
 
 from crm_core.config import Config
 from crm_core.errors import InputError, RunFailed
@@ -47,7 +46,7 @@ from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
 from crm_core.schema import TABLES, empty
-from crm_core.store import Lake, Vault, now
+from crm_core.store import Lake, Vault, now, processes
 from crm_core.store.lake import REJECTS
 
 Progress = Callable[[str], None]
@@ -260,10 +259,7 @@ def workspace_of(lake: Lake) -> Iterator[Path]:
     spill = lake.root.parent / "spill"
     with spool.writing(spill):
         spill.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in spill.glob("ingest_*"):
-            owner = left.name.split("_")[1]
-            if owner.isdigit() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(left, ignore_errors=True)
+        processes.clear(spill, "ingest_*")
         work = Path(tempfile.mkdtemp(prefix=f"ingest_{os.getpid()}_", dir=spill))
     try:
         yield work

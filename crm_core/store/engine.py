@@ -7,7 +7,7 @@ depends on the machine's own. Temporary tables live in the connection and vanish
 from __future__ import annotations
 
 import os
-import shutil
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import psutil
 from ibis.util import gen_name
 
 from crm_core.config.project import EngineSettings
 from crm_core.errors import InputError, RunFailed
+from crm_core.store import processes
 
 STREAM_BYTES = 512 * 2**20
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -39,9 +39,10 @@ def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
         ) from None
     if settings.kind == "spark":
         return _connect_spark(spill)
+    processes.clear(spill, "duckdb_*")
     options: dict[str, Any] = {
         "memory_limit": _memory(settings.memory_limit, share),
-        "temp_directory": str(_own_folder(spill)),
+        "temp_directory": str(spill / f"duckdb_{os.getpid()}_{secrets.token_hex(4)}"),
         "max_temp_directory_size": settings.spill_limit,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
@@ -50,17 +51,6 @@ def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
     if settings.threads:
         options["threads"] = settings.threads
     return ibis.duckdb.connect(":memory:", **options)
-
-
-def _own_folder(spill: Path) -> Path:
-    """This process's spill folder, made by the engine when it needs it. A killed process cannot delete its own, and it may
-    hold contact data: those of processes that are no more go here.
-    """
-    for left in spill.glob("duckdb_*"):
-        owner = left.name.split("_")[1]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    return spill / f"duckdb_{os.getpid()}"
 
 
 @contextmanager

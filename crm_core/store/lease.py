@@ -6,16 +6,15 @@ process id and start time, one on another machine by the lease's expiry.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from contextlib import suppress
 from datetime import timedelta
 
-import psutil
 from sqlalchemy.orm import Session
 
 from crm_core.errors import RunFailed
+from crm_core.store import processes
 from crm_core.store.ledger import Lease, Ledger, now
 
 _HELD: set[tuple[str, int]] = (
@@ -83,8 +82,7 @@ def release(ledger: Ledger, fence: int) -> None:
 
 
 def _me() -> str:
-    process = psutil.Process(os.getpid())
-    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+    return f"{socket.gethostname()}:{processes.this_process()}"
 
 
 def _key(ledger: Ledger, fence: int) -> tuple[str, int]:
@@ -92,12 +90,9 @@ def _key(ledger: Ledger, fence: int) -> tuple[str, int]:
 
 
 def _is_over(lease: Lease, ledger: Ledger) -> bool:
-    host, pid, started = lease.owner.split(":")
+    host, _, process = lease.owner.partition(":")
     if lease.owner == _me():
         return _key(ledger, lease.fence) not in _HELD
     if host == socket.gethostname():
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(int(pid))
-            return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
-        return True
+        return not processes.is_running(process)
     return lease.expires_at < now()

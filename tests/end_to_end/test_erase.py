@@ -154,7 +154,7 @@ def test_a_second_time_changes_nothing_and_one_that_was_cut_off_is_completed(
 ) -> None:
     load(workspace, files)
     handed_over(workspace)
-    for stage in ("erase._forget_spill", "store.vault.vault.Vault.sweep"):  # before and after the vault's own rows went
+    for stage in ("erase._blank", "store.vault.vault.Vault.sweep"):  # before and after the vault's own rows went
         with monkeypatch.context() as cut:
             cut.setattr(f"crm_core.{stage}", lambda *_: (_ for _ in ()).throw(RunFailed("cut off")))
             with pytest.raises(RunFailed):

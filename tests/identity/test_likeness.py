@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ibis
 import pytest
 
+from crm_core.config import EngineSettings
 from crm_core.errors import InputError, RunFailed
 from crm_core.identity import link_members, model_path, train_links
+from crm_core.identity.records import private_engine
 from crm_core.workspace import Workspace
 from tests.identity.people import (
     FAKE,
@@ -125,7 +128,20 @@ def test_no_value_of_a_member_is_in_the_model_or_the_lake(trained: tuple) -> Non
     content = b"".join(path.read_bytes() for path in files)
     assert [row["name"] for row in rows if row["name"].encode() in content] == []
     assert [row["street"] for row in rows if row["street"] and row["street"].encode() in content] == []
-    assert not (workspace.vault.folder / "linking").exists()
+    assert not list((workspace.vault.folder / "linking").iterdir())
+
+
+def test_training_beside_linking_leaves_what_that_spilled_alone(tmp_path: Path) -> None:
+    workspace = open_people(tmp_path, "made_up", "id", MADE_UP)
+    small = EngineSettings(memory_limit="64MB", threads=1)
+    with private_engine(workspace.vault, small) as linking:
+        numbers = ibis.range(2_000_000).unnest().name("n").as_table()
+        linking.create_table("many", numbers.mutate(text=numbers.n.cast("string").hexdigest("md5")), temp=True)
+        assert list((workspace.vault.folder / "linking").rglob("*.tmp"))
+        with private_engine(workspace.vault, small):
+            pass
+        assert linking.table("many").text.nunique().to_pyarrow().as_py() == 2_000_000
+    assert not list((workspace.vault.folder / "linking").iterdir())
 
 
 @pytest.mark.slow

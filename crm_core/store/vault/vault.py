@@ -142,25 +142,30 @@ class Vault:
     def refused(self, load_id: str) -> Path | None:
         """The Parquet file of the rows that a load refused, as they were read; None where none are kept (any more)."""
         path = self._path("refused", load_id)
-        return path if path.exists() else None
+        return path if _holds_rows(path) else None
 
     def forget_load(self, load_id: str) -> None:
-        """Deletes what one load brought."""
+        """Empties the files of one load. They stay for a day, as those who read them meanwhile would fail for want of them."""
         for name in PER_LOAD:
-            self._path(name, load_id).unlink(missing_ok=True)
+            path = self._path(name, load_id)
+            if _holds_rows(path):
+                partial = path.with_suffix(".partial")
+                pq.write_table(pq.read_schema(path).empty_table(), partial)
+                publish(partial, path)
 
     def sweep(self, keep_refused_days: int | None = None) -> None:
         """Deletes files of loads that were never published or were taken back, and refused rows of loads that are older
         than `keep_refused_days`; only a lake writer may call this.
         """
-        live = self._live_loads()
+        live, today = self._loads(Load.state == "live"), self._loads(Load.undone_at > now() - timedelta(days=1))
+        for load_id in today:
+            self.forget_load(load_id)
         for name in PER_LOAD:
             for path in (self.folder / name).glob("*"):
-                if path.stem not in live or path.suffix != ".parquet":
+                if path.stem not in live | today or path.suffix != ".parquet":
                     path.unlink(missing_ok=True)
         if keep_refused_days is not None:
-            oldest = now() - timedelta(days=keep_refused_days)
-            for load_id in self._live_loads(before=oldest):
+            for load_id in self._loads(Load.started_at < now() - timedelta(days=keep_refused_days)):
                 self._path("refused", load_id).unlink(missing_ok=True)
 
     def erased(self, kind: str) -> ir.Table | None:
@@ -222,15 +227,12 @@ class Vault:
     def _path(self, name: str, load_id: str) -> Path:
         return self.folder / name / f"{load_id}.parquet"
 
-    def _live_loads(self, before: datetime | None = None) -> set[str]:
-        query = select(Load.load_id).where(Load.state == "live")
-        if before is not None:
-            query = query.where(Load.started_at < before)
+    def _loads(self, which: Any) -> set[str]:
         with self.ledger.session() as session:
-            return set(session.scalars(query))
+            return set(session.scalars(select(Load.load_id).where(which)))
 
     def _live(self, name: str) -> ir.Table:
-        live = self._live_loads()
+        live = self._loads(Load.state == "live")
         paths = sorted(str(path) for path in (self.folder / name).glob("*.parquet") if path.stem in live)
         if not paths:
             return empty(PER_LOAD[name])
@@ -270,3 +272,7 @@ class Vault:
             raise InputError(
                 f"CRM_VAULT_KEY is not the key that {self.folder} was made with; give that key, or none where it has its own"
             )
+
+
+def _holds_rows(path: Path) -> bool:
+    return path.exists() and bool(pq.read_metadata(path).num_rows)
