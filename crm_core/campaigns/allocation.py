@@ -108,8 +108,7 @@ def allocate(members: ir.Table, shares: Mapping[str, Fraction], salt: str) -> ir
     placed = placed.mutate(_place=ibis.row_number().over(window))
     limits = ibis.memtable(bounds)
     drawn = placed.join(
-        limits,
-        [placed.stratum == limits.in_stratum, placed._place >= limits.first, placed._place < limits.past],
+        limits, [placed.stratum == limits.in_stratum, placed._place >= limits.first, placed._place < limits.past]
     ).select(drawn_person=placed.person_id, arm=limits.arm)
     return members.join(drawn, members.person_id == drawn.drawn_person).select(*members.columns, "arm")
 

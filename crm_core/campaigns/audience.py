@@ -77,15 +77,7 @@ class Frozen:
         """From the ledger's row."""
         funnel = tuple(Step(**step) for step in row.detail["funnel"])
         return cls(
-            row.audience_id,
-            row.campaign,
-            row.wave,
-            row.as_of,
-            row.snapshot_id,
-            row.rows_hash,
-            row.counts,
-            funnel,
-            new,
+            row.audience_id, row.campaign, row.wave, row.as_of, row.snapshot_id, row.rows_hash, row.counts, funnel, new
         )
 
 
@@ -102,25 +94,14 @@ def salt_of(campaign: str, wave: int, settings: CampaignSettings) -> str:
 
 
 def rules_of(
-    tables: Tables,
-    config: Config,
-    vault: Vault,
-    campaign: str,
-    settings: CampaignSettings,
-    own: str,
-    until: datetime,
+    tables: Tables, config: Config, vault: Vault, campaign: str, settings: CampaignSettings, own: str, until: datetime
 ) -> list[Rule]:
     """The exclusions that `settings` switch on, in the order in which they are applied.
 
     `own` is the list's id, which does not exclude itself; `until` (naive UTC) is where the suppression list
     is read.
     """
-    chosen, kind, channel, instant = (
-        settings.exclusions,
-        settings.contact_kind,
-        settings.channel,
-        tables.instant,
-    )
+    chosen, kind, channel, instant = (settings.exclusions, settings.contact_kind, settings.channel, tables.instant)
     rules: list[Rule] = []
     if chosen.consent:
         rules.append(Rule("no_consent", "keeps", consenting(tables.consents, channel, instant)))
@@ -304,12 +285,7 @@ def _store(rows: ir.Table, row: Audience, lake: Lake, ledger: Ledger, config: Co
             return rival
         writer.upsert("audiences", rows.mutate(_effective_at=rows.assigned_at), load_id=row.audience_id)
         writer.record(row)
-        detail = {
-            "campaign": row.campaign,
-            "wave": row.wave,
-            "as_of": str(row.as_of),
-            "rows_hash": row.rows_hash,
-        }
+        detail = {"campaign": row.campaign, "wave": row.wave, "as_of": str(row.as_of), "rows_hash": row.rows_hash}
         writer.audit("freeze", row.audience_id, detail | {"counts": row.counts})
     return None
 

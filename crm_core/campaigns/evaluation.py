@@ -84,12 +84,7 @@ def _known(tables: Tables, campaign: str) -> dict[str, Any]:
 
 
 def _start(
-    tables: Tables,
-    campaign: str,
-    wave: int,
-    assigned: ir.Table,
-    known: Mapping[str, Any],
-    ledger: Ledger | None,
+    tables: Tables, campaign: str, wave: int, assigned: ir.Table, known: Mapping[str, Any], ledger: Ledger | None
 ) -> datetime:
     if ledger is not None:
         handed = first_hand_off(ledger, campaign, wave)
@@ -107,11 +102,7 @@ def _naive(value: datetime) -> datetime:
 
 
 def _window(
-    start: datetime,
-    days: int | None,
-    settings: CampaignSettings | None,
-    known: Mapping[str, Any],
-    instant: datetime,
+    start: datetime, days: int | None, settings: CampaignSettings | None, known: Mapping[str, Any], instant: datetime
 ) -> Window:
     if days is not None:
         end = start + timedelta(days=days)

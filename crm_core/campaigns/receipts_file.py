@@ -18,12 +18,7 @@ from crm_core.errors import InputError
 
 FAULT = re.compile(r"(Row #\d+: )?Expected \d+ columns, got \d+|invalid UTF-?8 data")
 ROW = pa.schema(
-    [
-        ("row_number", pa.int64()),
-        ("contact", pa.string()),
-        ("event", pa.string()),
-        ("occurred_at", pa.timestamp("us")),
-    ]
+    [("row_number", pa.int64()), ("contact", pa.string()), ("event", pa.string()), ("occurred_at", pa.timestamp("us"))]
 )
 
 
@@ -37,17 +32,11 @@ def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tupl
     local = pc.strptime(table[settings.time], settings.time_format, "us", error_is_null=True)
     known = ZoneInfo(settings.time_zone) if settings.time_zone else zone
     utc = pc.cast(
-        pc.assume_timezone(local, known.key, ambiguous="earliest", nonexistent="latest"),
-        pa.timestamp("us", "UTC"),
+        pc.assume_timezone(local, known.key, ambiguous="earliest", nonexistent="latest"), pa.timestamp("us", "UTC")
     )
     contact = pc.replace_substring_regex(table[settings.contact], r"[\s'()-]", "")
     rows = pa.table(
-        [
-            pa.array(range(1, table.num_rows + 1), pa.int64()),
-            contact,
-            event,
-            pc.cast(utc, pa.timestamp("us")),
-        ],
+        [pa.array(range(1, table.num_rows + 1), pa.int64()), contact, event, pc.cast(utc, pa.timestamp("us"))],
         schema=ROW,
     )
     bad_event, bad_time = pc.is_null(event), pc.is_null(local)
@@ -76,12 +65,7 @@ def is_refusal(reply: str, words: tuple[str, ...]) -> bool:
 
 
 def _as_text(path: Path, settings: ReceiptSettings) -> pa.Table:
-    headings = [
-        settings.contact,
-        settings.status,
-        settings.time,
-        *([settings.reply] if settings.reply else []),
-    ]
+    headings = [settings.contact, settings.status, settings.time, *([settings.reply] if settings.reply else [])]
     encoding = settings.encoding.replace("utf-8-sig", "utf-8")  # arrow skips a byte order mark by itself
     try:
         content = path.read_bytes()

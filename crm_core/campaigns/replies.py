@@ -238,11 +238,6 @@ def _records(found: Receipts, platform: str, path: Path, sha256: str) -> tuple[L
         detail={"rejected": found.rejected, "events": found.events}, **counts,
     )  # fmt: skip
     file = LoadFile(
-        sha256=sha256,
-        name=path.name[:300],
-        feed="receipts",
-        size_bytes=path.stat().st_size,
-        detail={},
-        **counts,
+        sha256=sha256, name=path.name[:300], feed="receipts", size_bytes=path.stat().st_size, detail={}, **counts
     )
     return load, file

@@ -119,10 +119,7 @@ class Evaluation:
 
         rows = []
         for each in self.results:
-            chosen, kept = (
-                each.chosen,
-                ("lift", "low", "high", "relative", "relative_low", "relative_high", "p"),
-            )
+            chosen, kept = (each.chosen, ("lift", "low", "high", "relative", "relative_low", "relative_high", "p"))
             rows.append(
                 {
                     "arm": each.arm,
@@ -130,11 +127,7 @@ class Evaluation:
                     "primary": each.primary,
                     "control_persons": each.control_persons,
                 }
-                | {
-                    "persons": each.persons,
-                    "control_mean": chosen.control_mean,
-                    "mean": chosen.treatment_mean,
-                }
+                | {"persons": each.persons, "control_mean": chosen.control_mean, "mean": chosen.treatment_mean}
                 | {name: getattr(chosen, name) for name in kept}
                 | {
                     "unadjusted_lift": each.lift.lift,

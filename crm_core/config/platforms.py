@@ -45,21 +45,7 @@ class ReceiptSettings(Settings):
     reply: str = Field("", description="heading of the reply text; empty = none in the file")
     statuses: dict[str, ReceiptEvent] = Field(min_length=1, description="the platform's word -> our event")
     refusals: tuple[str, ...] = Field(
-        (
-            "TD",
-            "T",
-            "N",
-            "R",
-            "退订",
-            "STOP",
-            "UNSUBSCRIBE",
-            "END",
-            "QUIT",
-            "STOPALL",
-            "REVOKE",
-            "OPTOUT",
-            "CANCEL",
-        ),
+        ("TD", "T", "N", "R", "退订", "STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "REVOKE", "OPTOUT", "CANCEL"),
         description="whole replies that refuse further messages",
     )
 

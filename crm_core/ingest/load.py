@@ -36,12 +36,7 @@ from crm_core.ingest.files import Found, find
 from crm_core.ingest.mapping import Members, check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
 from crm_core.ingest.reader import file_of, number_of, read_batch
-from crm_core.ingest.report import (
-    ContactReport,
-    FileReport,
-    LoadReport,
-    TableReport,
-)
+from crm_core.ingest.report import ContactReport, FileReport, LoadReport, TableReport
 from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
@@ -179,15 +174,9 @@ def _rejects(context: Context, vault: Vault, staged: Staged) -> ir.Table:
     if staged.batch.malformed is None and not any(count(rows) for rows in staged.rejected):
         return empty(REJECTS).drop("load_id").mutate(_row=ibis.null("int64"))
     rows = hide_erased(context, vault, staged, rejects(context, staged))
-    names = {
-        "_file": list(range(len(staged.batch.files))),
-        "file": [file.name for file in staged.batch.files],
-    }
+    names = {"_file": list(range(len(staged.batch.files))), "file": [file.name for file in staged.batch.files]}
     named = rows.mutate(_file=file_of(rows._row), row_number=number_of(rows._row)).join(ibis.memtable(names), "_file")
-    private = {
-        "feed": ibis.literal(staged.batch.feed),
-        "headings": ibis.array(list(staged.batch.headings)),
-    }
+    private = {"feed": ibis.literal(staged.batch.feed), "headings": ibis.array(list(staged.batch.headings))}
     columns = ("file", "row_number", "field", "reason", "row", "_row", "feed", "headings", "cells", "text")
     context.engine.to_parquet(named.mutate(**private).select(*columns), path)
     return context.engine.read_parquet(path)

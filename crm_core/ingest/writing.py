@@ -107,13 +107,7 @@ def _write_tables(
         latest += [max(times).replace(tzinfo=UTC).astimezone(context.project_zone).date()] if times else []
         reports.append(
             TableReport(
-                name,
-                total,
-                counts.inserted,
-                counts.updated,
-                counts.unchanged,
-                counts.conflicts,
-                counts.conflict_keys,
+                name, total, counts.inserted, counts.updated, counts.unchanged, counts.conflicts, counts.conflict_keys
             )
         )
     return reports, max(latest, default=None)

@@ -110,12 +110,7 @@ def _later(
         return None
     found = [
         purchases.extra(
-            world,
-            people,
-            each.row[each.responds],
-            one.at,
-            purchases.LATER,
-            world.rng(f"later {place}", number),
+            world, people, each.row[each.responds], one.at, purchases.LATER, world.rng(f"later {place}", number)
         )
         for place, (one, each) in enumerate(zip(sent, answers, strict=True))
     ]

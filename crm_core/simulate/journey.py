@@ -71,14 +71,7 @@ def _session_events(book: Book, event: str, people: Members, row: Ints, at: Ints
 
 
 def _looks(
-    book: Book,
-    event: str,
-    rng: np.random.Generator,
-    people: Members,
-    row: Ints,
-    at: Ints,
-    place: Ints,
-    products: int,
+    book: Book, event: str, rng: np.random.Generator, people: Members, row: Ints, at: Ints, place: Ints, products: int
 ) -> None:
     book.add(
         event, at, row=row, visitor=VISITOR + people.number[row], channel=place,

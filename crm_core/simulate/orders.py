@@ -7,19 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crm_core.simulate import words
-from crm_core.simulate.arrays import (
-    DAY,
-    HOUR,
-    NEVER,
-    NONE,
-    Flags,
-    Floats,
-    Ints,
-    pick,
-    rank_within,
-    seconds,
-    spread,
-)
+from crm_core.simulate.arrays import DAY, HOUR, NEVER, NONE, Flags, Floats, Ints, pick, rank_within, seconds, spread
 from crm_core.simulate.catalogue import BRANDS, RATIO, STEPS, Catalogue, companions
 from crm_core.simulate.clock import EPOCH
 from crm_core.simulate.members import Members
@@ -102,9 +90,7 @@ def _lines(rng: np.random.Generator, people: Members, bought: Purchases, goods: 
     order, rank = spread(count)
     member, guest = np.maximum(bought.row, 0)[order], bought.row[order] == NONE
     first = np.where(
-        rng.random(len(bought)) < 0.5,
-        people.taste[np.maximum(bought.row, 0)],
-        pick(rng, goods.popularity, len(bought)),
+        rng.random(len(bought)) < 0.5, people.taste[np.maximum(bought.row, 0)], pick(rng, goods.popularity, len(bought))
     )
     category = np.where(rank == 0, first[order], companions(rng, first[order], goods.popularity))
     parts = rng.gamma(3.0, size=len(order))

@@ -30,10 +30,7 @@ def service(world: World, people: Members, found: Orders, returned: Refunds, blo
     asks = np.flatnonzero(own & (rng.random(len(found)) < 0.03))
     _cases(book, rng, found, asks, "question", detail("何时发货", "如何退货"), block * 10**6 + 300_000)
     _returns(book, rng, found, returned, block * 10**6 + 600_000)
-    for event, share, texts in (
-        ("praise", 0.012, detail("客服很耐心")),
-        ("suggestion", 0.005, detail("希望增加自提")),
-    ):
+    for event, share, texts in (("praise", 0.012, detail("客服很耐心")), ("suggestion", 0.005, detail("希望增加自提"))):
         chosen = np.flatnonzero(own & (rng.random(len(found)) < share))
         book.add(
             event, found.delivered[chosen] + seconds(rng, 3 * DAY, len(chosen)), row=found.row[chosen],

@@ -91,13 +91,7 @@ def member_log(people: Members, tiers: TierChanges, closed_at: Ints, status: Int
             unset(len(people), ACTIVE),
         ),
         (tiers.row, tiers.at, tiers.level, unset(len(tiers.row), NONE), unset(len(tiers.row), NONE)),
-        (
-            moved,
-            people.moved_at[moved],
-            unset(len(moved), NONE),
-            people.new_city[moved],
-            unset(len(moved), NONE),
-        ),
+        (moved, people.moved_at[moved], unset(len(moved), NONE), people.new_city[moved], unset(len(moved), NONE)),
         (closed, closed_at[closed], unset(len(closed), NONE), unset(len(closed), NONE), status[closed]),
     ]
     row, at, tier, city, state = (np.concatenate([part[place] for part in parts]) for place in range(5))

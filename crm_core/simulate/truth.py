@@ -80,11 +80,7 @@ class Truth:
         campaign = found.campaign
         expected = np.array([each.effects[campaign.number - 1] for each in TYPES])[block.people.kind[found.row]]
         size = len(found.row)
-        counts = {
-            "members": size,
-            "treated": int(found.treated.sum()),
-            "responders": int(found.responds.sum()),
-        }
+        counts = {"members": size, "treated": int(found.treated.sum()), "responders": int(found.responds.sum())}
         for name, value in {**counts, "expected": float(expected.sum())}.items():
             self._effects[campaign.campaign_id, name] += value
         self._append(
@@ -123,11 +119,7 @@ class Truth:
         good = (events["at"] < self._world.cut) & ~dirt.refused
         months, names = self._world.clock.months, list(words.EVENTS.values())
         cell = self._world.clock.month(events["at"][good]) * len(names) + events["event"][good]
-        for name, values in (
-            ("rows", None),
-            ("quantity", events["quantity"][good]),
-            ("fen", events["amount"][good]),
-        ):
+        for name, values in (("rows", None), ("quantity", events["quantity"][good]), ("fen", events["amount"][good])):
             sums = np.bincount(cell, None if values is None else np.maximum(values, 0)).astype(np.int64)
             for key in np.flatnonzero(sums).tolist():
                 self._events[months[key // len(names)], names[key % len(names)], name] += int(sums[key])

@@ -29,18 +29,7 @@ GIVEN = (
     "婉清", "景行", "知夏", "云舒", "牧之", "书瑶", "安然",
 )  # fmt: skip
 FULL_NAMES = np.array([surname + given for surname in SURNAMES for given in GIVEN])
-OCCUPATIONS = (
-    "公司职员",
-    "教师",
-    "医护人员",
-    "自由职业",
-    "学生",
-    "工程师",
-    "个体经营",
-    "公务员",
-    "退休",
-    "全职妈妈",
-)
+OCCUPATIONS = ("公司职员", "教师", "医护人员", "自由职业", "学生", "工程师", "个体经营", "公务员", "退休", "全职妈妈")
 INTERESTS = ("咖啡", "茶", "烘焙", "母婴", "露营", "健身", "宠物", "家居", "阅读", "护肤", "数码", "园艺")
 TIERS = ("普通会员", "银卡会员", "金卡会员", "钻石会员")
 TIER_THRESHOLDS = (80_000, 250_000, 700_000)
@@ -60,22 +49,8 @@ STORE = SALES_CHANNELS[4]
 STATUSES = {"正常": "active", "冻结": "frozen", "注销": "closed"}
 GENDERS = {"女": "female", "男": "male", "保密": None}
 CONFIRMERS = {"买家": "member", "系统": "auto"}
-REFUND_KINDS = {
-    "仅退款": "refund",
-    "退货退款": "refund",
-    "取消订单": "cancellation",
-    "差价补偿": "adjustment",
-}
-REFUND_REASONS = (
-    "七天无理由",
-    "质量问题",
-    "少件漏发",
-    "尺寸不合适",
-    "物流太慢",
-    "拍错多拍",
-    "缺货",
-    "价格保护",
-)
+REFUND_KINDS = {"仅退款": "refund", "退货退款": "refund", "取消订单": "cancellation", "差价补偿": "adjustment"}
+REFUND_REASONS = ("七天无理由", "质量问题", "少件漏发", "尺寸不合适", "物流太慢", "拍错多拍", "缺货", "价格保护")
 PAYMENTS = ("支付宝", "微信支付", "银行卡", "花呗分期")
 CONSENTS = {"同意": "granted", "拒绝": "denied", "撤回": "revoked"}
 STAGES = {
