@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from crm_core.store.ledger.models import Base
 
 BATCH_ROWS = 100_000
-PUBLISHED = ".published"  # says that this lake belongs to a ledger that has snapshots
+PUBLISHED = ".published"  # the newest snapshot's id: what a ledger must know that this lake belongs to
 
 
 class Writer:
@@ -275,16 +275,28 @@ class Writer:
                 ledger.audit(session, action, subject, detail, self.actor)
         self._base = self.published or self._base
         if self._base is not None:
-            (self.lake.root / PUBLISHED).touch()
+            # only now, so that no kill leaves an id that the ledger does not know; an older one does no harm
+            partial = self.lake.root / f"{PUBLISHED}.partial"
+            with suppress(OSError):
+                partial.write_text(str(self._base.id))
+                partial.replace(self.lake.root / PUBLISHED)
 
     def roll_back(self) -> None:
-        """Takes back every commit that no snapshot has published. Raises RunFailed when the ledger is not this lake's."""
+        """Takes back every commit that no snapshot has published. Raises RunFailed when the ledger is not this lake's, or is
+        an older copy of it, which would take back what was published since.
+        """
         newest = self.lake.snapshot()
         marker = self.lake.root / PUBLISHED
         if newest is None and marker.exists():
             raise RunFailed(
                 f"{self.lake.root} holds published tables, but the ledger knows of none: it is not the ledger of this lake; "
                 "check ledger: in conf/project.yml, or bring data/ledger back"
+            )
+        marked = int(marker.read_text() or 0) if marker.exists() else 0
+        if newest is not None and newest.id < marked:
+            raise RunFailed(
+                f"{self.lake.root} holds snapshot {marked}, but the ledger ends at {newest.id}: it is an older copy; bring the "
+                f"newest ledger back, or the lake of that time; to give up what was published since, delete {marker}"
             )
         published = newest.versions if newest else {}
         for folder in self.lake.folders():

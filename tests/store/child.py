@@ -57,6 +57,7 @@ DEATHS: dict[str, Callable[[], None]] = {
     "before anything is synced": lambda: then_die(delta, "make_durable", before=True),
     "between two syncs": lambda: then_die(delta, "make_durable", before=False),
     "inside the publishing transaction": lambda: then_die(Ledger, "audit", before=False),
+    "between ledger and marker": lambda: then_die(Path, "write_text", before=True),
     "just after publishing": lambda: then_die(writer.Writer, "publish", before=False),
 }
 

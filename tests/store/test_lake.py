@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,27 @@ def test_a_version_that_is_not_on_disk_is_a_clear_error(lake: Lake) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     with pytest.raises(RunFailed, match=r"table orders has no version 7; was data/lake changed by hand\?"):
         lake.at_version("orders", 7)
+
+
+def test_a_lake_is_not_rolled_back_by_an_older_copy_of_its_ledger(tmp_path: Path, engine: Any) -> None:
+    lake = open_lake(tmp_path, engine)
+    load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
+    (lake.root / ".published").write_text("")  # as earlier versions left it
+    load(lake, "l2", "orders", [order("b", "2026-01-05", "2026-06-01")])
+    lake.ledger.scrub()
+    shutil.copytree(tmp_path / "ledger", tmp_path / "copy")
+    load(lake, "l3", "orders", [order("c", "2026-01-05", "2026-06-01")])
+    before = on_disk(lake)
+    lake.ledger.engine.dispose()
+    shutil.rmtree(tmp_path / "ledger")
+    (tmp_path / "copy").rename(tmp_path / "ledger")
+    old = open_lake(tmp_path, engine)
+    with pytest.raises(RunFailed, match=r"holds snapshot 3, but the ledger ends at 2: it is an older copy"):
+        old.compact()
+    assert on_disk(lake) == before
+    (lake.root / ".published").unlink()
+    load(old, "l4", "orders", [order("d", "2026-01-05", "2026-06-01")])
+    assert listed(old.table("orders"), "order_id") == [("a",), ("b",), ("d",)]
 
 
 def test_a_lake_is_not_rolled_back_by_a_ledger_that_never_knew_it(tmp_path: Path, engine: Any) -> None:
