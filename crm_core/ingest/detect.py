@@ -74,7 +74,7 @@ def _check_workbook(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         raise InputError(f"{name} is a damaged or cut-off XLSX (its archive has no end); export it again") from None
     if not any(part.filename.startswith("xl/") for part in parts):
         raise InputError(

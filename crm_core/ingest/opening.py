@@ -137,7 +137,7 @@ class Opening:
         text = self._decode(options, kind)
         failed: InputError | None = None
         for mark in _marks(text, options):
-            shown = spool.split_headings(text, mark)
+            shown = spool.split_headings(text, mark, self.name)
             if options.headings:
                 if list(map(plain, shown)) == list(map(plain, options.headings)):
                     raise InputError(f"{self.name}: its first row repeats reader.headings; leave that setting out")

@@ -90,9 +90,15 @@ def decode(
     )
 
 
-def split_headings(text: Text, delimiter: str) -> list[str]:
-    """The headings as a list."""
-    return next(csv.reader(io.StringIO(text.heading_record), delimiter=delimiter), [])
+def split_headings(text: Text, delimiter: str, name: str) -> list[str]:
+    """The headings as a list. InputError where a line end stands beside a quotation mark that opens nothing."""
+    try:
+        return next(csv.reader(io.StringIO(text.heading_record), delimiter=delimiter), [])
+    except csv.Error:
+        raise InputError(
+            f"{name}: its headings cannot be told apart: one has a quotation mark in its middle, and a line end behind it; "
+            "export the file again, or mend its first line"
+        ) from None
 
 
 def _candidates(start: bytes, wanted: str) -> list[str]:

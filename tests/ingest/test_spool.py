@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_lines_above_the_headings_are_skipped_and_counted(tmp_path: Path) -> Non
 def test_a_heading_may_hold_a_line_end_in_quotes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('"na\nme",city\nx,y\n')
     text, rows = decode(tmp_path / "a.csv")
-    assert (spool.split_headings(text, ","), rows) == (["na\nme", "city"], "x,y\n")
+    assert (spool.split_headings(text, ",", "a"), rows) == (["na\nme", "city"], "x,y\n")
 
 
 @given(
@@ -90,6 +91,23 @@ def test_what_is_no_table_of_text_gets_one_clear_error(tmp_path: Path, content: 
         detect(path)
         decode(path)
     assert path.name in str(error.value)
+
+
+def test_headings_that_cannot_be_told_apart_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'a,b"c\rd",e\n1,2,3\n')
+    text, _ = decode(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="its headings cannot be told apart"):
+        spool.split_headings(text, ",", "a.csv")
+
+
+def test_a_workbook_of_an_unknown_zip_version_is_damaged(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "")
+    content = bytearray((tmp_path / "a.xlsx").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 249  # the version needed to extract
+    (tmp_path / "a.xlsx").write_bytes(content)
+    with pytest.raises(InputError, match="damaged or cut-off XLSX"):
+        detect(tmp_path / "a.xlsx")
 
 
 def test_an_encoding_that_was_set_is_the_only_one_tried(tmp_path: Path) -> None:
