@@ -55,9 +55,10 @@ def keys(engine: Any, copy: Path, name: str, limit: int) -> dict[str, str]:
     )
     objects = lines.mutate(_good=is_object(lines.line)).filter(lambda t: t._good)
     found = objects.agg(structure=_structure(objects.line.cast("json"))).to_pyarrow()["structure"][0].as_py()
-    if found is None:
-        raise InputError(f"{name} holds no JSON object in any line; one object a line is expected")
-    return dict(_paths(json.loads(found), (), ""))
+    structure = json.loads(found or "null")
+    if not isinstance(structure, dict):  # of objects without a key the engine says 'JSON'
+        raise InputError(f"{name} holds no JSON object with a key in any line; one object a line is expected")
+    return dict(_paths(structure, (), ""))
 
 
 def _paths(structure: Mapping[str, Any], above: Sequence[str], pointer: str) -> Iterator[tuple[str, str]]:

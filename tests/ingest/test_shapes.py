@@ -136,8 +136,9 @@ def test_files_with_other_optional_keys_are_read_together(tmp_path: Path) -> Non
 
 def test_json_lines_without_an_object_or_a_required_key_are_an_error(tmp_path: Path) -> None:
     shop = log_shop(tmp_path, JSON_LINES)
-    with pytest.raises(InputError, match=r"log\.jsonl holds no JSON object in any line"):
-        shop.load(write(tmp_path / "log.jsonl", "[1]\nx\n"), source="log")
+    for lines in ("[1]\nx\n", "{}\n", "{}\n{}\n"):
+        with pytest.raises(InputError, match=r"log\.jsonl holds no JSON object with a key in any line"):
+            shop.load(write(tmp_path / "log.jsonl", lines), source="log")
     with pytest.raises(InputError, match="heading 'user' is missing"):
         shop.load(write(tmp_path / "log.jsonl", '{"kind": "pv", "at": 1}\n'), source="log")
 
