@@ -174,7 +174,7 @@ def computed(
     settings = config.campaign(campaign)
     own = audience_id_of(campaign, wave, tables.as_of)
     rules = rules_of(tables, config, vault, campaign, settings, own, until)
-    known = features(tables).select("member_id", *needed(config, campaign, settings))
+    known = features(tables, needed(config, campaign, settings))
     with ExitStack() as work:
         known = work.enter_context(staged(lake.engine, known))
         members = work.enter_context(staged(lake.engine, candidates(known, config, campaign, settings, tables)))

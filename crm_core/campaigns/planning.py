@@ -100,7 +100,7 @@ def _power(
     length = timedelta(days=settings.window_days)
     earlier = Tables(lake, tables.snapshot, tables.as_of - length, tables.zone, tables.identity)
     window = Window(earlier.instant, tables.instant, tables.instant)
-    known = features(earlier).select("member_id", *needed(config, campaign, settings))
+    known = features(earlier, needed(config, campaign, settings))
     with staged(lake.engine, known) as facts:
         try:
             then = candidates(facts, config, campaign, settings, earlier).mutate(arm=ibis.literal("then"))

@@ -3,7 +3,7 @@
 from crm_core.measures.behaviour import NAMES, functions, prepare
 from crm_core.measures.bought import bought
 from crm_core.measures.feature_list import FEATURES, MODEL_FEATURES, Feature, empty_features
-from crm_core.measures.features import features
+from crm_core.measures.features import beside, features
 from crm_core.measures.incremental import SOURCES, can_carry, carried, out_of_windows, touched
 from crm_core.measures.recipe import recipe
 from crm_core.measures.rfm import rfm
@@ -14,6 +14,7 @@ __all__ = [
     "NAMES",
     "SOURCES",
     "Feature",
+    "beside",
     "bought",
     "can_carry",
     "carried",

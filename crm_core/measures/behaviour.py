@@ -16,7 +16,8 @@ orders and one per stored day, however many conditions ask; `functions` is what 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ import ibis.expr.types as ir
 
 from crm_core.errors import InputError, unknown
 from crm_core.measures.feature_list import FEATURES
+from crm_core.measures.features import beside
 from crm_core.measures.rfm import days_back
 from crm_core.schema.expressions import ArgumentError, Function, calls_in
 from crm_core.schema.vocabulary import EVENT
@@ -131,19 +133,14 @@ def _referred(text: str, place: str) -> list[tuple[str, str]]:
         return [_segment_key(*arguments) for arguments in calls_in(text, "in_segment", place)]
 
 
-class _told:
+@contextmanager
+def _told(place: str, text: str) -> Iterator[None]:
     """Turns what is wrong with arguments into an InputError with the place."""
-
-    def __init__(self, place: str, text: str) -> None:
-        self.place, self.text = place, text
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, (ArgumentError, TypeError)):
-            reason = str(error) if isinstance(error, ArgumentError) else "a function has too many or too few arguments"
-            raise InputError(f"{self.place}: {reason} (in '{self.text.strip()}')") from None
+    try:
+        yield
+    except (ArgumentError, TypeError) as error:
+        reason = str(error) if isinstance(error, ArgumentError) else "a function has too many or too few arguments"
+        raise InputError(f"{place}: {reason} (in '{text.strip()}')") from None
 
 
 def _count_key(event: Any, days: Any = None) -> tuple[str, int]:
@@ -188,7 +185,7 @@ def _with_counts(table: ir.Table, keys: list[tuple[str, int]], tables: Tables | 
     counted = rows.group_by("member_id").agg(
         **{_count_column(event, days): rows.count(where=_within(rows, event, days, tables)) for event, days in keys}
     )
-    joined = _left(table, counted)
+    joined = beside(table, counted)
     return joined.mutate(**{name: joined[name].fill_null(0) for name in (_count_column(*key) for key in keys)})
 
 
@@ -218,7 +215,7 @@ def _with_segments(
     flags = chosen.group_by("member_id").agg(
         **{_segment_column(reference, day): (member_of == reference).any() for reference in wanted}
     )
-    joined = _left(table, flags)
+    joined = beside(table, flags)
     return joined.mutate(
         **{column: joined[column].fill_null(False) for column in flags.columns if column != "member_id"}
     )
@@ -240,7 +237,3 @@ def _stored(wanted: dict[str, str], day: date, tables: Tables, known: Collection
             if reference not in there and reference not in known:
                 raise unknown("segment", reference, {*there, *known}, f"{place}, on {day}")
     return rows
-
-
-def _left(table: ir.Table, right: ir.Table) -> ir.Table:
-    return table.left_join(right, "member_id", rname="_right_{name}").drop("_right_member_id")

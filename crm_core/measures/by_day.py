@@ -27,11 +27,14 @@ SINCE = {
 
 
 def by_day(tables: Tables, rows: ir.Table) -> dict[str, Any]:
-    """Name → value at `tables.as_of` of every feature `by_day`, over `rows` with the columns that it needs."""
+    """Name → value at `tables.as_of` of every feature `by_day` that follows from the columns of `rows`."""
+    since = {name: days_until(tables, rows[moment]) for name, moment in SINCE.items() if moment in rows.columns}
+    if "birth_month" not in rows.columns:
+        return since
     month = ibis.literal(tables.as_of.month)
     not_yet = (rows.birth_month > month).fill_null(False).cast("int64")
     return {
-        **{name: days_until(tables, rows[moment]) for name, moment in SINCE.items()},
+        **since,
         "months_to_birthday": (rows.birth_month - month + 12) % 12,
         "age": ibis.literal(tables.as_of.year) - rows.birth_year - not_yet,
     }

@@ -7,6 +7,7 @@ apart.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -28,19 +29,24 @@ OWN_ACTIONS = (
 """Events that the member does; messages, expiries and the shop's own calls are not activity."""
 
 
-def features(tables: Tables) -> ir.Table:
+def features(tables: Tables, names: Collection[str] = tuple(FEATURES)) -> ir.Table:
     """One row per member known at `tables.as_of` (as a member, from an order or from a refund), lazily.
 
-    Columns: member_id and FEATURES in order, with their types and units. Features of a table that was
-    never supplied are null, and so are amounts where no order has any; where it was, members without rows
-    have 0 for counts and amounts and null for everything else.
+    Columns: member_id and those of FEATURES that are among `names`, in order, with their types and units; tables that none of
+    them is of are not read. Features of a table that was never supplied are null, and so are amounts where no order has any;
+    where it was, members without rows have 0 for counts and amounts and null for everything else.
     """
-    parts = [rfm(tables).drop("days_since_last_order"), _orders(tables), _lines(tables), _refunds(tables)]
-    joined = _join(_everyone(tables), *parts, _interactions(tables), _consents(tables), _members(tables))
-    joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount), **by_day(tables, joined))
-    joined = _persons(tables, joined)
+    asked = {FEATURES[name].table for name in names}
+    asked |= {"orders"} if "refunds" in asked else set()  # of which refunds are a share
+    joined = beside(_everyone(tables), *(part(tables) for table, part in _PARTS.items() if table in asked))
+    if "refunds" in asked:
+        joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount))
+    joined = joined.mutate(**by_day(tables, joined))
+    if "members" in asked:
+        joined = _persons(tables, joined)
     known = known_features(tables)
-    return joined.select("member_id", **{name: _finished(joined, name, known[name]) for name in FEATURES})
+    wanted = {name: _finished(joined, name, known[name]) for name in FEATURES if name in names}
+    return joined.select("member_id", **wanted)
 
 
 def known_features(tables: Tables) -> dict[str, bool]:
@@ -62,11 +68,11 @@ def _persons(tables: Tables, joined: ir.Table) -> ir.Table:
     found = tables.persons.members
     if not found.num_rows:
         return joined
-    together = _join(joined, ibis.memtable(found).select("member_id", of_person="person_id"))
+    together = beside(joined, ibis.memtable(found).select("member_id", of_person="person_id"))
     return together.mutate(person_id=together.of_person.coalesce(together.person_id)).drop("of_person")
 
 
-def _join(left: ir.Table, *parts: ir.Table) -> ir.Table:
+def beside(left: ir.Table, *parts: ir.Table) -> ir.Table:
     """`left` with the columns of `parts` beside it; one chain of joins, which ibis compiles sooner than joins of joins."""
     for place, part in enumerate(parts):
         left = left.left_join(part, "member_id", rname=f"_{place}_{{name}}")
@@ -107,7 +113,8 @@ def _orders(tables: Tables) -> ir.Table:
     )
     sold = orders.filter(orders.channel.notnull())
     channels = sold.group_by(["member_id", "channel"]).agg(weight=sold.count())
-    return _join(shares, _spread(tables, orders), _heaviest(channels, "channel", "main_channel"))
+    known = rfm(tables).drop("days_since_last_order")
+    return beside(known, shares, _spread(tables, orders), _heaviest(channels, "channel", "main_channel"))
 
 
 def order_windows(orders: ir.Table, within: dict[int, Any]) -> dict[str, ir.Value]:
@@ -221,3 +228,9 @@ def _members(tables: Tables) -> ir.Table:
         "member_id", "person_id", "tier", "gender", "birth_year", "birth_month", "province", "city",
         registered_at=registered,
     )  # fmt: skip
+
+
+_PARTS = {
+    "orders": _orders, "order_lines": _lines, "refunds": _refunds, "interactions": _interactions, "consents": _consents,
+    "members": _members,
+}  # fmt: skip

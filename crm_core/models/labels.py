@@ -22,7 +22,7 @@ def labelled(
     sorted by salted hash of the member. `tables` must reach `settings.days` days beyond `day`; `among`: a sample (member_id).
     """
     then, later = tables.at(day, among), tables.at(day + timedelta(days=settings.days), among)
-    known = features(then)
+    known = features(then, {*names, "order_count", "mean_days_between_orders"})
     known = known.filter(known.order_count > 0)
     orders = later.paid_orders
     after = orders.filter(orders.member_id.notnull(), orders.paid_at >= ibis.literal(then.instant))

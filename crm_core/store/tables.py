@@ -76,10 +76,6 @@ class Tables:
             return None
         return changed_rows(self._lake, name, before.snapshot, self.snapshot, list(columns))
 
-    def stored(self, name: str) -> ir.Table:
-        """The rows of `name` or its versions as they are stored, later ones too."""
-        return self._stored(name)
-
     def stated(self, name: str, keys: ir.Table) -> ir.Table:
         """The rows of `keys` of members, products or opportunities as the sources stated them by this day; persons are not
         worked out."""
@@ -122,7 +118,7 @@ class Tables:
     @property
     def person_links(self) -> ir.Table:
         """One row per pair of members alike enough to be one person; they count where conf/identity.yml asks for it."""
-        stored = self._stored(LINKS.name)
+        stored = self.stored(LINKS.name)
         return stored.filter(stored.first_seen_at < self.instant)
 
     @cached_property
@@ -145,7 +141,7 @@ class Tables:
     @cached_property
     def paid_orders(self) -> ir.Table:
         """The paid orders alone, without the join to refunds: what most metrics start from."""
-        orders = self._stored("orders")
+        orders = self.stored("orders")
         paid = orders.filter(orders.ordered_at < self.instant, orders.paid_at < self.instant)
         return self._reveal(paid, TABLES["orders"], but="paid_at").drop("status")
 
@@ -230,20 +226,21 @@ class Tables:
 
     def _stated_persons(self) -> ir.Table | None:
         """member_id, person_id where a source states persons itself; few do, and then nothing is read but one column."""
-        stored = self._stored("members_versions").person_id
+        stored = self.stored("members_versions").person_id
         if not stored.notnull().any().to_pyarrow().as_py():
             return None
         members = self._versions(TABLES["members"]).select("member_id", "person_id")
         return members.filter(members.person_id.notnull())
 
-    def _stored(self, name: str) -> ir.Table:
+    def stored(self, name: str) -> ir.Table:
+        """The rows of `name` or its versions as they are stored, later ones too."""
         stored = self._lake.table(name, self.snapshot)
         if self._among is None or "member_id" not in stored.columns:
             return stored
         return stored.semi_join(self._among, "member_id")
 
     def _timestamps(self, schema: TableSchema) -> ir.Table:
-        stored = self._stored(schema.name)
+        stored = self.stored(schema.name)
         return self._reveal(stored.filter(stored[schema.exists_at] < self.instant), schema)
 
     def _reveal(self, seen: ir.Table, schema: TableSchema, but: str = "") -> ir.Table:
@@ -261,7 +258,7 @@ class Tables:
         return _public(seen.mutate(**shown), schema)
 
     def _versions(self, schema: TableSchema, keys: ir.Table | None = None) -> ir.Table:
-        stored = self._stored(f"{schema.name}_versions")
+        stored = self.stored(f"{schema.name}_versions")
         if keys is not None:
             stored = stored.semi_join(keys, list(schema.key))
         known = stored.filter(stored._effective_at < self.instant)

@@ -10,9 +10,9 @@ import ibis.expr.types as ir
 
 from crm_core.config.tags import Tag, TagSettings
 from crm_core.errors import InputError
-from crm_core.measures import empty_features
+from crm_core.measures import empty_features, functions
 from crm_core.schema.expressions import compile_expression, condition, yes_or_no
-from crm_core.tags.inputs import WHERE, Sources, check_models, functions, inputs, kept_column, list_column, texts
+from crm_core.tags.inputs import WHERE, Sources, check_models, inputs, kept_column, list_column, texts
 
 YES = "true"
 """The value of an uploaded list that gives none: such a list is a yes-or-no tag."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -12,7 +11,7 @@ import ibis.expr.types as ir
 from crm_core import measures
 from crm_core.config.tags import Tag, TagSettings
 from crm_core.errors import InputError
-from crm_core.schema.expressions import Function, names_in
+from crm_core.schema.expressions import names_in
 from crm_core.store import Tables
 
 WHERE = "conf/tags.yml"
@@ -58,11 +57,6 @@ def texts(name: str, tag: Tag) -> Iterator[tuple[str, str]]:
         yield f"{where}, case '{case.value}'", case.when
 
 
-def functions(table: ir.Table) -> Mapping[str, Function]:
-    """did(), times(), in_segment(), bucket() … over a table of `inputs`."""
-    return measures.functions(table)
-
-
 def asked_of(name: str, tag: Tag, table: ir.Table) -> list[str]:
     """The columns of `table` that a tag looks at, by name."""
     found = [each for where, text in texts(name, tag) for each in sorted(names_in(text, where))]
@@ -106,16 +100,14 @@ def _beside(
         return rows.mutate(**{name: ibis.null(types[part]) for _, part, name in columns})
     some = source.filter(source[key].isin(list(wanted)))
     found = {name: some[part].max(where=some[key] == value).cast(types[part]) for value, part, name in columns}
-    return _joined(rows, some.group_by("member_id").agg(**found))
+    return measures.beside(rows, some.group_by("member_id").agg(**found))
 
 
 def _kept(rows: ir.Table, settings: TagSettings, earlier: ir.Table | None) -> ir.Table:
     names = [name for name, tag in settings.tags.items() if tag.update == "keep"]
     there = [name for name in names if earlier is not None and name in earlier.columns]
     if earlier is not None and there:
-        rows = _joined(rows, earlier.select("member_id", **{kept_column(name): earlier[name] for name in there}))
+        rows = measures.beside(
+            rows, earlier.select("member_id", **{kept_column(name): earlier[name] for name in there})
+        )
     return rows.mutate(**{kept_column(name): ibis.null() for name in names if name not in there}) if names else rows
-
-
-def _joined(left: ir.Table, right: ir.Table) -> Any:
-    return left.left_join(right, "member_id", rname="_right_{name}").drop("_right_member_id")

@@ -14,11 +14,11 @@ import ibis.expr.types as ir
 
 from crm_core.config.tags import Tag, TagSettings
 from crm_core.errors import InputError
-from crm_core.measures import NAMES
+from crm_core.measures import NAMES, functions
 from crm_core.schema.expression_words import in_words
 from crm_core.schema.expressions import clauses, compile_expression
 from crm_core.tags.compute import conditions, value_of
-from crm_core.tags.inputs import Sources, asked_of, functions, inputs, kept_column, list_column
+from crm_core.tags.inputs import Sources, asked_of, inputs, kept_column, list_column
 
 
 @dataclass(frozen=True)

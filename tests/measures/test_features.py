@@ -172,6 +172,16 @@ def test_someone_seen_only_in_orders_has_order_features_and_no_attributes(found)
     assert found["x"]["mean_days_between_orders"] is None
 
 
+@pytest.mark.parametrize("table", sorted({feature.table for feature in FEATURES.values()}))
+def test_features_asked_for_by_name_are_those_of_the_whole(found, table):
+    names = [name for name, feature in FEATURES.items() if feature.table == table]
+    asked = features(world(**ALL), names[::-1])
+    assert asked.columns == ("member_id", *names)
+    assert rows_of(asked) == {
+        key: {"member_id": key} | {name: row[name] for name in names} for key, row in found.items()
+    }
+
+
 def test_the_columns_are_those_of_the_registry_with_its_types():
     assert features(world(**ALL)).schema() == empty_features().schema()
     assert all(feature.zh and feature.en and feature.table in TABLES for feature in FEATURES.values())
