@@ -189,7 +189,8 @@ def _keys(rows: ir.Table, settings: TableSettings, where: str) -> dict[str, Any]
 
 
 def _functions(context: Context, rows: ir.Table, per: tuple[str, ...]) -> dict[str, Any]:
-    return group_functions(context.settings, rows) if per else row_functions(context.settings, rows)
+    made = group_functions if per else row_functions
+    return {**made(context.settings, rows), **context.days}
 
 
 def _canonical(

@@ -27,7 +27,8 @@ from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, numbered, private_fields
 from crm_core.ingest.reader import COPY, LINE, Batch, file_of, read_through, settle, whole
 from crm_core.schema import TABLES
-from crm_core.schema.expressions import condition
+from crm_core.schema.expressions import LOCAL_DAY, condition
+from crm_core.store import local_date
 
 ERASED = "erased"
 """The reason of rows that belong to a person who was erased; what they say is not kept."""
@@ -44,6 +45,11 @@ class Context:
     currency: str
     country: str
     now: datetime
+
+    @property
+    def days(self) -> dict[str, Any]:
+        """How expressions turn a time into a day: the source's own."""
+        return {LOCAL_DAY: lambda time: local_date(time, self.zone)}
 
     @property
     def where(self) -> str:
@@ -154,7 +160,10 @@ def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings
     """Conditions that every wrong row fulfils, and few others: cheap, as they are asked of every row."""
     now = ibis.literal(context.now).cast("timestamp(6)")
     plain = _plain_accounts(context.settings, feed)
-    found = [condition(rule.rule, rows, where=f"{context.where}, reject_when") for rule in feed.reject_when]
+    found = [
+        condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
+        for rule in feed.reject_when
+    ]
     for name in batch.shown:
         field = feed.fields[name]
         if field.type != "text" or field.filled or field.values:
@@ -186,7 +195,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
             problems.append((name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None)))
     for rule in feed.reject_when:
-        broken = condition(rule.rule, rows, where=f"{context.where}, reject_when")
+        broken = condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
         problems.append(("", broken.ifelse(rule.reason, None)))
     reason = casts.joined([sentence for _, sentence in problems])
     field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))

@@ -28,8 +28,9 @@ from crm_core.errors import InputError, unknown
 from crm_core.measures.feature_list import FEATURES
 from crm_core.measures.features import beside
 from crm_core.measures.rfm import days_back
-from crm_core.schema.expressions import ArgumentError, Function, calls_in
+from crm_core.schema.expressions import LOCAL_DAY, ArgumentError, Function, calls_in
 from crm_core.schema.vocabulary import EVENT
+from crm_core.store.clock import local_time
 from crm_core.store.hashing import salted_bucket
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def prepare(
     counts = {key for place, text in asked for key in _counted(text, place)}
     references = {key: place for place, text in asked for key in _referred(text, place)}
     joined = table
+    if tables is not None:
+        joined = table.mutate(**{_local(name): local_time(table[name], tables.zone) for name in _times(table)})
     for orders in (True, False):
         keys = sorted(key for key in counts if (key[0] == ORDER) == orders)
         if keys:
@@ -109,7 +112,26 @@ def functions(table: ir.Table, today: Callable[[str], Any] | None = None) -> Map
             raise ArgumentError("takes a salt in quotes and a number of buckets, like bucket('autumn', 10)")
         return salted_bucket(table.member_id, salt, _positive(buckets, "the number of buckets", MOST_BUCKETS))
 
-    return {"times": times, "did": did, "did_not": did_not, "in_segment": in_segment, "bucket": bucket}
+    def local_day(time: Any) -> Any:
+        local = {table[name].op(): table[_local(name)].op() for name in _times(table) if _local(name) in table.columns}
+        return time.op().replace(local).to_expr().date()
+
+    called: dict[str, Function] = {
+        "times": times,
+        "did": did,
+        "did_not": did_not,
+        "in_segment": in_segment,
+        "bucket": bucket,
+    }
+    return {**called, LOCAL_DAY: local_day}
+
+
+def _times(table: ir.Table) -> list[str]:
+    return [name for name, kind in table.schema().items() if kind.is_timestamp() and not name.startswith(_local(""))]
+
+
+def _local(name: str) -> str:
+    return f"_local_{name}"
 
 
 def segments_of_today(text: str, place: str) -> list[str]:

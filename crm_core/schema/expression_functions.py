@@ -16,6 +16,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from crm_core.schema.expressions import Compiler
@@ -78,7 +80,10 @@ def _matches(c: Compiler, args: list[ast.expr]) -> Any:
     pattern = c.constant(args[1], str, "the pattern")
     try:
         re.compile(pattern)
-    except re.error as error:
+        pc.match_substring_regex(
+            pa.array([""]), pattern
+        )  # RE2, as the engine has it: no look-around, no back-references
+    except (re.error, pa.ArrowInvalid) as error:
         c.fail(args[1], f"'{pattern}' is no pattern: {error}")
     return c.text_of(args[0]).re_search(pattern)
 

@@ -3,8 +3,8 @@
 Python's own syntax, parsed with `ast` and never executed: each allowed node becomes an ibis expression, so
 the engine does the work, the same on DuckDB and Spark, and a text from a file can neither call Python nor
 reach SQL. Money stays decimal in sums, products and comparisons (numbers written in the text become decimals
-beside it); a quotient is a float, and a division by nought is unknown. Unknown (null) spreads as in SQL:
-`a > 1` is unknown where `a` is; `condition` reads unknown as no.
+beside it); a quotient is a float, and a division by nought is unknown. A time that meets a date is its local day.
+Unknown (null) spreads as in SQL: `a > 1` is unknown where `a` is; `condition` reads unknown as no.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class ArgumentError(ValueError):
     """What a function of the caller raises for arguments that make no sense; the message says what is allowed."""
 
 
+LOCAL_DAY = "the local day"
+"""Where the caller's functions say how a time becomes a day; without it, it is the day of the time as it stands."""
 MAX_LENGTH = 4_000
 """Characters in one expression; longer ones are refused, as nobody can read them."""
 
@@ -284,10 +286,19 @@ class Compiler(_Source):
         family = {kind_of(value) for value in values if not value.type().is_null()}
         if family == {"a date", "text"}:
             values = [self.moment(node, value) if kind_of(value) == "text" else value for value in values]
+            family = {"a date"}
         elif len(family) > 1:
             kinds = " and ".join(sorted(family))
             self.fail(node, f"{kinds} cannot be compared or mixed; use number(x), text(x) or date('…')")
+        if family == {"a date"} and any(value.type().is_date() for value in values):
+            return [self.its_day(value) for value in values]
         return alike_numbers(values) if family == {"a number"} else values
+
+    def its_day(self, value: Any) -> Any:
+        """A time as its local day; anything else as it is."""
+        if not value.type().is_timestamp():
+            return value
+        return self.extra[LOCAL_DAY](value) if LOCAL_DAY in self.extra else value.date()
 
     def moment(self, node: ast.AST, value: ir.Value) -> ir.Value:
         literal = value.op()
@@ -317,7 +328,7 @@ class Compiler(_Source):
                 self.fail(node, f"{name}(): {error}")
         if name not in FUNCTIONS:
             place = f"{self.where} ({self.position(node)} of '{self.text.strip()}')"
-            raise unknown("function", name, {*FUNCTIONS, *self.extra}, place)
+            raise unknown("function", name, {*FUNCTIONS, *self.extra} - {LOCAL_DAY}, place)
         least, most, build = FUNCTIONS[name]
         if not least <= len(node.args) <= most:
             takes = f"{least} to {most}" if most < MANY else f"at least {least}"
@@ -340,7 +351,7 @@ class Compiler(_Source):
         value: Any = self.value(node)
         if not value.type().is_temporal():
             self.fail(node, f"a date is needed here, found {kind_of(value)}")
-        return value.date() if value.type().is_timestamp() else value
+        return self.its_day(value)
 
 
 def _listed(value: Any, items: list[Any]) -> Any:

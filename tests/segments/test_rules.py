@@ -68,6 +68,24 @@ def test_the_rules_of_this_test_choose_some_and_leave_some(shop):
     assert all(0 < sizes[name] < len(frame) for name in MORE)
 
 
+def test_a_time_beside_a_date_is_its_day_in_the_project_s_zone(shop):
+    known, tables, _, frame, _ = shop
+    eight = pd.Timedelta(hours=8)
+    first, last = ((pd.to_datetime(frame[f"{which}_order_at"]) + eight).dt.normalize() for which in ("first", "last"))
+    assert (pd.to_datetime(frame.last_order_at).dt.normalize() != last).sum() > 20
+    day = last.dropna().sort_values().iloc[40]
+    wanted = {
+        f"last_order_at == '{day:%Y-%m-%d}'": last == day,
+        f"last_order_at <= '{day:%Y-%m-%d}'": last <= day,
+        f"last_order_at > date('{day:%Y-%m-%d}')": last > day,
+        f"coalesce(last_order_at, first_order_at) in ['{day:%Y-%m-%d}']": last == day,
+        "days_between(first_order_at, last_order_at) >= 100": (last - first).dt.days >= 100,
+    }
+    for text, expected in wanted.items():
+        found = holding(known, text, CONF, where="x", tables=tables).to_pandas()
+        assert set(found.member_id) == set(frame.member_id[expected]) and len(found), text
+
+
 def test_segments_are_united_cut_and_taken_off_by_the_members_that_they_have(shop):
     known, tables, assigned, _, _ = shop
     held = {each: set(rows.member_id) for each, rows in assigned.groupby(assigned.scheme + ":" + assigned.segment)}
