@@ -156,7 +156,7 @@ class Opening:
         spool.copy(self.path, self.copy)
         try:
             shown = pq.ParquetFile(self.copy).schema_arrow.names
-        except (ArrowException, OSError):
+        except (ArrowException, OSError, ValueError):
             raise InputError(
                 f"{self.name} is a damaged or cut-off Parquet file (no readable end); export it again"
             ) from None

@@ -52,6 +52,11 @@ CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
         r"订单\.csv\.gz is a damaged or cut-off gzip",
     ),
     "truncated parquet": ("订单.parquet", lambda path: parquet(path)[:-500], "damaged or cut-off Parquet"),
+    "a name in parquet that is no text": (
+        "订单.parquet",
+        lambda path: parquet(path).replace("订单编号".encode(), b"\x9e" + "订单编号".encode()[1:]),
+        "damaged or cut-off Parquet",
+    ),
     "garbage in parquet": (
         "订单.parquet",
         lambda path: garbage_inside(parquet(path)),
