@@ -20,7 +20,7 @@ import ibis.expr.types as ir
 
 from crm_core.config import Config
 from crm_core.errors import InputError, unknown
-from crm_core.measures import recipe
+from crm_core.measures import ROOMS, days_asked, recipe
 from crm_core.store import Lake, Ledger, Tables, Vault, connect, is_kept, table_hash
 from crm_core.store.ledger import Audience, ConfigText, Snapshot
 
@@ -320,7 +320,21 @@ class Workspace:
         data = {
             table: version for table, version in (snapshot.versions if snapshot else {}).items() if table not in made
         }
-        return hashlib.sha256(json.dumps([data, decides, recipe()], sort_keys=True).encode()).hexdigest()[:16]
+        made_by = [recipe()]
+        if name in ("member_segments", "segment_models", "member_tags", "tag_checks"):
+            # clusters go on from the day stored last, which may have been worked out since
+            last = [day for day in self.tables.result_dates("segment_models") if day < self.as_of][-1:]
+            asked = sorted({day for day in self._days_asked if day < self.as_of} | {*last})
+            made_by = [recipe(ROOMS), *(f"{day} {self.tables.result_basis('member_segments', day)}" for day in asked)]
+        return hashlib.sha256(json.dumps([data, decides, made_by], sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _days_asked(self) -> set[date]:
+        """The days whose stored segments rules and tags refer to."""
+        from crm_core.tags.inputs import texts
+
+        rules = [("conf/segments.yml", rule.when) for rule in self.config.segments.rules.values()]
+        return days_asked([*rules, *(text for name, tag in self.config.tags.tags.items() for text in texts(name, tag))])
 
     @cached_property
     def _computed_features(self) -> ir.Table:
@@ -348,9 +362,9 @@ class Workspace:
     def _thin_out(self, writer: Any, day: date) -> None:
         from sqlalchemy import select
 
-        # a run needs no stored rows to be rebuilt; a list's date keeps what explains it
+        # a run needs no stored rows to be rebuilt; a list's date keeps what explains it, a rule's what it asks for
         with self.ledger.session() as session:
-            pinned = set(session.scalars(select(Audience.as_of))) | {day}
+            pinned = set(session.scalars(select(Audience.as_of))) | {day} | self._days_asked
         for name in RESULTS:
             stored = self.lake.dates(name)
             old = stored[: -self.config.project.keep_dates]

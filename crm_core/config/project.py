@@ -39,7 +39,7 @@ class ProjectSettings(Settings):
     min_cell: int = Field(5, ge=0, description="counts of members below this are masked in reports")
     engine: EngineSettings = EngineSettings()
     ledger: LedgerSettings = LedgerSettings()
-    keep_dates: int = Field(400, ge=1, description="how many dates of dated results are kept; pinned ones always are")
+    keep_dates: int = Field(400, ge=2, description="how many dates of dated results are kept; pinned ones always are")
     export_expiry_days: int = Field(30, ge=1)
     reject_expiry_days: int = Field(30, ge=1)
 

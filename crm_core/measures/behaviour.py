@@ -139,6 +139,11 @@ def segments_of_today(text: str, place: str) -> list[str]:
     return [reference for reference, day in _referred(text, place) if not day]
 
 
+def days_asked(texts: Iterable[Asked]) -> set[date]:
+    """The days whose stored segments the conditions `texts` refer to."""
+    return {date.fromisoformat(day) for place, text in texts for _, day in _referred(text, place) if day}
+
+
 def _counted(text: str, place: str) -> list[tuple[str, int]]:
     """(event, days) of each call; 0 days: ever."""
     found: list[tuple[str, int]] = []
@@ -227,7 +232,8 @@ def _with_segments(
     for reference, place in wanted.items():
         if known and not day and reference not in known:
             raise unknown("segment", reference, known, place)
-    if tables is None or (not day and today is None):
+    # what a day to come will say is not known, so that a rule with a date can be asked of earlier days
+    if tables is None or (not day and today is None) or (day and date.fromisoformat(day) >= tables.as_of):
         return table.mutate(**{_segment_column(reference, day): ibis.null("boolean") for reference in wanted})
     rows = today if not day else _stored(wanted, date.fromisoformat(day), tables, known)
     assert rows is not None

@@ -119,7 +119,7 @@ def fit(
     centres = np.round(model.cluster_centers_, 9)
     return Clusters(
         tuple(names), tuple(settings.features[name] for name in names), _floats(means), _floats(deviations),
-        tuple(_floats(row) for row in centres), _numbers(centres, shares, means, deviations, names, before),
+        tuple(_floats(row) for row in centres), _numbers(centres, shares, means, deviations, names, before, settings.most),
         _floats(shares), {str(k): round(v, 4) for k, v in stability.items()}, members,
         day.isoformat() if day else "", _key(settings),
     )  # fmt: skip
@@ -239,9 +239,17 @@ def _kmeans(rows: Matrix, k: int, seed: int, starts: int) -> Any:
 
 
 def _numbers(
-    centres: Matrix, shares: Matrix, means: Matrix, deviations: Matrix, names: list[str], before: Clusters | None
+    centres: Matrix,
+    shares: Matrix,
+    means: Matrix,
+    deviations: Matrix,
+    names: list[str],
+    before: Clusters | None,
+    most: int,
 ) -> tuple[int, ...]:
-    """The number of each centre: that of the old centre it is matched to, else the smallest free one, greatest share first."""
+    """The number of each centre, up to `most`: that of the old centre it is matched to, else the smallest free one, greatest
+    share first.
+    """
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -249,7 +257,8 @@ def _numbers(
     if before and before.features == tuple(names):
         unscaled = np.array(before.centres) * before.deviations + before.means
         new, old = linear_sum_assignment(cdist(centres, (unscaled - means) / deviations, "sqeuclidean"))
-        given = {int(one): before.numbers[int(other)] for one, other in zip(new, old, strict=True)}
+        matched = {int(one): before.numbers[int(other)] for one, other in zip(new, old, strict=True)}
+        given = {one: number for one, number in matched.items() if number <= most}
     free = iter(number for number in range(1, 2 * len(centres) + 1) if number not in given.values())
     for at in sorted(range(len(centres)), key=lambda at: (-shares[at], at)):
         if at not in given:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from crm_core.errors import InputError, UnknownName
-from crm_core.measures import functions, prepare
+from crm_core.measures import days_asked, functions, prepare
 from crm_core.schema.expressions import condition
 from tests.tiny_world import moment, order, world
 
@@ -129,6 +129,12 @@ def test_a_segment_that_conf_knows_may_be_empty_on_a_day_and_others_are_unknown(
     assert held("in_segment('rfm:champions', '2026-10-01')", known=["rfm:champions"]) == []
     with pytest.raises(UnknownName, match="did you mean 'rfm:champions'"):
         held("in_segment('rfm:champion')", known=["rfm:champions"], today=SEGMENTS)
+
+
+@pytest.mark.parametrize("day", ["2026-10-31", "2026-12-01"])
+def test_what_a_day_to_come_will_say_is_unknown(day):
+    assert held(f"in_segment('rfm:lost', '{day}') or not in_segment('rfm:lost', '{day}')") == []
+    assert days_asked([("x", f"in_segment('rfm:lost', '{day}') and in_segment('rule:x')")]) == {date.fromisoformat(day)}
 
 
 def test_before_there_are_data_everything_is_unknown():

@@ -12,6 +12,7 @@ import pytest
 from crm_core.errors import UnknownName
 from crm_core.reporting import blocks, labels, numbers
 from crm_core.reporting.labels import Labels, language_of
+from crm_core.reporting.views.base import View
 
 ZH, EN = Labels("zh"), Labels("en")
 ROOM = Path(labels.__file__).parent
@@ -125,6 +126,16 @@ def test_a_card_tells_the_change_and_whether_it_is_good_news() -> None:
         blocks.card("x", 5, "count", EN)["change"] is None
         and blocks.card("x", 5, "count", EN, before=0)["change"] is None
     )
+
+
+@pytest.mark.parametrize(("now", "then", "value", "changed"), [
+    (2, 2, "<5", False), (2, 40, "<5", False), (40, 3, "40", False), (40, 20, "40", True), (0, 20, "0", True),
+])  # fmt: skip
+def test_beside_a_count_that_is_masked_no_change_is_told(now: int, then: int, value: str, changed: bool) -> None:
+    view = View.__new__(View)
+    view.labels, view.currency, view.min_cell = EN, "CNY", 5
+    card = view.card("at_risk_members", now, "people", before=then)
+    assert card["value"] == value and (card["change"] is not None) == changed
 
 
 def test_both_halves_of_a_table_have_the_same_column_widths() -> None:

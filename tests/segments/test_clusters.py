@@ -116,6 +116,11 @@ def test_after_a_new_fit_a_cluster_keeps_its_number_though_it_became_the_greates
     assert again.names[int(np.argmax(again.shares))] != "c1"
 
 
+def test_numbers_stay_below_what_conf_allows_though_there_were_more_clusters_before():
+    few = SETTINGS.model_copy(update={"least": 2, "most": 2})
+    assert set(fit(ibis.memtable(TABLE), few, date(2026, 12, 1), FOUND).names) == {"c1", "c2"}
+
+
 def most(labels, groups, each):
     """The label that most members of true group `each` have."""
     return Counter(labels[f"m{n}"] for n in np.flatnonzero(groups == each)).most_common(1)[0][0]

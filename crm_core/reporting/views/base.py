@@ -89,18 +89,22 @@ class View:
     def show(self, value: Any, unit: str, sign: bool = False) -> str:
         """A number as text in the reader's language; counts of people below the project's `min_cell` as
         '<n'."""
-        if unit == "people" and not numbers.is_null(value) and 0 < value < self.min_cell:
+        if unit == "people" and self.few(value):
             return f"<{self.min_cell}"
         return numbers.show(value, unit, language=self.language, currency=self.currency, sign=sign)
+
+    def few(self, value: Any) -> bool:
+        """Whether a count of people is so small that it is masked."""
+        return not numbers.is_null(value) and 0 < value < self.min_cell
 
     def people(self, value: Any) -> str:
         """A count of members for a sentence, without the unit; masked like any other."""
         return self.show(value, "people").removesuffix(numbers.SUFFIX[self.language]["people"])
 
     def card(self, key: str, value: Any, unit: str, **more: Any) -> dict[str, Any]:
-        """A headline card labelled by the text `key`."""
-        if unit == "people":
-            value = self.show(value, unit) if 0 < (value or 0) < self.min_cell else value
+        """A headline card labelled by the text `key`. Beside a count that is masked no change is told, and of a count from one."""
+        if unit == "people" and (self.few(value) or self.few(more.get("before"))):
+            value, more = self.show(value, unit) if self.few(value) else value, {**more, "before": None}
         return blocks.card(self.text(key), value, unit, self.labels, currency=self.currency, **more)
 
     def opening(self, *cards: Mapping[str, Any], sentence: str) -> Block:

@@ -67,7 +67,7 @@ class RfmSegments(SegmentSections):
     @cached_property
     def totals(self) -> dict[str, Any]:
         """Figures of the headline now."""
-        return _totals(self.workspace.segments, self.workspace.features)
+        return self._told(_totals(self.workspace.segments, self.workspace.features))
 
     @cached_property
     def earlier(self) -> dict[str, Any]:
@@ -75,7 +75,12 @@ class RfmSegments(SegmentSections):
         if self.before is None or self.before not in self.workspace.tables.result_dates("member_features"):
             return {}
         tables = self.workspace.tables
-        return _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
+        then = _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
+        return self._told(then)
+
+    def _told(self, totals: dict[str, Any]) -> dict[str, Any]:
+        """The totals without what a few members at risk are worth."""
+        return {**totals, "at_risk_amount": None} if self.few(totals["at_risk"]) else totals
 
     def _by_segment(self, scheme: str, assigned: ir.Table, features: ir.Table) -> pd.DataFrame:
         ours = assigned.filter(assigned.scheme == scheme)
