@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,24 @@ def test_a_rule_changed_after_the_run_is_seen_at_once(tmp_path: Path) -> None:
     tag = "tags: {anybody: {kind: rule, title: {zh: 任何人, en: Anybody}, owner: crm, when: order_count >= 0}}\n"
     (own / "tags.yml").write_text(tag)
     assert "anybody" in Workspace.open(tmp_path, "2011-01-31").tags.columns
+
+
+def test_what_an_earlier_day_said_is_seen_once_it_was_worked_out_anew(tmp_path: Path) -> None:
+    load(tmp_path, 1, "111")
+    (tmp_path / "conf").mkdir()
+    rules = "rules: {past: {title: {zh: 过去, en: Past}, owner: crm, when: \"in_segment('rule:one', '2011-01-10')\"}, "
+    one = "one: {title: {zh: 一, en: One}, owner: crm, when: order_count >= %d}}\n"
+    (tmp_path / "conf" / "segments.yml").write_text(rules + one % 1)
+    Workspace.open(tmp_path, "2011-01-10").refresh()
+    day = Workspace.open(tmp_path, "2011-01-31")
+    day.refresh()
+    assert day._is_stored("member_segments")
+    past = day.segments.filter(day.segments.segment == "past").member_id.to_pyarrow().to_pylist()
+    assert past == ["111"]
+    (tmp_path / "conf" / "segments.yml").write_text(rules + one % 2)
+    Workspace.open(tmp_path, "2011-01-10").refresh()
+    (tmp_path / "conf" / "segments.yml").write_text(rules + one % 1)
+    again = Workspace.open(tmp_path, "2011-01-31")
+    assert not again._is_stored("member_segments")  # though neither data nor settings changed since
+    assert again.segments.filter(again.segments.segment == "past").count().to_pyarrow().as_py() == 0
+    assert day._days_asked == {date(2011, 1, 10)}
