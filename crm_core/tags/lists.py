@@ -125,7 +125,7 @@ def _frame(path: Path) -> pd.DataFrame:
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{path}: {path.stat().st_size:,} bytes; a list may have {MOST_BYTES:,}")
     try:
-        frame = pd.read_csv(path, dtype="string", encoding="utf-8-sig", skipinitialspace=True)
+        frame = pd.read_csv(path, dtype="string", encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as a list: {type(error).__name__}; give CSV in UTF-8") from None
     return frame.rename(columns=lambda name: str(name).strip().lower())

@@ -46,6 +46,12 @@ def test_rows_are_in_the_list_or_counted_by_reason(store):
     assert listed("2026-10-31") == {("vip", known[3]): "gold", ("vip", "a"): "true"}
 
 
+def test_values_that_look_like_nothing_are_values(store):
+    put, listed, _ = store
+    put("member_id,value\na,NA\nb,null\nc,None\n")
+    assert {one: value for (_, one), value in listed("2026-10-31").items()} == {"a": "NA", "b": "null", "c": "None"}
+
+
 def test_a_list_holds_from_its_day_on_and_another_takes_its_place_or_is_added(store):
     put, listed, _ = store
     put("member_id\na\nb\n", day="2026-10-01")
