@@ -16,7 +16,7 @@ from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import first_row, frame
 from crm_core.reporting.views.tag_sections import TagSections
 from crm_core.store import as_float
-from crm_core.tags import TagDescription, has, long
+from crm_core.tags import TagDescription, checks_of, has, long
 
 DRIFT = 0.02
 ACTIVE_DAYS = 90
@@ -56,7 +56,7 @@ class MemberTags(TagSections):
                 "title": text.title,
                 "members": now[name],
                 "share": numbers.share(now[name], now[""]),
-                "before": numbers.share(then.get(name), then.get("")),
+                "before": then.get(name),
                 "kind": text.kind,
             }
             for name, text in self.described.items()
@@ -68,11 +68,15 @@ class MemberTags(TagSections):
         ]
         return found
 
-    def _earlier(self) -> dict[str, int]:
+    def _earlier(self) -> dict[str, float | None]:
+        """Share on the date before of each tag that was published then and said the same."""
         if self.before is None:
             return {}
-        table = self.workspace.tables.result("member_tags", self.before)
-        return _counts(table, [name for name in self.described if name in table.columns])
+        then = checks_of(self.workspace.tables.result("tag_checks", self.before))
+        same = {(check.tag, check.definition) for check in self.checks.values()}
+        return {
+            check.tag: check.coverage for check in then if not check.problem and (check.tag, check.definition) in same
+        }
 
     @cached_property
     def values(self) -> pd.DataFrame:
@@ -135,8 +139,8 @@ class MemberTags(TagSections):
         return blocks.group(*found) if found else self.missing(self.text("tags"), self.text("no_tags_cost"))
 
     def _value_table(self) -> Block | None:
-        rows = self.values[self.values["tag"].map(lambda name: name in self.described)].copy()
-        rows = rows[[not self.workspace.tags[name].type().is_boolean() for name in rows["tag"]]]
+        told = [name for name in self.described if not self.workspace.tags[name].type().is_boolean()]
+        rows = self.values[self.values["tag"].isin(told)].copy()
         if rows.empty:
             return None
         rows["title"] = [self.described[name].title for name in rows["tag"]]
