@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from crm_core.config import Config
 from crm_core.reporting import Job, NotebookResult, RunFacts, run_notebooks, write_index, write_run
 from crm_core.reporting.page import PHONE
+from crm_core.reporting.views import RfmSegments
+from crm_core.workspace import Workspace
 from tests.reporting.browser import Browser, Seen
 from tests.require import chromium, need
 
@@ -128,6 +131,21 @@ def test_without_a_campaign_the_report_says_not_supplied(small_world: Path, tmp_
     none, other = run_notebooks([Job(path, day), Job(path, name)], concurrency=1, out_dir=tmp_path, env=env)
     assert none.ok and other.ok and other.summary["blocks"]["missing"] >= 1
     assert none.summary["blocks"]["missing"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shown"), [("lifecycle", {"lifecycle"}), ("rfm", {"group_sizes", "grid", "movement", "distinctive"})]
+)
+def test_sections_of_schemes_that_are_off_say_so_and_the_others_are_made(small_world, scheme, shown):
+    texts = Workspace.open(small_world).config.texts()
+    config = Config({**texts, "segments.yml": f"schemes: [{scheme}]\n"})
+    view = RfmSegments(Workspace.open(small_world, "2026-10-31", config=config))
+    sections = ["group_sizes", "grid", "types", "lifecycle", "clusters", "movement", "distinctive"]
+    made = {name: getattr(view, name)().data for name in sections}
+    assert {name for name, data in made.items() if "schemes" not in data.get("text", "")} == shown
+    cards = {card["label"]: card["value"] for card in view.headline().data["cards"]}
+    assert (cards[view.text("at_risk_members")] == "–") == ("rfm" not in scheme)
+    assert view.next_steps().kind in ("steps", "note")
 
 
 def test_an_unknown_campaign_and_a_wrong_date_are_one_clear_error(small_world: Path, tmp_path: Path) -> None:

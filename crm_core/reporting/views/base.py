@@ -131,16 +131,8 @@ class View:
         """Bars of `value` by the column 'title', under the texts `key` and `key`_sub."""
         title, subtitle = self.text(key, **values), self.text(f"{key}_sub", **values)
         return charts.bars(
-            rows,
-            "title",
-            value,
-            unit,
-            self.labels,
-            title=title,
-            subtitle=subtitle,
-            currency=self.currency,
-            signed=signed,
-        )
+            rows, "title", value, unit, self.labels, title=title, subtitle=subtitle, currency=self.currency, signed=signed,
+        )  # fmt: skip
 
     def shares(self, rows: pd.DataFrame, key: str) -> Block:
         """Share of members beside share of the amount paid, by the column 'title'."""

@@ -15,7 +15,7 @@ from crm_core.errors import InputError
 from crm_core.reporting import blocks, charts, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import Opened, View, first_row, frame
-from crm_core.reporting.views.segment_sections import SegmentSections
+from crm_core.reporting.views.segment_sections import SegmentSections, of_scheme
 from crm_core.segments import Thresholds, describe, movement, score
 from crm_core.segments.grid import GRID, GROUP_TITLES, NO_PAID_ORDER
 
@@ -56,7 +56,7 @@ class RfmSegments(SegmentSections):
     def limits(self) -> Thresholds:
         """The thresholds that decided the scores."""
         found: Thresholds | None = self.basis.limits
-        assert found, "rfm and type are among the schemes"
+        assert found, "rfm is among the schemes"
         return found
 
     @cached_property
@@ -79,8 +79,11 @@ class RfmSegments(SegmentSections):
         return self._told(then)
 
     def _told(self, totals: dict[str, Any]) -> dict[str, Any]:
-        """The totals without what a few members at risk are worth."""
-        return {**totals, "at_risk_amount": None} if self.few(totals["at_risk"]) else totals
+        """The totals with the share that is active, without what a few members at risk are worth."""
+        told = {**totals, "active_share": numbers.share(totals["active"], totals["members"])}
+        if "rfm" not in self.workspace.config.segments.schemes:
+            told["at_risk"] = None
+        return {**told, "at_risk_amount": None} if self.few(told["at_risk"]) else told
 
     def _by_segment(self, scheme: str, assigned: ir.Table, features: ir.Table) -> pd.DataFrame:
         ours = assigned.filter(assigned.scheme == scheme)
@@ -107,51 +110,22 @@ class RfmSegments(SegmentSections):
         at_risk = numbers.share(now["at_risk_amount"], now["amount"])
         sentence = self.text(
             "rfm_sentence",
-            members=self.people(now["members"]),
-            active=self.show(numbers.share(now["active"], now["members"]), "percent"),
-            risk=self.show(now["at_risk_amount"], "money"),
-            risk_share=self.show(at_risk, "percent"),
+            members=self.people(now["members"]), active=self.show(now["active_share"], "percent"),
+            risk=self.show(now["at_risk_amount"], "money"), risk_share=self.show(at_risk, "percent"),
+        )  # fmt: skip
+        cards = (
+            ("members", "members", "people", "up", "members"),
+            ("active_share", "active_share", "percent", "up", "active_share"),
+            ("at_risk_members", "at_risk", "people", "down", "rfm_groups"),
+            ("value_at_risk", "at_risk_amount", "money", "down", "value_at_risk"),
         )
-        return self.opening(
-            self.card(
-                "members",
-                now["members"],
-                "people",
-                before=then.get("members"),
-                versus=versus,
-                better="up",
-                metric="members",
-            ),
-            self.card(
-                "active_share",
-                numbers.share(now["active"], now["members"]),
-                "percent",
-                before=numbers.share(then.get("active"), then.get("members")),
-                versus=versus,
-                better="up",
-                metric="active_share",
-            ),
-            self.card(
-                "at_risk_members",
-                now["at_risk"],
-                "people",
-                before=then.get("at_risk"),
-                versus=versus,
-                better="down",
-                metric="rfm_groups",
-            ),
-            self.card(
-                "value_at_risk",
-                now["at_risk_amount"],
-                "money",
-                before=then.get("at_risk_amount"),
-                versus=versus,
-                better="down",
-                metric="value_at_risk",
-            ),
-            sentence=sentence,
-        )
+        made = [
+            self.card(key, now[figure], unit, before=then.get(figure), versus=versus, better=better, metric=metric)
+            for key, figure, unit, better, metric in cards
+        ]
+        return self.opening(*made, sentence=sentence)
 
+    @of_scheme("rfm")
     def group_sizes(self) -> Block:
         """Chart: share of members against share of sales, by group; table with sizes and money below it."""
         rows = self._ordered(self.groups)
@@ -169,19 +143,11 @@ class RfmSegments(SegmentSections):
         chart = self.shares(self.masked(buyers, "members", hidden), "groups_chart")
         shown = self.masked(rows, "members", hidden)
         columns = self.columns(
-            title="group",
-            members="members people @members",
-            member_share="share percent bar",
-            net_amount="net_amount money @net_amount",
-            amount_share="amount_share percent bar",
-            per_member="per_member money",
-            mean_days="mean_days days",
-        )
-        closing = {
-            "title": self.text("total"),
-            "members": rows["members"].sum(),
-            "net_amount": rows["net_amount"].sum(),
-        }
+            title="group", members="members people @members", member_share="share percent bar",
+            net_amount="net_amount money @net_amount", amount_share="amount_share percent bar",
+            per_member="per_member money", mean_days="mean_days days",
+        )  # fmt: skip
+        closing = {"title": self.text("total"), **{name: rows[name].sum() for name in ("members", "net_amount")}}
         return blocks.group(
             chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows)))
         )
@@ -189,6 +155,7 @@ class RfmSegments(SegmentSections):
     def _no_amounts(self) -> Block:
         return self.missing(self.text("amounts"), self.text("no_amounts_cost"))
 
+    @of_scheme("rfm")
     def grid(self) -> Block:
         """Heat map of R × F with members in each cell, and the thresholds behind the scores."""
         every = score(self.workspace.features, self.limits)
@@ -205,20 +172,9 @@ class RfmSegments(SegmentSections):
         rows["shown"] = [self.people(members) if members else "" for members in rows["members"]]
         rows["name"] = [self._title(f"rfm:{GRID[r][f - 1]}") for r, f in cells]
         rows["hover"] = rows["y"] + " × " + rows["x"] + " · " + rows["name"] + " " + rows["shown"]
-        heat = charts.grid(
-            rows,
-            "x",
-            "y",
-            "members",
-            self.labels,
-            title=self.text("grid_chart"),
-            subtitle=self.text("grid_chart_sub"),
-            x_title=self.text("grid_x"),
-            y_title=self.text("grid_y"),
-            text="shown",
-            below="name",
-            hover="hover",
-        )
+        words = {"title": "grid_chart", "subtitle": "grid_chart_sub", "x_title": "grid_x", "y_title": "grid_y"}
+        told = {name: self.text(key) for name, key in words.items()}
+        heat = charts.grid(rows, "x", "y", "members", self.labels, text="shown", below="name", hover="hover", **told)
         return blocks.group(heat, self._threshold_table())
 
     def _threshold_table(self) -> Block:
@@ -240,6 +196,7 @@ class RfmSegments(SegmentSections):
             note=self.text(f"thresholds_from_{limits.source}"),
         )
 
+    @of_scheme("type")
     def types(self) -> Block:
         """The eight types: members and money."""
         if self.workspace.tables.supplied("orders") and not self.workspace.tables.priced:
@@ -253,18 +210,16 @@ class RfmSegments(SegmentSections):
             describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]
         ]
         columns = self.columns(
-            title="type @eight_types",
-            rule="rule",
-            members="members people",
-            net_amount="net_amount money",
+            title="type @eight_types", rule="rule", members="members people", net_amount="net_amount money",
             per_member="per_member money",
-        )
+        )  # fmt: skip
         shown = self.masked(rows, "members", hidden)
         return blocks.group(
             self.shares(shown, "types_chart"),
             self.table(shown, columns, more=self.text("all_types", count=len(rows))),
         )
 
+    @of_scheme("rfm")
     def movement(self) -> Block:
         """Net change per group since the date before, and the greatest moves between groups."""
         if self.before is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
+from functools import wraps
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,20 @@ OF_INTEREST = ("champions", "at_risk", "cant_lose", "new")
 TRAITS = 3
 DEFINING = ("days_since_last_order", "order_count", "net_amount", "orders_", "net_amount_", "next_order_in_days")
 """Columns, or what they begin with, that the groups are made of: that they differ says nothing new."""
+
+
+def of_scheme(scheme: str) -> Callable[[Callable[[Any], Block]], Callable[[Any], Block]]:
+    """Makes a section say so where `scheme` is not among the schemes of conf/segments.yml."""
+
+    def made(section: Callable[[Any], Block]) -> Callable[[Any], Block]:
+        @wraps(section)
+        def shown(view: Any) -> Block:
+            known = scheme in view.workspace.config.segments.schemes
+            return section(view) if known else view.note("scheme_off", scheme=scheme)
+
+        return shown
+
+    return made
 
 
 class SegmentSections(View):
@@ -68,6 +84,7 @@ class SegmentSections(View):
             shown[name] = [self.show(value, "people") if not isinstance(value, str) else value for value in shown[name]]
         return self.table(shown, columns, **more)
 
+    @of_scheme("lifecycle")
     def lifecycle(self) -> Block:
         """Members by stage, with those who came and went, and the rhythm that the stages are counted in."""
         rows, rhythm = self._sized("lifecycle"), self.basis.rhythm
@@ -81,6 +98,7 @@ class SegmentSections(View):
             chart, self._segment_table(rows, "stage", more=self.text("all_stages", count=len(rows)), note=note)
         )
 
+    @of_scheme("cluster")
     def clusters(self) -> Block:
         """Members by behavioural cluster, what distinguishes each, and how stable their number is."""
         rows, found = self._sized("cluster"), self.basis.clusters
@@ -109,6 +127,7 @@ class SegmentSections(View):
         listed = self.table(shown, columns, title=self.text("overlap_table")) if len(pairs) else self.note("no_overlap")
         return blocks.group(self._segment_table(rows, "segment", more=self.text("all_rules", count=len(rows))), listed)
 
+    @of_scheme("rfm")
     def distinctive(self) -> Block:
         """What sets the groups that matter most apart from all members, beyond what they are made of."""
         assigned = self.workspace.segments
