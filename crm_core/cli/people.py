@@ -94,7 +94,7 @@ def segment(
     as_of: str = AS_OF,
 ) -> None:
     """Size, definition, what distinguishes it, overlap, and movement since the last stored date."""
-    from crm_core.segments import describe, distinctive, growth, movement, overlap, resolve
+    from crm_core.segments import describe, distinctive, growth, movement, overlap, redefined, resolve
 
     workspace = open_workspace(as_of)
     settings, project = workspace.config.segments, workspace.config.project
@@ -110,9 +110,13 @@ def segment(
         found = [distinctive(rows, ours, min_cell=project.min_cell).get(chosen, []) for rows in (features, tags)]
         traits = [each for one in found for each in one]
         traits = sorted(traits, key=lambda each: -abs(each.difference))[:MOST_SHOWN]
-        moves, grown = [], []
+        moves, grown, changed = [], [], False
         before = workspace.previous_date()
         if before is not None:
+            changed = scheme == "rule" and chosen in redefined(
+                workspace.tables.result("segment_models", before), settings
+            )
+        if before is not None and not changed:
             then = workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment")
             both = then.filter(then.scheme == scheme), assigned.filter(assigned.scheme == scheme)
             moved = movement(*both)
@@ -121,11 +125,14 @@ def segment(
             grown = growth(*both).filter(lambda t: t.segment == chosen).to_pyarrow().to_pylist()
     facts = {
         "segment": shown.reference, "title": shown.title, "definition": shown.definition, "members": size,
-        "as_of": workspace.as_of.isoformat(), "previous": before.isoformat() if before else None, "movement": moves,
-        "growth": grown[0] if grown else None, "overlap": common, "distinctive": [asdict(each) for each in traits],
+        "as_of": workspace.as_of.isoformat(), "previous": before.isoformat() if before else None,
+        "redefined": changed, "movement": moves, "growth": grown[0] if grown else None, "overlap": common,
+        "distinctive": [asdict(each) for each in traits],
     }  # fmt: skip
     since = ["movement: no segments of an earlier date are stored"]
-    if before:
+    if changed:
+        since = [f"movement: not told, as another rule decided the segment on {before}"]
+    elif before:
         told = [f"{each['joined']:,} joined, {each['left']:,} left, {each['stayed']:,} stayed" for each in grown]
         since = [f"movement since {before}: {''.join(told)}", *table(moves, ["from_segment", "to_segment", "members"])]
     also = [

@@ -4,7 +4,7 @@ from crm_core.segments.assign import assign, holding, long, score, wide
 from crm_core.segments.basis import Basis, basis_of
 from crm_core.segments.clusters import Clusters, stored_clusters
 from crm_core.segments.grid import references
-from crm_core.segments.movement import movement, sizes
+from crm_core.segments.movement import movement, redefined, sizes
 from crm_core.segments.names import check, describe, inputs, members_in, members_of, resolve
 from crm_core.segments.profile import Trait, distinctive, growth, overlap
 from crm_core.segments.reasons import SegmentReason, segment_reasons
@@ -30,6 +30,7 @@ __all__ = [
     "members_of",
     "movement",
     "overlap",
+    "redefined",
     "references",
     "resolve",
     "score",

@@ -1,9 +1,9 @@
-"""What a day's segments are decided by: limits, rhythm and clusters, stored beside the segments as plain numbers."""
+"""What a day's segments are decided by: limits, rhythm, clusters and rules, stored beside the segments as plain JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from crm_core.store import Tables
 
 OF_RFM = ("rfm", "type", "rfm5", "rfm3")
+RULES = "rules"
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Each None where it is not worked out (yet); `clusters` also where too few members have a paid order."""
+    """Each None where it is not worked out (yet); `clusters` also where too few members have a paid order. `rules`: name →
+    condition."""
 
     limits: Thresholds | None = None
     rhythm: Rhythm | None = None
     clusters: Clusters | None = None
+    rules: Mapping[str, str] | None = None
 
     def rows(self) -> pa.Table:
         """model, params (JSON): one row for each that is there, for the dated result `segment_models`."""
@@ -35,6 +38,8 @@ class Basis:
         texts = {name: json.dumps(asdict(each), default=str, sort_keys=True) for name, each in found.items() if each}
         if self.clusters:
             texts[MODEL] = json.dumps(self.clusters.params(), sort_keys=True)
+        if self.rules:
+            texts[RULES] = json.dumps(self.rules, sort_keys=True)
         return pa.table({"model": pa.array(texts, pa.string()), "params": pa.array(texts.values(), pa.string())})
 
 
@@ -51,6 +56,7 @@ def basis_of(
     Limits and rhythm take small queries; clusters are those of the day (`clusters_of_day`).
     """
     wanted, found = set(settings.schemes if schemes is None else schemes), given or Basis()
+    found = replace(found, rules=found.rules or {name: rule.when for name, rule in settings.rules.items()})
     if wanted & {*OF_RFM} and not found.limits:
         found = replace(found, limits=thresholds(features, settings))
     if "lifecycle" in wanted and not found.rhythm:

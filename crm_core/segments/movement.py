@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import ibis
 import ibis.expr.types as ir
+
+from crm_core.config.segments import SegmentSettings
+from crm_core.segments.assign import RULE, closure
+from crm_core.segments.basis import RULES
 
 
 def sizes(assigned: ir.Table) -> ir.Table:
@@ -28,6 +34,17 @@ def movement(before: ir.Table, after: ir.Table) -> ir.Table:
     )
     counted = moved.group_by(["scheme", "from_segment", "to_segment"]).agg(members=moved.count())
     return counted.order_by(["scheme", ibis.desc("members"), "from_segment", "to_segment"])
+
+
+def redefined(models: ir.Table, settings: SegmentSettings) -> set[str]:
+    """The rules of `settings` that another condition decided, or one that asks for such a rule, on the earlier day that
+    `models` (model, params) are the `segment_models` of; none where rules were not noted. Counts of who joined or left such
+    a segment would tell of the new condition and not of the members.
+    """
+    noted = models.filter(models.model == RULES).select("params").to_pyarrow()["params"].to_pylist()
+    then = json.loads(noted[0]) if noted else {name: rule.when for name, rule in settings.rules.items()}
+    changed = {f"{RULE}:{name}" for name, rule in settings.rules.items() if then.get(name) != rule.when}
+    return {name for name in settings.rules if changed & closure([f"{RULE}:{name}"], settings)}
 
 
 def _slots(assigned: ir.Table) -> ir.Table:

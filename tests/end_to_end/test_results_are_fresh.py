@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crm_core.cli.people import segment
 from crm_core.ingest import ingest, undo
+from crm_core.reporting.views.rfm_segments import RfmSegments
 from crm_core.workspace import Workspace
 
 HEADINGS = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
@@ -67,3 +69,21 @@ def test_what_an_earlier_day_said_is_seen_once_it_was_worked_out_anew(tmp_path: 
     assert not again._is_stored("member_segments")  # though neither data nor settings changed since
     assert again.segments.filter(again.segments.segment == "past").count().to_pyarrow().as_py() == 0
     assert day._days_asked == {date(2011, 1, 10)}
+
+
+def test_what_a_new_rule_changed_is_not_told_as_members_who_left(tmp_path: Path, monkeypatch, capsys) -> None:
+    load(tmp_path, 1, "111")
+    (tmp_path / "conf").mkdir()
+    for day, orders in (("2011-01-30", 1), ("2011-01-31", 0)):
+        rules = f"{{often: {{title: {{zh: 常客, en: Often}}, when: order_count >= {orders}}}}}"
+        (tmp_path / "conf" / "segments.yml").write_text(f"rules: {rules}\n")
+        Workspace.open(tmp_path, day).refresh()
+    view = RfmSegments(Workspace.open(tmp_path, "2011-01-31"))
+    view.min_cell = 1
+    report = view.rules().data["blocks"][0]["data"]
+    assert [cell["text"] for cell in report["rows"][0][1:5]] == ["1 人", "100.0%", "–", "–"]
+    assert "2011-01-30" in report["note"]
+    assert "常客" in report["note"]
+    monkeypatch.setenv("CRM_WORKSPACE", str(tmp_path))
+    segment("rule:often", "2011-01-31")
+    assert "movement: not told, as another rule decided the segment on 2011-01-30" in capsys.readouterr().out

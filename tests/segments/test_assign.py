@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
+import ibis
 import pytest
 
 from crm_core.config.segments import SegmentSettings
 from crm_core.errors import InputError
-from crm_core.segments import assign, movement, score, sizes, thresholds
+from crm_core.segments import assign, basis_of, movement, redefined, score, sizes, thresholds
 from crm_core.segments.grid import GRID, GROUP_TITLES, NO_PAID_ORDER, TYPE_TITLES, TYPES, cells
 from tests.tiny_features import buyer, features_table, nobody
 
@@ -140,3 +141,11 @@ def test_movement_counts_who_went_where_and_rules_only_enter_stay_or_leave():
     assert moved[("rule", None, "rich")] == moved[("rule", "rich", None)] == 1
     assert moved[("rule", "frequent", "frequent")] == moved[("rule", None, "frequent")] == 1
     assert sum(n for (scheme, *_), n in moved.items() if scheme == "rfm") == 4
+
+
+def test_a_rule_is_redefined_when_it_or_one_that_it_asks_for_reads_otherwise():
+    asking, none = "in_segment('rule:rich')", features_table([nobody("a")])
+    then = ibis.memtable(basis_of(none, settings(rich="net_amount > 3", same="order_count > 2", asking=asking)).rows())
+    now = settings(rich="net_amount > 9", same="order_count > 2", asking=asking, added="order_count > 1")
+    assert redefined(then, now) == {"rich", "asking", "added"}
+    assert redefined(then.filter(then.model != "rules"), now) == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from crm_core.measures import NAMES
 from crm_core.reporting import blocks, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View, first_row, frame
-from crm_core.segments import Basis, describe, distinctive, growth, overlap
+from crm_core.segments import Basis, describe, distinctive, growth, overlap, redefined
 from crm_core.segments.grid import NO_PAID_ORDER, titles
 from crm_core.tags import describe as describe_tag
 
@@ -47,6 +47,14 @@ class SegmentSections(View):
         """Limits, rhythm and clusters that decided the segments."""
         found: Basis = self.workspace.segment_basis
         return found
+
+    @cached_property
+    def _redefined(self) -> set[str]:
+        """Rule segments that another rule decided on the date compared with."""
+        if self.before is None:
+            return set()
+        then = self.workspace.tables.result("segment_models", self.before)
+        return redefined(then, self.workspace.config.segments)
 
     def _sized(self, scheme: str) -> pd.DataFrame:
         """One row per segment of `scheme` with members: title, definition, members, share, joined, left (null without an
@@ -125,7 +133,12 @@ class SegmentSections(View):
         )
         shown = self.masked(pairs, "members", ["jaccard"])
         listed = self.table(shown, columns, title=self.text("overlap_table")) if len(pairs) else self.note("no_overlap")
-        return blocks.group(self._segment_table(rows, "segment", more=self.text("all_rules", count=len(rows))), listed)
+        changed = rows["segment"].isin(self._redefined)
+        rows.loc[changed, ["joined", "left"]] = None
+        which = self.labels.joined(rows.loc[changed, "title"].tolist())
+        note = self.text("redefined_note", date=self.before, which=which) if which else ""
+        more = self.text("all_rules", count=len(rows))
+        return blocks.group(self._segment_table(rows, "segment", more=more, note=note), listed)
 
     @of_scheme("rfm")
     def distinctive(self) -> Block:
