@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from crm_core.config import Config
 from crm_core.config.sources import SourceSettings
 from crm_core.errors import CrmError
 from crm_core.workspace import Workspace
@@ -83,6 +84,7 @@ def _conf(workspace: Workspace) -> str:
     readers: list[Callable[[], object]] = [
         partial(getattr, config, name) for name in ("project", "identity", "segments", "tags", "models", "reports")
     ]
+    readers.append(partial(_rules, config))
     readers += [partial(config.source, name) for name in config.source_names()]
     readers += [partial(config.campaign, name) for name in config.campaign_names()]
     readers += [partial(config.platform, name) for name in config.platform_names()]
@@ -93,7 +95,15 @@ def _conf(workspace: Workspace) -> str:
             problems.append(str(error))
     if problems:
         raise CrmError("; ".join(problems))
-    return f"{len(readers)} files read"
+    return f"{len(readers) - 1} files read"
+
+
+def _rules(config: Config) -> None:
+    """Compiles every rule of segments and tags. InputError with all that is wrong."""
+    from crm_core import segments, tags
+
+    segments.check(config.segments)
+    tags.check(config.tags, segments.references(config.segments))
 
 
 def _disk(workspace: Workspace) -> str:

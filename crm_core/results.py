@@ -25,7 +25,7 @@ def groups(
     grouped = segments.wide(features, config.segments, basis, tables=tables)
     grouped = temporary(engine, tables, "segments", grouped)
     assigned = segments.long(grouped)
-    wide = tags.compute(features, config.tags, tables.as_of, tag_sources(tables, assigned, scores))
+    wide = tags.compute(features, config.tags, tables.as_of, tag_sources(tables, config, assigned, scores))
     wide = temporary(engine, tables, "tags", wide)
     checks = tags.judge(wide, config.tags, tables.as_of, tables.results_before("tag_checks"))
     return {
@@ -37,11 +37,31 @@ def groups(
     }
 
 
-def tag_sources(tables: Tables, assigned: ir.Table, scores: ir.Table | None) -> tags.Sources:
+def tag_sources(tables: Tables, config: Config, assigned: ir.Table, scores: ir.Table | None) -> tags.Sources:
     """What tags look at beside the features."""
-    before = [day for day in tables.result_dates("member_tags") if day < tables.as_of]
-    earlier = tables.result("member_tags", before[-1]) if before else None
-    return tags.Sources(scores, tags.lists_of(tables.uploaded_lists, tables.as_of), tables, assigned, earlier)
+    lists = tags.lists_of(tables.uploaded_lists, tables.as_of)
+    known = segments.references(config.segments)
+    return tags.Sources(scores, lists, tables, assigned, _kept(tables, config), known)
+
+
+def _kept(tables: Tables, config: Config) -> ir.Table | None:
+    """What each tag that is kept said on the last day before on which it was published; on others its column is empty."""
+    names = [name for name, tag in config.tags.tags.items() if tag.update == "keep"]
+    checks = tables.results_before("tag_checks")
+    fit = checks.filter(checks.problem == "", checks.tag.isin(names or [""]))
+    days: dict[date, list[str]] = {}
+    for row in fit.group_by("tag").agg(day=fit.as_of.max()).order_by("tag").to_pyarrow().to_pylist() if names else []:
+        days.setdefault(row["day"], []).append(row["tag"])
+    parts = []
+    for day, told in sorted(days.items()):
+        rows = tables.result("member_tags", day)
+        parts.append(rows.select("member_id", *[name for name in told if name in rows.columns]))
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    together = ibis.union(*[part.select("member_id") for part in parts], distinct=True)
+    for part in parts:
+        together = measures.beside(together, part)
+    return together
 
 
 def past_tags(tables: Tables, config: Config, engine: Any, day: date) -> tuple[ir.Table, ir.Table]:
@@ -52,7 +72,7 @@ def past_tags(tables: Tables, config: Config, engine: Any, day: date) -> tuple[i
     told = {name: tag for name, tag in config.tags.tags.items() if not tag.model}
     settings = config.tags.model_copy(update={"tags": told})
     grouped = segments.wide(features, config.segments, segments.basis_of(features, config.segments, then), tables=then)
-    wide = tags.compute(features, settings, day, tag_sources(then, segments.long(grouped), None))
+    wide = tags.compute(features, settings, day, tag_sources(then, config, segments.long(grouped), None))
     return features, temporary(engine, then, "tags", wide)
 
 

@@ -187,7 +187,7 @@ class Workspace:
         from crm_core.results import tag_sources
 
         scores = self.scores if any(tag.model for tag in self.config.tags.tags.values()) else None
-        return tag_sources(self.tables, self.segments, scores)
+        return tag_sources(self.tables, self.config, self.segments, scores)
 
     @cached_property
     def scores(self) -> ir.Table:

@@ -87,7 +87,17 @@ class Writer:
         """Puts `rows` in the place of what the dated result `name` holds for `as_of`."""
         day = as_of.isoformat()
         dated = rows.mutate(as_of=ibis.literal(as_of), _as_of=ibis.literal(day))
-        self._commit(name, dated, append=False, partition="_as_of", values=[day])
+        held = self.table(name) if name in self._versions else dated
+        if not any(held[column].type() != kind for column, kind in dated.schema().items() if column in held.columns):
+            self._commit(name, dated, append=False, partition="_as_of", values=[day])
+            return
+        # a table has one type a column: of days before, what the new one does not hold without loss is given up
+        rest = held.filter(held.as_of != ibis.literal(as_of)).mutate(_as_of=held.as_of.cast("string"))
+        types = {**rest.schema(), **dated.schema()}
+        sides = [
+            each.select(**{column: _as(each, column, kind) for column, kind in types.items()}) for each in (rest, dated)
+        ]
+        self._commit(name, ibis.union(*sides), append=False, partition="_as_of")
 
     def remove_dates(self, name: str, days: Sequence[date]) -> None:
         """Deletes the dated results of `days`."""
@@ -374,6 +384,14 @@ class Writer:
             raise RunFailed(
                 f"table {name} could not be written: {delta.reason(error)}; nothing was published"
             ) from None
+
+
+def _as(rows: ir.Table, column: str, kind: Any) -> Any:
+    if column not in rows.columns:
+        return ibis.null(kind)
+    value = rows[column]
+    keeps = value.type() == kind or (value.type().is_numeric() and kind.is_floating())
+    return value.cast(kind) if keeps else ibis.null(kind)
 
 
 def _count(rows: ir.Table) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -53,14 +54,16 @@ def has(value: ir.Value) -> Any:
     return value.fill_null(False) if value.type().is_boolean() else value.notnull()
 
 
-def check(settings: TagSettings) -> None:
-    """Compiles every tag against the features that exist. InputError with all that is wrong, one a line."""
+def check(settings: TagSettings, known: Collection[str] = ()) -> None:
+    """Compiles every tag against the features that exist, and the segments `known` where they are given. InputError with all
+    that is wrong, one a line.
+    """
     problems = []
     for name, tag in settings.tags.items():
         one = settings.model_copy(update={"tags": {name: tag}})
         try:
             check_models(one)
-            value_of(name, tag, inputs(empty_features(), one), None)
+            value_of(name, tag, inputs(empty_features(), one, Sources(known=known)), None)
         except InputError as error:
             problems.append(str(error))
     if problems:
@@ -71,8 +74,9 @@ def value_of(name: str, tag: Tag, rows: ir.Table, as_of: date | None) -> ir.Valu
     """The value of one tag for every row of `rows`, a table of `inputs`."""
     value = _value(name, tag, rows)
     if tag.update == "keep":
-        before = rows[kept_column(name)].cast(value.type())
-        value = value | before.fill_null(False) if value.type().is_boolean() else value.coalesce(before)
+        before: Any = rows[kept_column(name)]
+        if before.type() == value.type():  # what another definition said in another type is not kept
+            value = value | before.fill_null(False) if value.type().is_boolean() else value.coalesce(before)
     return ibis.null(value.type()) if expired(tag, as_of) else value
 
 

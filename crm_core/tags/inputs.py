@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import ibis
@@ -24,7 +24,8 @@ class Sources:
     """Where the inputs that are no features come from; what is None is unknown for everybody.
 
     `scores`: as `member_scores`; `lists`: tag, member_id, value, listed_on; `tables` for events and stored segments;
-    `segments`: member_id, scheme, segment of the day; `earlier`: the wide tags of the date before, for those that are kept.
+    `segments`: member_id, scheme, segment of the day; `earlier`: wide, what the tags that are kept said when they were last
+    published; `known`: the segments that conf defines.
     """
 
     scores: ir.Table | None = None
@@ -32,13 +33,14 @@ class Sources:
     tables: Tables | None = None
     segments: ir.Table | None = None
     earlier: ir.Table | None = None
+    known: Collection[str] = ()
 
 
 def inputs(features: ir.Table, settings: TagSettings, sources: Sources | None = None) -> ir.Table:
     """`features` with every further column that the tags of `settings` ask for, in one join for each kind of source."""
     found = sources or Sources()
     asked = [pair for name, tag in settings.tags.items() for pair in texts(name, tag)]
-    rows = measures.prepare(features, asked, found.tables, today=found.segments)
+    rows = measures.prepare(features, asked, found.tables, today=found.segments, known=found.known)
     models = sorted({tag.model for tag in settings.tags.values() if tag.model})
     if models:
         rows = _beside(rows, found.scores, "model", {model: _score_columns(model) for model in models}, SCORES)

@@ -100,5 +100,5 @@ def _problem(check: Check, settings: TagSettings, as_of: date) -> str:
 def _last_published(history: ir.Table | None) -> dict[tuple[str, str], float]:
     if history is None:
         return {}
-    fit = history.filter(history.problem == "", history.everybody > 0).order_by("as_of").to_pyarrow().to_pylist()
+    fit = history.filter(history.problem == "", history.members > 0).order_by("as_of").to_pyarrow().to_pylist()
     return {(row["tag"], row["definition"]): row["members"] / row["everybody"] for row in fit}

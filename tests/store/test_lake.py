@@ -160,6 +160,27 @@ def test_a_dated_result_may_gain_columns_from_one_date_to_the_next(lake: Lake) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"), [(7, 200.5, 7.0), (True, "much", None), ("much", True, None), (True, 3, None)]
+)
+def test_a_dated_result_may_change_the_type_of_a_column_without_changing_a_value(
+    lake: Lake, before: Any, after: Any, kept: Any
+) -> None:
+    def tagged(*members: str, value: Any) -> Any:
+        given = ibis.literal(value, "int64") if type(value) is int else ibis.literal(value)
+        return features(*members).drop("score").mutate(x=given)
+
+    first = date(2026, 10, 30)
+    for day, value in ((first, before), (DAY, after)):
+        with lake.write("results") as writer:
+            writer.replace_date("member_tags", day, tagged("m", value=value))
+    assert listed(lake.table("member_tags"), "as_of", "x") == [(first, kept), (DAY, after)]
+    with lake.write("results") as writer:
+        writer.replace_date("member_tags", DAY, tagged("m", "n", value=after))
+    assert listed(lake.table("member_tags"), "as_of", "x") == [(first, kept), (DAY, after), (DAY, after)]
+    assert lake.dates("member_tags") == [first, DAY]
+
+
 def test_the_rows_of_one_load_leave_an_append_only_table(lake: Lake) -> None:
     def reject(load_id: str, row: int) -> Any:
         return ibis.memtable(

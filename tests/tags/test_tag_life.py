@@ -9,7 +9,7 @@ import ibis
 import pytest
 from scipy.stats import norm
 
-from crm_core.errors import InputError
+from crm_core.errors import InputError, UnknownName
 from crm_core.tags import (
     Check,
     Sources,
@@ -106,6 +106,22 @@ def test_a_model_tag_that_asks_for_no_score_is_refused():
         check(tags(x={"kind": "model", "model": "churn", "when": "age > 3"}))
 
 
+def test_a_segment_that_conf_does_not_define_is_refused_in_a_tag():
+    for text in ("in_segment('rfm:at_rsik')", "not in_segment('rfm:at_rsik')"):
+        with pytest.raises(UnknownName, match="did you mean 'rfm:at_risk'"):
+            inputs(PEOPLE, tags(x={"kind": "rule", "when": text}), Sources(known=["rfm:at_risk"]))
+        with pytest.raises(InputError, match="did you mean 'rfm:at_risk'"):
+            check(tags(x={"kind": "rule", "when": text}), ["rfm:at_risk"])
+
+
+def test_what_was_kept_in_another_type_is_not_kept():
+    rows = inputs(PEOPLE, CONF, Sources(earlier=ibis.memtable({"member_id": ["c"], "young": ["much"]})))
+    assert rows.count().to_pyarrow().as_py() == 4
+    kept = compute(PEOPLE, tags(young={"kind": "rule", "when": "age < 22", "update": "keep"}), DAY,
+                   Sources(earlier=ibis.memtable({"member_id": ["c", "d"], "young": ["much", "some"]})))  # fmt: skip
+    assert {name: row["young"] for name, row in rows_of(kept).items()} == {"a": True, "b": True, "c": False, "d": False}
+
+
 def test_the_dimension_check_says_which_input_is_known_of_how_many():
     rows = inputs(PEOPLE, CONF, Sources(scores=SCORES, lists=LISTS))
     found = {each.name: (each.source, each.tags, each.coverage) for each in dimensions(rows, CONF)}
@@ -147,6 +163,8 @@ def test_drift_is_measured_against_the_day_when_the_same_definition_was_last_pub
     again = on(3, 0.90, told((1, first), (2, fault)))
     assert again.problem == "drift", "a fault of two days is no new normal"
     assert on(3, 0.35, told((1, first), (2, fault))).problem == ""
+    nobody_yet = on(1, 0.0, None)
+    assert on(2, 0.9, told((1, nobody_yet))).problem == "", "what nobody had is no base: it only became known"
     other = tags(x={"kind": "rule", "when": "order_count > 1", "bounds": {"drift": 0.1}})
     assert judge(wide(0.9), other, DAY, told((1, first)))[0].problem == "", "a new definition may give another share"
     assert checks_of(checks_table([fault])) == [fault]
