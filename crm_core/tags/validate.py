@@ -52,9 +52,9 @@ class Check:
 def judge(wide: ir.Table, settings: TagSettings, as_of: date, history: ir.Table | None = None) -> list[Check]:
     """A Check per tag of `wide`, the result of `compute`. `history`: `tag_checks` of earlier dates, with as_of."""
     names = list(settings.tags)
-    counted = wide.aggregate(everybody=wide.count(), **{name: wide.count(where=has(wide[name])) for name in names})
+    counted = wide.aggregate(_all=wide.count(), **{name: wide.count(where=has(wide[name])) for name in names})
     found = counted.to_pyarrow().to_pylist()[0]
-    everybody, before = int(found["everybody"]), _last_published(history)
+    everybody, before = int(found["_all"]), _last_published(history)
     checks = []
     for name in names:
         definition = definition_hash(name, settings)

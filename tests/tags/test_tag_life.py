@@ -219,5 +219,11 @@ def test_no_threshold_is_proposed_where_orders_depend_on_nothing(seed):
     assert propose(rows, ordered, conf, ["young"]) == []
 
 
+def test_a_tag_may_have_any_name():
+    conf = tags(everybody={"kind": "rule", "when": "order_count > 0"})
+    (found,) = judge(ibis.memtable([{"member_id": "a", "everybody": True}]), conf, DAY)
+    assert (found.members, found.everybody) == (1, 1)
+
+
 def test_a_check_without_members_says_nothing():
     assert Check("x", "d", 0, 0, 0.5, "").drift is None
