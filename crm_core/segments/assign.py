@@ -28,11 +28,7 @@ RULE = "rule"
 
 
 def assign(
-    features: ir.Table,
-    settings: SegmentSettings,
-    basis: Basis | None = None,
-    *,
-    tables: Tables | None = None,
+    features: ir.Table, settings: SegmentSettings, basis: Basis | None = None, *, tables: Tables | None = None
 ) -> ir.Table:
     """member_id, scheme, segment: a row per member in each scheme and one per rule that holds. Arguments as of `wide`."""
     return long(wide(features, settings, basis, tables=tables))

@@ -81,12 +81,7 @@ def inputs(wanted: Collection[str], settings: SegmentSettings) -> set[str]:
     return found
 
 
-def describe(
-    name: str,
-    settings: SegmentSettings,
-    language: str = "zh",
-    basis: Basis | None = None,
-) -> Description:
+def describe(name: str, settings: SegmentSettings, language: str = "zh", basis: Basis | None = None) -> Description:
     """Title and definition of segment `name`, with the numbers of `basis` if given. Errors as `resolve`."""
     scheme, segment = resolve(name, settings)
     index = 0 if language == "zh" else 1

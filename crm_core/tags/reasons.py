@@ -45,11 +45,7 @@ class Reason:
 
 
 def reasons(
-    features: ir.Table,
-    settings: TagSettings,
-    member_id: str,
-    as_of: date | None = None,
-    sources: Sources | None = None,
+    features: ir.Table, settings: TagSettings, member_id: str, as_of: date | None = None, sources: Sources | None = None
 ) -> list[Reason]:
     """A Reason per tag, in the order of conf/tags.yml, for one member of `features`; one query, one row.
 

@@ -197,12 +197,7 @@ class View:
             if version is not None:
                 count = scalar(self.workspace.lake.table(name, snapshot).count())
                 rows.append(
-                    {
-                        "name": name,
-                        "table": self.labels.name("tables", name),
-                        "version": version,
-                        "rows": count,
-                    }
+                    {"name": name, "table": self.labels.name("tables", name), "version": version, "rows": count}
                 )
         return pd.DataFrame(rows, columns=["name", "table", "version", "rows"])
 

@@ -71,10 +71,7 @@ class CampaignResult(CampaignLists):
             return self.opening(*self._only_cards(*pairs[0]), sentence=self._sentence(*pairs[0]))
         readings = [result.reading for _, result in pairs]
         sentence = self.text(
-            "campaigns_sentence",
-            count=len(pairs),
-            raised=readings.count("raised"),
-            lowered=readings.count("lowered"),
+            "campaigns_sentence", count=len(pairs), raised=readings.count("raised"), lowered=readings.count("lowered")
         )
         return self.opening(*(self._reading_card(*pair) for pair in pairs[:4]), sentence=sentence)
 
@@ -198,10 +195,7 @@ class CampaignResult(CampaignLists):
             reading="reading",
         )
         return self.table(
-            pd.DataFrame(rows),
-            columns,
-            note=self.text("lift_note"),
-            more=self.text("all_lines", count=len(rows)),
+            pd.DataFrame(rows), columns, note=self.text("lift_note"), more=self.text("all_lines", count=len(rows))
         )
 
     def _figures(self, result: ArmResult) -> dict[str, str]:

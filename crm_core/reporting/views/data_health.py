@@ -70,11 +70,7 @@ class DataHealth(HealthTables):
         filled = [share for share in self.fields["filled"] if share]
         return self.opening(
             self.card(
-                "rows_read",
-                read,
-                "count",
-                metric="reconciliation",
-                sentence=self.text("adds_up" if agree else "off"),
+                "rows_read", read, "count", metric="reconciliation", sentence=self.text("adds_up" if agree else "off")
             ),
             self.card(
                 "rejected_share",

@@ -133,11 +133,7 @@ class HealthTables(HealthLoads):
                 for each in sorted(drifts, key=lambda each: (not each.shifted, -each.psi))
             ]
         )
-        columns = self.columns(
-            column="column",
-            moved="moved_value",
-            psi="psi score @drift_psi",
-        )
+        columns = self.columns(column="column", moved="moved_value", psi="psi score @drift_psi")
         listed = self.table(rows, columns, more=self.text("all_columns", count=len(rows)))
         key, tone = ("drift_some", "bad") if shifted else ("drift_none", "good")
         return blocks.group(self.note(key, tone, count=len(shifted), all=len(drifts)), listed)

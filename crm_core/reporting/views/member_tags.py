@@ -99,10 +99,7 @@ class MemberTags(TagSections):
         drifted = rows[rows["drift"].abs() >= DRIFT] if self.before else rows.head(0)
         shifted = self.labels.joined(drifted.sort_values("drift", key=abs, ascending=False)["title"].head(3).tolist())
         sentence = self.text(
-            "tags_sentence",
-            tags=len(tags),
-            members=self.people(self.members),
-            per=self.show(per_member, "number"),
+            "tags_sentence", tags=len(tags), members=self.people(self.members), per=self.show(per_member, "number")
         )
         if self.withheld:
             titles = self.labels.joined([self.all_described[check.tag].title for check in self.withheld[:3]])
@@ -298,7 +295,4 @@ def _profile(features: ir.Table, members: int) -> dict[str, Any]:
             active=features.count(where=features.days_since_last_order < ACTIVE_DAYS),
         )
     )
-    return {
-        "spend": numbers.share(found["amount"], members),
-        "active": numbers.share(found["active"], members),
-    }
+    return {"spend": numbers.share(found["amount"], members), "active": numbers.share(found["active"], members)}

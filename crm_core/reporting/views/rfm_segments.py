@@ -215,8 +215,7 @@ class RfmSegments(SegmentSections):
         )  # fmt: skip
         shown = self.masked(rows, "members", hidden)
         return blocks.group(
-            self.shares(shown, "types_chart"),
-            self.table(shown, columns, more=self.text("all_types", count=len(rows))),
+            self.shares(shown, "types_chart"), self.table(shown, columns, more=self.text("all_types", count=len(rows)))
         )
 
     @of_scheme("rfm")
