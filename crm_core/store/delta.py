@@ -86,10 +86,12 @@ def write(
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     known = (folder / "_delta_log").is_dir()
+    # the engine's type of a literal may be another than the stream says, and deltalake believes the stream
+    sound = pa.RecordBatchReader.from_batches(rows.schema, (batch.cast(rows.schema) for batch in rows))
     with _or_failed(folder, "written"):
         write_deltalake(
             str(folder),
-            rows,
+            sound,
             mode="append" if append else "overwrite",
             partition_by=partition_by,
             predicate=predicate,

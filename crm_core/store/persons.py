@@ -61,11 +61,7 @@ NOBODY = Persons(FOUND.empty_table(), HELD.empty_table(), EDGES.empty_table(), n
 
 
 def find_persons(
-    identities: ir.Table,
-    settings: IdentitySettings,
-    *,
-    stated: ir.Table | None = None,
-    links: ir.Table | None = None,
+    identities: ir.Table, settings: IdentitySettings, *, stated: ir.Table | None = None, links: ir.Table | None = None
 ) -> Persons:
     """The persons among the members of `identities` (member_id, id_kind, id_value_hash, first_seen_at).
 

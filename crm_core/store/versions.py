@@ -8,6 +8,7 @@ one key and time meet, which few do; tables whose versions are read as of a date
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -125,3 +126,12 @@ def key_text(rows: ir.Table, schema: TableSchema) -> ir.StringValue:
 def months_of(rows: ir.Table, schema: TableSchema) -> ir.Table:
     """The distinct months of `rows`, in `_month`."""
     return rows.select(_month=_month(rows[schema.month_of])).distinct()
+
+
+def as_type(rows: ir.Table, column: str, kind: Any) -> Any:
+    """A column in another type where that holds every value; else, and where there is none, null."""
+    if column not in rows.columns:
+        return ibis.null(kind)
+    value = rows[column]
+    keeps = value.type() == kind or (value.type().is_numeric() and kind.is_floating())
+    return value.cast(kind) if keeps else ibis.null(kind)

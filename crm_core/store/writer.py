@@ -28,6 +28,7 @@ from crm_core.store.ledger import Snapshot, now
 from crm_core.store.versions import (
     UndoCounts,
     UpsertCounts,
+    as_type,
     best,
     hash_of,
     key_text,
@@ -91,11 +92,14 @@ class Writer:
         if not any(held[column].type() != kind for column, kind in dated.schema().items() if column in held.columns):
             self._commit(name, dated, append=False, partition="_as_of", values=[day])
             return
-        # a table has one type a column: of days before, what the new one does not hold without loss is given up
-        rest = held.filter(held.as_of != ibis.literal(as_of)).mutate(_as_of=held.as_of.cast("string"))
+        # a table has one type a column: of other days, what the new one does not hold without loss is given up, and what
+        # they were worked out from is forgotten, so that they are worked out anew where somebody asks
+        rest = held.filter(held.as_of != ibis.literal(as_of))
+        rest = rest.mutate(_as_of=rest.as_of.cast("string"), _basis=ibis.null("string"))
         types = {**rest.schema(), **dated.schema()}
         sides = [
-            each.select(**{column: _as(each, column, kind) for column, kind in types.items()}) for each in (rest, dated)
+            each.select(**{column: as_type(each, column, kind) for column, kind in types.items()})
+            for each in (rest, dated)
         ]
         self._commit(name, ibis.union(*sides), append=False, partition="_as_of")
 
@@ -384,14 +388,6 @@ class Writer:
             raise RunFailed(
                 f"table {name} could not be written: {delta.reason(error)}; nothing was published"
             ) from None
-
-
-def _as(rows: ir.Table, column: str, kind: Any) -> Any:
-    if column not in rows.columns:
-        return ibis.null(kind)
-    value = rows[column]
-    keeps = value.type() == kind or (value.type().is_numeric() and kind.is_floating())
-    return value.cast(kind) if keeps else ibis.null(kind)
 
 
 def _count(rows: ir.Table) -> int:

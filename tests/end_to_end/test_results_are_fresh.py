@@ -50,6 +50,19 @@ def test_a_rule_changed_after_the_run_is_seen_at_once(tmp_path: Path) -> None:
     assert "anybody" in Workspace.open(tmp_path, "2011-01-31").tags.columns
 
 
+def test_a_tag_that_another_type_took_the_column_of_is_worked_out_anew(tmp_path: Path) -> None:
+    load(tmp_path, 1, "111")
+    (tmp_path / "conf").mkdir()
+    conf = tmp_path / "conf" / "tags.yml"
+    tag = "tags: {x: {title: {zh: 甲, en: A}, owner: crm, %s}}\n"
+    for day, said in (("30", "kind: statistic, value: order_count"), ("31", "kind: rule, when: order_count > 0")):
+        conf.write_text(tag % said)
+        Workspace.open(tmp_path, f"2011-01-{day}").refresh()
+    assert Workspace.open(tmp_path, "2011-01-31").tags.x.to_pyarrow().to_pylist() == [True]
+    conf.write_text(tag % "kind: statistic, value: order_count")
+    assert Workspace.open(tmp_path, "2011-01-30").tags.x.to_pyarrow().to_pylist() == [1]
+
+
 def test_what_an_earlier_day_said_is_seen_once_it_was_worked_out_anew(tmp_path: Path) -> None:
     load(tmp_path, 1, "111")
     (tmp_path / "conf").mkdir()

@@ -167,8 +167,7 @@ def test_a_dated_result_may_change_the_type_of_a_column_without_changing_a_value
     lake: Lake, before: Any, after: Any, kept: Any
 ) -> None:
     def tagged(*members: str, value: Any) -> Any:
-        given = ibis.literal(value, "int64") if type(value) is int else ibis.literal(value)
-        return features(*members).drop("score").mutate(x=given)
+        return ibis.memtable({"member_id": members}).mutate(x=ibis.literal(value))
 
     first = date(2026, 10, 30)
     for day, value in ((first, before), (DAY, after)):
