@@ -108,7 +108,7 @@ def _members(context: Context, vault: Vault, staged: Staged) -> Members:
             keyed = ids.distinct().mutate(member_id=ibis._.account_id)
         path = staged.work / f"members_{staged.batch.name}_{place}_{len(staged.rejected)}.parquet"
         with engine_errors(staged.batch.label):
-            context.engine.to_parquet(keyed.mutate(namespace=ibis.literal(namespace)), path)
+            context.engine.to_parquet(keyed.mutate(namespace=ibis.literal(namespace)), path, **LAYOUT)
         members[field, namespace] = context.engine.read_parquet(path)
     return members
 

@@ -16,6 +16,8 @@ import phonenumbers
 import pyarrow as pa
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, PhoneNumberType
 
+from crm_core.ingest.reader import LAYOUT
+
 USABLE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 MASKED, SPREADSHEET = "masked", "turned into a number by a spreadsheet"
 SEVERAL, UNUSED = "more than one number", "no number that is in use"
@@ -41,7 +43,7 @@ def judged_phones(engine: Any, country: str, rows: ir.Table, staged: Path) -> ir
     dressed = local.re_search(f"^(?:{mobile})$").ifelse(ibis.literal(f"+{code}") + local, ibis.null("string"))
     split = split.mutate(_good=split._digits.isnull().ifelse(ibis.literal(f"+{code}") + split.value, dressed))
     trouble = split._good.isnull().ifelse(_evident(split._digits, unused), ibis.null("string"))
-    engine.to_parquet(split.mutate(_trouble=trouble), staged, compression="snappy")
+    engine.to_parquet(split.mutate(_trouble=trouble), staged, **LAYOUT)
     split = engine.read_parquet(staged)
     odd = (
         split.filter(split._good.isnull(), split._trouble.isnull(), split._digits.notnull())

@@ -158,7 +158,8 @@ def _write_rejects(writer: Writer, prepared: list[Prepared], load_id: str) -> No
 def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
     accounts = [rows for item in prepared for rows in item.accounts]
     if accounts:
-        whole = _union([rows.select("member_id", "namespace", "account_id") for rows in accounts]).distinct()
+        whole = _union([rows.select("member_id", "namespace", "account_id") for rows in accounts])
+        whole = whole if len(accounts) == 1 else whole.distinct()
         vault.put("accounts", load_id, whole.mutate(load_id=ibis.literal(load_id)))
     contacts = [rows.filter(rows.kind.isin(KEPT)) for item in prepared for rows in item.contacts]
     if contacts:
