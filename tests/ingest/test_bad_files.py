@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 
 from crm_core.errors import InputError
 from tests.ingest.corner_shop import HEADINGS, Shop, order, orders_file, text_of, write
@@ -30,7 +31,6 @@ def garbage_inside(content: bytes) -> bytes:
 
 
 def workbook(path: Path) -> bytes:
-    xlsxwriter = pytest.importorskip("xlsxwriter")
     with xlsxwriter.Workbook(path) as book:
         sheet = book.add_worksheet()
         for place, row in enumerate([HEADINGS, *(order(number) for number in range(500))]):

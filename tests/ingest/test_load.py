@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from crm_core.errors import InputError, UnknownName
 from crm_core.ingest import loads, reader, rejects, undo
@@ -260,7 +261,6 @@ def test_every_format_gives_the_same_orders(shop: Shop, files: Path, name: str) 
             table = table.set_column(HEADINGS.index(column), column, table[column].cast(kind))
         pq.write_table(table, path)
     elif name.endswith(".xlsx"):
-        xlsxwriter = pytest.importorskip("xlsxwriter")
         book = xlsxwriter.Workbook(path, {"default_date_format": "yyyy-mm-dd hh:mm:ss"})
         sheet = book.add_worksheet()
         sheet.write_row(0, 0, HEADINGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xlsxwriter
 
 from crm_core.config import parse_yaml
 from crm_core.config.sources import SourceSettings
@@ -77,7 +78,6 @@ def test_a_first_row_that_repeats_the_headings_of_the_source_is_an_error(tmp_pat
 
 
 def test_a_sheet_without_headings_is_read_alike(tmp_path: Path) -> None:
-    xlsxwriter = pytest.importorskip("xlsxwriter")
     rows: list[list[Any]] = [["u1", 7, "pv", 1511544070], ["u2", None, "buy", 1511544071], ["u3", 7, "what", 1]]
     for name, given in (("log.xlsx", rows), ("log2.xlsx", [["user", "item.id", "kind", "at"], *rows])):
         with xlsxwriter.Workbook(tmp_path / name) as book:
