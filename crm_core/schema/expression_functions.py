@@ -80,9 +80,8 @@ def _matches(c: Compiler, args: list[ast.expr]) -> Any:
     pattern = c.constant(args[1], str, "the pattern")
     try:
         re.compile(pattern)
-        pc.match_substring_regex(
-            pa.array([""]), pattern
-        )  # RE2, as the engine has it: no look-around, no back-references
+        # RE2, as the engine has it: no look-around, no back-references
+        pc.match_substring_regex(pa.array([""]), pattern)
     except (re.error, pa.ArrowInvalid) as error:
         c.fail(args[1], f"'{pattern}' is no pattern: {error}")
     return c.text_of(args[0]).re_search(pattern)
