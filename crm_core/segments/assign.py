@@ -112,17 +112,18 @@ def long(wide_table: ir.Table) -> ir.Table:
     return ibis.union(*parts)
 
 
-def score(features: ir.Table, limits: Thresholds) -> ir.Table:
-    """member_id, r_score, f_score, m_score (1 worst … 5 best), r_third, f_third, m_third (1 … 3), group, type.
+def score(features: ir.Table, limits: Thresholds, schemes: Collection[str] = OF_RFM) -> ir.Table:
+    """member_id and, for the `schemes` wanted, r_score, f_score, m_score (1 worst … 5 best; of 'rfm' and 'rfm5'), r_third,
+    f_third, m_third (1 … 3; of 'rfm3'), group ('rfm') and type ('type').
 
     Scores are null without a paid order. A value is compared with its limits strictly: F and M score 1 + the limits
     exceeded, R the greatest score less the limits exceeded.
     """
-    known = _scored(features.filter(features.order_count.notnull()), limits)
-    return known.select(
-        "member_id", r_score="_r5", f_score="_f5", m_score="_m5", r_third="_r3", f_third="_f3", m_third="_m3",
-        group=_group(known), type=_type(known),
-    )  # fmt: skip
+    known = _scored(features.filter(features.order_count.notnull()), limits, schemes)
+    named = {"r_score": "_r5", "f_score": "_f5", "m_score": "_m5", "r_third": "_r3", "f_third": "_f3", "m_third": "_m3"}
+    columns: dict[str, Any] = {name: column for name, column in named.items() if column in known.columns}
+    columns |= {"group": _group(known)} if "rfm" in schemes else {}
+    return known.select("member_id", **columns, **({"type": _type(known)} if "type" in schemes else {}))
 
 
 def rule(name: str, table: ir.Table, settings: SegmentSettings) -> ir.BooleanValue:
@@ -186,24 +187,33 @@ def closure(wanted: Collection[str], settings: SegmentSettings, where: str = WHE
 def _with_schemes(table: ir.Table, schemes: Collection[str], settings: SegmentSettings, basis: Basis) -> ir.Table:
     """`table` with a column '_SCHEME' for each of `schemes`."""
     if basis.limits and {*OF_RFM} & {*schemes}:
-        table = _scored(table, basis.limits)
-        made = {"rfm": _group(table), "type": _type(table), "rfm5": _code(table, 5), "rfm3": _code(table, 3)}
-        table = table.mutate(**{f"_{name}": value for name, value in made.items() if name in schemes})
+        table = _scored(table, basis.limits, schemes)
+        texts = {
+            "rfm": _group,
+            "type": _type,
+            "rfm5": lambda scored: _code(scored, 5),
+            "rfm3": lambda scored: _code(scored, 3),
+        }
+        table = table.mutate(**{f"_{name}": text(table) for name, text in texts.items() if name in schemes})
     if basis.rhythm and "lifecycle" in schemes:
         table = table.mutate(_gap=expected_gap(table, basis.rhythm, settings.lifecycle))
         table = table.mutate(_lifecycle=stage(table, table._gap, basis.rhythm, settings.lifecycle))
     return nearest(table, basis.clusters) if "cluster" in schemes else table
 
 
-def _scored(table: ir.Table, limits: Thresholds) -> ir.Table:
-    """`table` with the scores _r5 … _m3, and how the measures compare for the types."""
+def _scored(table: ir.Table, limits: Thresholds, schemes: Collection[str]) -> ir.Table:
+    """`table` with what `schemes` need of the scores _r5 … _m3, and of how the measures compare for the types (_better)."""
     buyer = table.order_count > 0
     columns: dict[str, Any] = {}
-    for best, chosen in ((5, limits.quintiles), (3, limits.thirds)):
+    for best, chosen, asked in ((5, limits.quintiles, ("rfm", "rfm5")), (3, limits.thirds, ("rfm3",))):
+        if not {*asked} & {*schemes}:
+            continue
         rising, falling = range(1, best + 1), range(best, 0, -1)
         columns[f"_r{best}"] = _ranked(table, "days_since_last_order", chosen, falling)
         columns[f"_f{best}"] = _ranked(table, "order_count", chosen, rising)
         columns[f"_m{best}"] = buyer.ifelse(_ranked(table, "net_amount", chosen, rising), ibis.null("int64"))
+    if "type" not in schemes:
+        return table.mutate(**columns)
     centre = limits.types
     better = [
         _ranked(table, name, centre, scores, rounding)

@@ -80,8 +80,8 @@ def _scores(engine: Any, path: str) -> list[dict[str, Any]]:
     )
 
     def ours() -> Any:
-        found = score(made, thresholds(made, settings)).select("member_id", "r_score", "f_score", "m_score", "group")
-        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE ours AS {ibis.to_sql(found)}")
+        found = score(made, thresholds(made, settings), ["rfm"])
+        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE ours AS {engine.compile(found)}")
 
     def by_hand() -> Any:
         engine.raw_sql(BY_HAND.format(groups=groups))
@@ -135,7 +135,7 @@ def _clusters(engine: Any, path: str) -> list[dict[str, Any]]:
 
     def ours() -> None:
         named = nearest(made, found).select("member_id", "_cluster")
-        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE clusters AS {ibis.to_sql(named)}")
+        engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE clusters AS {engine.compile(named)}")
 
     def predict() -> None:
         ids, scaled = ready()
