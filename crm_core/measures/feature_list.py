@@ -9,12 +9,15 @@ those `by_day` follow from the other columns and the day alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-COUNT, MONEY, RATIO, TEXT, TIME = "int64", "decimal(38, 2)", "float64", "string", "timestamp(6)"
+COUNT, MONEY, RATIO, TEXT, TIME = "int64", "decimal(18, 2)", "float64", "string", "timestamp(6)"
+MOST_MONEY = Decimal("9999999999999999.99")
+"""What a column of money holds; a member's sum beyond it, which only a slip of the pen makes, stays at it."""
 WINDOWS = (30, 90, 180, 365)
 EVENT_WINDOWS = (30, 90)
 EVENT_COUNTS = {

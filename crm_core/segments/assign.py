@@ -188,12 +188,9 @@ def _with_schemes(table: ir.Table, schemes: Collection[str], settings: SegmentSe
     """`table` with a column '_SCHEME' for each of `schemes`."""
     if basis.limits and {*OF_RFM} & {*schemes}:
         table = _scored(table, basis.limits, schemes)
-        texts = {
-            "rfm": _group,
-            "type": _type,
-            "rfm5": lambda scored: _code(scored, 5),
-            "rfm3": lambda scored: _code(scored, 3),
-        }
+        texts: dict[str, Callable[[ir.Table], Any]] = {
+            "rfm": _group, "type": _type, "rfm5": lambda scored: _code(scored, 5), "rfm3": lambda scored: _code(scored, 3)
+        }  # fmt: skip
         table = table.mutate(**{f"_{name}": text(table) for name, text in texts.items() if name in schemes})
     if basis.rhythm and "lifecycle" in schemes:
         table = table.mutate(_gap=expected_gap(table, basis.rhythm, settings.lifecycle))

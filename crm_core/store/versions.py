@@ -132,6 +132,8 @@ def as_type(rows: ir.Table, column: str, kind: Any) -> Any:
     """A column in another type where that holds every value; else, and where there is none, null."""
     if column not in rows.columns:
         return ibis.null(kind)
-    value = rows[column]
-    keeps = value.type() == kind or (value.type().is_numeric() and kind.is_floating())
+    value, held = rows[column], rows[column].type()
+    if held.is_decimal() and kind.is_decimal() and held.scale == kind.scale:
+        return value.try_cast(kind)
+    keeps = held == kind or (held.is_numeric() and kind.is_floating())
     return value.cast(kind) if keeps else ibis.null(kind)

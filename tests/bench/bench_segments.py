@@ -34,7 +34,7 @@ MADE_UP = """
         md5(i::VARCHAR)[:24] AS member_id,
         (hash(i) % 700)::BIGINT AS days_since_last_order,
         floor(1 + 3 * -ln((1 + hash(i * 3) % 9999) / 10000))::BIGINT AS order_count,
-        (order_count * (20 + (hash(i * 7) % 40000) / 100))::DECIMAL(38, 2) AS net_amount,
+        (order_count * (20 + (hash(i * 7) % 40000) / 100))::DECIMAL(18, 2) AS net_amount,
         ((hash(i * 11) % 1000) / 1000)::DOUBLE AS discount_share,
         (1 + hash(i * 13) % 6)::BIGINT AS category_count,
         (hash(i * 17) % 40)::BIGINT AS browses_90d

@@ -220,3 +220,11 @@ def test_what_came_later_changes_nothing(day):
     then, now = world(day, **known), world(day, **ALL)
     then.supplied = now.supplied
     assert rows_of(features(then)) == rows_of(features(now))
+
+
+def test_a_sum_that_a_column_of_money_cannot_hold_stays_at_the_most_that_it_holds():
+    huge = [order(str(n), "a", "2026-10-01 02:00", "9999999999999999.99", gross_amount=Decimal(1)) for n in range(2)]
+    found = rows_of(features(world(orders=[*huge, order("3", "b", "2026-10-02 02:00", "5.00")])))
+    assert found["a"]["net_amount"] == found["a"]["net_amount_365d"] == Decimal("9999999999999999.99")
+    assert found["a"]["average_order_value"] == pytest.approx(1e16)
+    assert found["b"]["net_amount"] == Decimal("5.00")

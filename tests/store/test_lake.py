@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,19 @@ def test_a_dated_result_may_change_the_type_of_a_column_without_changing_a_value
         writer.replace_date("member_tags", DAY, tagged("m", "n", value=after))
     assert listed(lake.table("member_tags"), "as_of", "x") == [(first, kept), (DAY, after), (DAY, after)]
     assert lake.dates("member_tags") == [first, DAY]
+
+
+def test_a_dated_result_keeps_the_amounts_that_a_narrower_column_of_money_holds(lake: Lake) -> None:
+    amounts = {"m": "12.34", "n": "-1.00", "o": "12345678901234567890.12"}
+    wide = pa.table({"member_id": list(amounts), "x": pa.array(map(Decimal, amounts.values()), pa.decimal128(38, 2))})
+    first = date(2026, 10, 30)
+    for day, rows in ((first, wide), (DAY, wide[:2].set_column(1, "x", wide["x"][:2].cast(pa.decimal128(18, 2))))):
+        with lake.write("results") as writer:
+            writer.replace_date("member_tags", day, ibis.memtable(rows))
+    kept = [("m", Decimal("12.34")), ("n", Decimal("-1.00")), ("o", None)]
+    assert listed(lake.table("member_tags"), "as_of", "member_id", "x") == [
+        *((first, *row) for row in kept), *((DAY, *row) for row in kept[:2])
+    ]  # fmt: skip
 
 
 def test_the_rows_of_one_load_leave_an_append_only_table(lake: Lake) -> None:
