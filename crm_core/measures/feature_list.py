@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -17,7 +18,6 @@ import pyarrow as pa
 
 COUNT, MONEY, RATIO, TEXT, TIME = "int64", "decimal(18, 2)", "float64", "string", "timestamp(6)"
 MOST_MONEY = Decimal("9999999999999999.99")
-"""What a column of money holds; a member's sum beyond it, which only a slip of the pen makes, stays at it."""
 WINDOWS = (30, 90, 180, 365)
 EVENT_WINDOWS = (30, 90)
 EVENT_COUNTS = {
@@ -67,6 +67,14 @@ class Feature:
     def of_money(self) -> bool:
         """Whether it says nothing where orders have no amounts."""
         return self.unit == "currency" or self.name in OF_MONEY
+
+    def held(self, value: Any) -> Any:
+        """`value` as the column holds it: a sum of money beyond its digits, which only a slip of the pen makes, stays at the
+        most that it can say."""
+        if self.type == MONEY:
+            most, least = (ibis.literal(bound, value.type()) for bound in (MOST_MONEY, -MOST_MONEY))
+            value = ibis.cases((value > most, most), (value < least, least), else_=value)
+        return value.cast(self.type)
 
 
 def _windows() -> list[Feature]:

@@ -14,16 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_core.measures.by_day import by_day
-from crm_core.measures.feature_list import (
-    EVENT_COUNTS,
-    EVENT_WINDOWS,
-    EVER_COUNTS,
-    FEATURES,
-    MONEY,
-    MOST_MONEY,
-    POINTS,
-    WINDOWS,
-)
+from crm_core.measures.feature_list import EVENT_COUNTS, EVENT_WINDOWS, EVER_COUNTS, FEATURES, POINTS, WINDOWS
 from crm_core.measures.rfm import days_back, rfm
 from crm_core.store.clock import local_date
 from crm_core.store.hashing import as_float
@@ -68,11 +59,7 @@ def _finished(joined: ir.Table, name: str, known: bool) -> ir.Value:
     feature = FEATURES[name]
     if not known and name != "person_id":  # buyers are persons where no list of members was supplied
         return ibis.null(feature.type)
-    value = joined[name]
-    if feature.type == MONEY:
-        most, least = (ibis.literal(bound, value.type()) for bound in (MOST_MONEY, -MOST_MONEY))
-        value = ibis.cases((value > most, most), (value < least, least), else_=value)
-    value = value.cast(feature.type)
+    value = feature.held(joined[name])
     return value.fill_null(ibis.literal(0).cast(feature.type)) if feature.zero else value
 
 

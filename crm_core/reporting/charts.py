@@ -115,12 +115,7 @@ def bars(
     height = max(1, len(rows)) * 32
 
     def build(size: Size) -> Any:
-        span = _domain(rows["size"], room=0.34 if size.narrow else 0.16)
-        base = alt.Chart(rows).encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
-            x=alt.X("size:Q", title=None, axis=None, scale=alt.Scale(domain=span, nice=False)),
-            description="hover:N",
-        )
+        base = _across(rows, size, room=0.34 if size.narrow else 0.16)
         drawn = base.mark_bar(cornerRadiusEnd=2, height=18).encode(color=alt.Color("colour:N", scale=None))
         positive = alt.datum.size >= 0
         after = base.mark_text(align="left", dx=6).encode(text="text:N").transform_filter(positive)
@@ -128,6 +123,16 @@ def bars(
         return _fitted(drawn + after + before, size, height)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
+
+
+def _across(rows: pd.DataFrame, size: Size, room: float) -> Any:
+    """A name per line and sizes to its right, with `room` for the texts at their ends."""
+    span = _domain(rows["size"], room=room)
+    return alt.Chart(rows).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
+        x=alt.X("size:Q", title=None, axis=None, scale=alt.Scale(domain=span, nice=False)),
+        description="hover:N",
+    )
 
 
 def paired_bars(
@@ -154,12 +159,8 @@ def paired_bars(
     height = max(1, len(frame)) * (20 * len(names) + 8)
 
     def build(size: Size) -> Any:
-        span = _domain(rows["size"], room=0.3 if size.narrow else 0.12)
-        base = alt.Chart(rows).encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
-            yOffset=alt.YOffset("series:N", sort=names),
-            x=alt.X("size:Q", title=None, axis=None, scale=alt.Scale(domain=span, nice=False)),
-            description="hover:N",
+        base = _across(rows, size, room=0.3 if size.narrow else 0.12).encode(
+            yOffset=alt.YOffset("series:N", sort=names)
         )
         colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=colours[: len(names)]))
         drawn = base.mark_bar(cornerRadiusEnd=2).encode(color=colour)

@@ -133,12 +133,6 @@ class Vault:
         """Every contact of the live loads: member_id, kind, value, valid, seen_at, first_seen_at, load_id."""
         return self._live("contacts")
 
-    def account_of(self, member_id: str) -> list[tuple[str, str]]:
-        """(namespace, account id) of one member, for the person who may see it."""
-        rows = self.accounts()
-        found = rows.filter(rows.member_id == member_id).select("namespace", "account_id").distinct()
-        return [(row["namespace"], row["account_id"]) for row in self.engine.to_pyarrow(found).to_pylist()]
-
     def refused(self, load_id: str) -> Path | None:
         """The Parquet file of the rows that a load refused, as they were read; None where none are kept (any more)."""
         path = self._path("refused", load_id)

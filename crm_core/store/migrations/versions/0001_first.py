@@ -142,21 +142,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "notebook", "language", name=op.f("uq_reports_run_id")),
     )
     op.create_index(op.f("ix_reports_run_id"), "reports", ["run_id"], unique=False)
-
-
-def downgrade() -> None:
-    """Drops every table."""
-    op.drop_index(op.f("ix_reports_run_id"), table_name="reports")
-    op.drop_table("reports")
-    op.drop_index(op.f("ix_exports_audience_id"), table_name="exports")
-    op.drop_table("exports")
-    op.drop_table("runs")
-    op.drop_index(op.f("ix_load_files_sha256"), table_name="load_files")
-    op.drop_index(op.f("ix_load_files_load_id"), table_name="load_files")
-    op.drop_table("load_files")
-    op.drop_table("audiences")
-    op.drop_table("snapshots")
-    op.drop_table("loads")
-    op.drop_table("leases")
-    op.drop_table("config_texts")
-    op.drop_table("audit")
