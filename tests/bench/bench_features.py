@@ -18,7 +18,6 @@ import ibis
 
 from crm_core import measures
 from crm_core.config import EngineSettings
-from crm_core.schema import TABLES
 from crm_core.store import Lake, Ledger, Tables, connect
 from crm_core.store.lake import stored_schema
 
@@ -67,9 +66,7 @@ class Shop:
         made = self._made(0, members * 8, members * 10, "0", SECONDS)
         with self.lake.write("bench") as writer:
             for name, rows in made.items():
-                for stored in (name, f"{name}_versions") if TABLES[name].as_of == "versions" else (name,):
-                    partition = "_month" if TABLES[name].month_of else ""
-                    writer._commit(stored, rows, append=False, partition=partition)
+                writer.upsert(name, rows, load_id="first", distinct=True)
 
     def tables(self, day: date) -> Tables:
         """The newest snapshot as of `day`."""
@@ -80,9 +77,7 @@ class Shop:
         made = self._made(self.members * 100, members, members, str(SECONDS + 1), 60_000, members)
         with self.lake.write("night") as writer:
             for name in ("orders", "order_lines", "interactions"):
-                stamps = {"load_id", "recorded_at", "_row_hash", "_month"} & set(made[name].columns)
-                incoming = made[name].drop(*sorted(stamps))
-                writer.upsert(name, incoming, load_id="night")
+                writer.upsert(name, made[name], load_id="night")
 
     def stored(self, day: date) -> Any:
         """The features stored for `day`."""
@@ -139,21 +134,14 @@ class Shop:
         }
 
     def _view(self, name: str, first: int, count: int, text: str) -> Any:
-        view, schema = f"made_{name}_{first}", TABLES[name]
+        view = f"made_{name}_{first}"
         self.engine.raw_sql(
-            f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {text}, 'first' AS load_id, TIMESTAMP '2024-11-01' AS recorded_at, "
-            f"TIMESTAMP '2024-10-01' AS _effective_at, i::VARCHAR AS _row_hash "
+            f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {text}, TIMESTAMP '2024-10-01' AS _effective_at "
             f"FROM (SELECT i::UBIGINT AS i FROM range({first}, {first + count}) t(i))"
         )
-        made = self.engine.table(view)
-        types = stored_schema(name).types()
-        rows = made.select(
-            **{
-                each: (made[each] if each in made.columns else ibis.null("string")).cast(kind)
-                for each, kind in types.items()
-            }
-        )
-        return rows.mutate(_month=rows[schema.month_of].strftime("%Y-%m")) if schema.month_of else rows
+        made, types = self.engine.table(view), stored_schema(name).types()
+        columns = {each: made[each] if each in made.columns else ibis.null("string") for each in types}
+        return made.select(**{each: columns[each].cast(kind) for each, kind in types.items()})
 
 
 def cpu() -> float:
