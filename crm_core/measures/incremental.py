@@ -22,9 +22,8 @@ from crm_core.measures.rfm import days_back
 if TYPE_CHECKING:
     from crm_core.store import Tables
 
-SOURCES = (
-    "members_versions", "products_versions", "orders", "order_lines", "refunds", "interactions", "consents",
-)  # fmt: skip
+_CURRENT = ("orders", "order_lines", "refunds", "interactions", "consents")
+SOURCES = (*(f"{name}_versions" for name in ("members", "products", *_CURRENT)), *_CURRENT)
 """Stored tables whose changes are looked for; the files of the earlier snapshot must still be there."""
 ATTRIBUTES = ("registered_at", "tier", "gender", "birth_year", "birth_month", "province", "city", "person_id")
 

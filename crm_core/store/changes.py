@@ -1,6 +1,7 @@
 """What changed between two snapshots of a table: the rows that one of them holds and the other does not.
 
-Only the files that the two do not share are read: in a table kept by month, the months that were rewritten.
+Only the files that the two do not share are read: in a table kept by month, the months that were rewritten; and of these
+only the keys that a load brought or an undo took in between, as the files of the versions tell.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import ibis.expr.types as ir
 
 from crm_core.schema import TABLES
 from crm_core.store import delta
-from crm_core.store.lake import HASH, Lake
+from crm_core.store.lake import HASH, Lake, content_columns
 from crm_core.store.ledger import Snapshot
-from crm_core.store.versions import hash_of
 
 
 def changed_rows(lake: Lake, name: str, before: Snapshot, after: Snapshot, columns: list[str]) -> ir.Table | None:
@@ -26,20 +26,17 @@ def changed_rows(lake: Lake, name: str, before: Snapshot, after: Snapshot, colum
     old, new = _files(lake, name, before), _files(lake, name, after)
     if old == new:
         return None
-    gone, come = (lake.read_files(name, sorted(paths)) for paths in (old - new, new - old))
-    return ibis.union(_lacking(gone, come, name).select(*columns), _lacking(come, gone, name).select(*columns))
-
-
-def _lacking(rows: ir.Table, others: ir.Table, name: str) -> ir.Table:
-    """Those of `rows` that `others` do not hold: most are told by load and time, the rest by a hash of their content."""
-    schema = TABLES[name.removesuffix("_versions")]
-    key = list(schema.key)
-    rest = rows.anti_join(others, [*key, "_effective_at", "load_id"])
-    met = others.semi_join(rest, key)
+    sides = [lake.read_files(name, sorted(paths)) for paths in (old - new, new - old)]
+    schema, versions = TABLES[name.removesuffix("_versions")], f"{name}_versions"
+    # what holds of a key follows from its versions, so it changes with their files alone
+    if versions in before.versions:
+        said = lake.read_files(versions, sorted(_files(lake, versions, before) ^ _files(lake, versions, after)))
+        sides = [rows.semi_join(said, list(schema.key)) for rows in sides]
+    told = [*schema.key, HASH] if HASH in sides[0].columns else content_columns(schema)
     # of a current row only its content counts; of a version also when it holds, as an older one may say the same
-    same = [*key, *(["_effective_at"] if name.endswith("_versions") else []), HASH]
-    rest, met = (each.mutate(**{HASH: hash_of(each, schema)}) for each in (rest, met))
-    return rest.anti_join(met.select(*same), same)
+    told += ["_effective_at"] if name not in TABLES else []
+    gone, come = (rows.select(*told) for rows in sides)
+    return ibis.union(gone.difference(come), come.difference(gone)).select(*columns)
 
 
 def is_kept(lake: Lake, names: list[str], snapshot: Snapshot) -> bool:

@@ -40,6 +40,7 @@ NIGHT = st.fixed_dictionaries(
     {
         "gap": st.sampled_from([0, 1, 1, 1, 2, 31, 100]),
         "undo": st.one_of(st.none(), st.integers(0, 3)),
+        "compact": st.booleans(),
         "orders": _rows(order_id=st.sampled_from([*"123456"]), member_id=st.one_of(st.none(), MEMBERS), back=BACK,
                         paid=st.sampled_from([None, 0, 1, 40]), net=st.sampled_from(["5.10", "20.00"]),
                         channel=st.sampled_from(["tmall", "jd", None]), reviewed=st.sampled_from([None, 3])),
@@ -85,7 +86,7 @@ class Shop:
         return Tables(self.lake, self.lake.snapshot(), self.day, SHANGHAI)
 
     def night(self, night: dict[str, Any]) -> None:
-        """Moves on, loads what the night brings, and takes an earlier load back where it says so."""
+        """Moves on, loads what the night brings, and where it says so takes an earlier load back and joins files."""
         self.day += timedelta(days=night["gap"])
         with self.lake.write("night") as writer:
             if night["undo"] is not None and night["undo"] < self.loads and night["undo"] > 0:
@@ -97,6 +98,8 @@ class Shop:
                     table = ibis.memtable(arrow_rows(name, list(rows.values())))
                     writer.upsert(name, table, load_id=f"load{self.loads}")
         self.loads += 1
+        if night.get("compact"):
+            self.lake.compact()
 
     def stated(self, name: str, row: dict[str, Any]) -> dict[str, Any]:
         """A row as a source states it, its times in the days before the shop's day."""

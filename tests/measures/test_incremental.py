@@ -41,11 +41,12 @@ AGAIN = {**NEW, "order_id": "2", "member_id": "c", "back": 14}
 NIGHTS = [
     ("windows move on, and nobody is worked out anew for it", {"gap": 1}, 0),
     ("an order of f", {"gap": 1, "orders": [NEW]}, 1),
+    ("the same order again, and files are joined", {"gap": 0, "orders": [NEW], "compact": True}, 0),
     ("a late correction gives the order of f to d", {"gap": 1, "orders": [{**NEW, "member_id": "d", "back": 1}]}, 2),
     ("a product changes its category, of which a bought some; another night's load says so again",
      {"gap": 1, "products": [{"product_id": "p", "category": "Cup"}], "orders": [AGAIN]}, 1),
     ("the consent of a is over", {"gap": 6}, 1),
-    ("the correction is taken back", {"gap": 0, "undo": 4}, 2),
+    ("the correction is taken back", {"gap": 0, "undo": 5}, 2),
 ]  # fmt: skip
 
 
