@@ -112,7 +112,9 @@ def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, 
     found = [part for part in parts if part is not None]
     if not found:
         return None
-    keys = ibis.union(*found, distinct=True)
+    keys = tables.held(ibis.union(*found, distinct=True))
+    if not keys.count().to_pyarrow().as_py():
+        return None
     then, now = (each.stated(name, keys).select(key, *attributes) for each in (before, tables))
     both = [key, *attributes]
     same = now.inner_join(then, [now[column].identical_to(then[column]) for column in both]).select(key)

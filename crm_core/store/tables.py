@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
+from ibis.util import gen_name
 
 from crm_core.config.identity import IdentitySettings
 from crm_core.schema import LOAD, TABLES, TableSchema
@@ -65,10 +66,15 @@ class Tables:
     def only(self, members: ir.Table) -> Tables:
         """The same day with the rows of `members` (member_id) alone; whether orders are priced and who is one person stay
         what they are among all."""
-        part = self.at(self.as_of, members.select("member_id"))
+        # all meet the condition, but only behind one does DuckDB hand what it looks for on to the reading of the files
+        part = self.at(self.as_of, members.filter(members.member_id.length() >= 0).select("member_id"))
         part._supplied = self._supplied
         part.__dict__.update(priced=self.priced, persons=self.persons)
         return part
+
+    def held(self, rows: ir.Table) -> ir.Table:
+        """`rows` computed once, in a table that lasts as long as the engine's session: for few, which the engine then knows."""
+        return self._lake.engine.create_table(gen_name("held"), rows, temp=True)
 
     def changes(self, name: str, before: Tables, *columns: str) -> ir.Table | None:
         """`columns` of the rows of the stored table `name` that differ between the snapshots of `before` and this view."""
