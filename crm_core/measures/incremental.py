@@ -78,10 +78,15 @@ def _out(
     tables: Tables, before: Tables, name: str, moment: str, windows: tuple[int, ...], features_of: Any
 ) -> ir.Table:
     rows = getattr(tables, name)
-    edges = {days: _between(rows[moment], days_back(before, days), days_back(tables, days)) for days in windows}
-    some = rows.filter(rows.member_id.notnull(), reduce(lambda one, two: one | two, edges.values()))
-    again = {days: _between(some[moment], days_back(before, days), days_back(tables, days)) for days in windows}
-    return some.group_by("member_id").agg(**features_of(some, again))
+    rows = rows.filter(rows.member_id.notnull())
+
+    def left(of: ir.Table) -> dict[int, Any]:
+        return {days: _between(of[moment], days_back(before, days), days_back(tables, days)) for days in windows}
+
+    # each edge is looked for by itself, as in `_begun`; what lies in two of them is taken with the first
+    edges = list(left(rows).values())
+    some = ibis.union(*(rows.filter(edge, *(~other for other in edges[:place])) for place, edge in enumerate(edges)))
+    return some.group_by("member_id").agg(**features_of(some, left(some)))
 
 
 def _between(value: Any, first: Any, end: Any) -> Any:

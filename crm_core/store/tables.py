@@ -100,7 +100,8 @@ class Tables:
     @cached_property
     def priced(self) -> bool:
         """Whether any order has amounts: those of a source without prices stand at 0 in the currency XXX (ISO 4217: none)."""
-        known = self.orders.filter(self.orders.currency.fill_null("") != NO_CURRENCY).limit(1).count()
+        orders = self.placed_orders
+        known = orders.filter(orders.currency.fill_null("") != NO_CURRENCY).limit(1).count()
         return self.supplied("orders") and bool(known.to_pyarrow().as_py())
 
     @cached_property
