@@ -8,7 +8,6 @@ gives for that day, to the last digit; the price is that of the members touched 
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -39,7 +38,7 @@ def touched(tables: Tables, before: Tables, stored: ir.Table) -> ir.Table:
     A member is touched by a row that was added, corrected or taken back between the two snapshots, by a row that
     becomes visible between the two days, by a product that changes its category, and by a change of person.
     """
-    parts = [_of_orders(tables, before), _of_persons(tables, stored), _of_members(tables, before)]
+    parts = [_of_orders(tables, before), _of_persons(tables, stored), _restated(tables, before, "members", ATTRIBUTES)]
     for name, moments in {
         "refunds": ("refunded_at",),
         "interactions": ("occurred_at",),
@@ -103,22 +102,14 @@ def _begun(tables: Tables, before: Tables, name: str, moments: tuple[str, ...], 
     return ibis.union(*(stored.filter(stored[each] >= first, stored[each] <= end).select(*columns) for each in moments))
 
 
-def _of_members(tables: Tables, before: Tables) -> ir.Table | None:
-    """Members of whom the sources now state something else, or whose membership begins."""
-    return _restated(tables, before, "members", ATTRIBUTES)
-
-
 def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, ...]) -> ir.Table | None:
-    """Keys of `name` for which one of `attributes` is not what it was, or which came or went."""
+    """Keys of `name` of which the sources now state another of `attributes` than before, or which came or went."""
     key = f"{name[:-1]}_id"
     versions = f"{name}_versions"
     begins = ("_effective_at", "registered_at") if name == "members" else ("_effective_at",)
-    parts = [tables.changes(versions, before, key), _begun(tables, before, versions, begins, key)]
-    found = [part for part in parts if part is not None]
-    if not found:
-        return None
-    keys = tables.held(ibis.union(*found, distinct=True))
-    if not keys.count().to_pyarrow().as_py():
+    found = _together(tables.changes(versions, before, key), _begun(tables, before, versions, begins, key))
+    keys = None if found is None else tables.held(found.distinct())
+    if keys is None or not keys.count().to_pyarrow().as_py():
         return None
     then, now = (each.stated(name, keys).select(key, *attributes) for each in (before, tables))
     both = [key, *attributes]
@@ -129,24 +120,26 @@ def _restated(tables: Tables, before: Tables, name: str, attributes: tuple[str, 
 def _of_orders(tables: Tables, before: Tables) -> ir.Table | None:
     """Members of orders that changed or were placed, paid or reviewed since, or whose lines or products changed."""
     key = ("order_id", "member_id")
-    parts = [
+    orders = _together(
         tables.changes("orders", before, *key),
         _begun(tables, before, "orders", ("ordered_at", "paid_at", "reviewed_at"), *key),
-    ]
-    lines = [
+    )
+    products = _restated(tables, before, "products", ("category",))
+    lines = _together(
         tables.changes("order_lines", before, "order_id"),
         _begun(tables, before, "order_lines", ("ordered_at",), "order_id"),
-    ]
-    products = _restated(tables, before, "products", ("category",))
-    if products is not None:
-        lines.append(tables.order_lines.semi_join(products, "product_id").select("order_id"))
+        None if products is None else tables.order_lines.semi_join(products, "product_id").select("order_id"),
+    )
+    if lines is None:
+        return orders
+    # lines come with their orders; of the others there are few or none, and the orders need not be looked through
+    others = lines if orders is None else lines.anti_join(orders, "order_id")
+    return _together(orders, tables.stored("orders").semi_join(others, "order_id").select(*key))
+
+
+def _together(*parts: ir.Table | None) -> ir.Table | None:
     found = [part for part in parts if part is not None]
-    of_lines = [part for part in lines if part is not None]
-    if of_lines:
-        # lines come with their orders; of the others there are few or none, and the orders need not be looked through
-        others = reduce(lambda rest, part: rest.anti_join(part, "order_id"), found, ibis.union(*of_lines))
-        found.append(tables.stored("orders").semi_join(others, "order_id").select(*key))
-    return ibis.union(*found).select("member_id") if found else None
+    return ibis.union(*found) if found else None
 
 
 def _of_persons(tables: Tables, stored: ir.Table) -> ir.Table:
