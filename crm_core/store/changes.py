@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_core.schema import TABLES
 from crm_core.store import delta
-from crm_core.store.lake import HASH, Lake, content_columns
+from crm_core.store.lake import HASH, Lake, content_columns, stored_schema
 from crm_core.store.ledger import Snapshot
 
 
@@ -35,7 +35,8 @@ def changed_rows(lake: Lake, name: str, before: Snapshot, after: Snapshot, colum
     told = [*schema.key, HASH] if HASH in sides[0].columns else content_columns(schema)
     # of a current row only its content counts; of a version also when it holds, as an older one may say the same
     told += ["_effective_at"] if name not in TABLES else []
-    gone, come = (rows.select(*told) for rows in sides)
+    types = stored_schema(name).types()  # Spark's times are of another type than those of no rows
+    gone, come = (rows.select(**{each: rows[each].cast(types[each]) for each in told}) for rows in sides)
     return ibis.union(gone.difference(come), come.difference(gone)).select(*columns)
 
 

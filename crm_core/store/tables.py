@@ -73,8 +73,10 @@ class Tables:
         return part
 
     def held(self, rows: ir.Table) -> ir.Table:
-        """`rows` computed once, in a table that lasts as long as the engine's session: for few, which the engine then knows."""
-        return self._lake.engine.create_table(gen_name("held"), rows, temp=True)
+        """`rows` computed once, in a table that lasts as long as the engine's session: for few, which the engine then knows.
+        Spark has no such tables."""
+        engine = self._lake.engine
+        return rows if engine.name == "pyspark" else engine.create_table(gen_name("held"), rows, temp=True)
 
     def changes(self, name: str, before: Tables, *columns: str) -> ir.Table | None:
         """`columns` of the rows of the stored table `name` that differ between the snapshots of `before` and this view."""

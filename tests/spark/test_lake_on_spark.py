@@ -10,7 +10,7 @@ import pytest
 from crm_core.config import EngineSettings
 from crm_core.store import Lake, Tables, connect
 from tests.require import need, spark
-from tests.store.lakes import load, open_lake, order, rows_of
+from tests.store.lakes import listed, load, open_lake, order, rows_of
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 DAYS = (date(2026, 9, 30), date(2026, 10, 1), date(2026, 12, 31))
@@ -43,3 +43,14 @@ def test_a_table_as_of_a_day_is_the_same(lakes: tuple[Lake, Lake], name: str, da
         found.append(sorted(rows, key=repr))
     assert found[0] == found[1]
     assert name in ("order_lines", "refunds") or found[0]
+
+
+@pytest.mark.parametrize(("name", "key"), [("orders", "order_id"), ("members_versions", "member_id")])
+def test_what_changed_since_the_first_load_is_the_same(lakes: tuple[Lake, Lake], name: str, key: str) -> None:
+    found = []
+    for lake in lakes:
+        before, after = (Tables(lake, lake.snapshot(known), DAYS[-1], ZoneInfo("Asia/Shanghai")) for known in (1, None))
+        rows = after.changes(name, before, key)
+        assert rows is not None
+        found.append(listed(rows))
+    assert found[0] == found[1] != []
