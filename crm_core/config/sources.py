@@ -152,8 +152,7 @@ class FieldSettings(Settings):
     heading: str = Field(min_length=1)
     aliases: tuple[str, ...] = Field((), description="other spellings of the heading, tried in this order")
     type: FieldType = Field(
-        "text",
-        description="money has two decimals, price six; number floats; time is an instant; flag yes or no",
+        "text", description="money has two decimals, price six; number floats; time is an instant; flag yes or no"
     )
     formats: tuple[str, ...] = Field(
         (),

@@ -272,15 +272,11 @@ def forest(
             title=None,
             scale=alt.Scale(domain=[least - room, most + room], nice=False),
             axis=alt.Axis(
-                tickCount=4 if size.narrow else 6,
-                format=_axis_format(unit),
-                labelFontSize=12,
-                labelColor=MUTED,
+                tickCount=4 if size.narrow else 6, format=_axis_format(unit), labelFontSize=12, labelColor=MUTED
             ),
         )
         base = alt.Chart(rows).encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)),
-            description="hover:N",
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=size.label_limit)), description="hover:N"
         )
         colour = alt.Color("colour:N", scale=None)
         zero = alt.Chart(pd.DataFrame({"size": [0]})).mark_rule(color=INK, strokeWidth=1, strokeDash=[3, 3]).encode(x=x)
@@ -293,13 +289,7 @@ def forest(
 
 
 def _rows(
-    frame: pd.DataFrame,
-    category: str,
-    value: str,
-    unit: str,
-    labels: Labels,
-    currency: str,
-    signed: bool,
+    frame: pd.DataFrame, category: str, value: str, unit: str, labels: Labels, currency: str, signed: bool
 ) -> pd.DataFrame:
     sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
     shown = [numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]]
