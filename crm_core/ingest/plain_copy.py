@@ -54,9 +54,8 @@ def _put(source: int, out: int, data: bytes, begin: int, place: int) -> None:
     """Writes `data`, which stands in `source` at `begin`, to `out` at `place`: from file to file where the system can do so,
     in a quarter of the time; it may take a part, as may a disk that is nearly full."""
     written = 0
-    with suppress(
-        OSError, AttributeError
-    ):  # not between these file systems, or not at all; a full disk refuses both ways
+    # not between these file systems, or not at all; a full disk refuses both ways
+    with suppress(OSError, AttributeError):
         while written < len(data):
             taken = os.copy_file_range(source, out, len(data) - written, begin + written, place + written)
             if not taken:  # the file has become shorter: what was read of it is written

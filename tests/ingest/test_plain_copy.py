@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,30 @@ def test_what_is_not_plain_is_left_to_the_stream(
     folder = tmp_path_factory.mktemp("plain")
     (folder / "a").write_bytes(b"".join([*parts[:place], other, *parts[place:]]))
     assert plain_copy.plain_copy(folder / "a", 0, folder / "b") is None
+
+
+@pytest.mark.parametrize("way", ["refused", "nothing", "a part, then refused", "unknown"])
+def test_where_the_system_does_not_copy_from_file_to_file_the_bytes_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    real, asked = os.copy_file_range, []
+
+    def copy_file_range(source: int, out: int, count: int, begin: int, place: int) -> int:
+        asked.append(count)
+        if way == "nothing":
+            return 0
+        if way == "refused" or len(asked) > 1:
+            raise OSError(errno.EXDEV, "another file system")
+        return real(source, out, 3, begin, place)
+
+    if way == "unknown":
+        monkeypatch.delattr(os, "copy_file_range")
+    else:
+        monkeypatch.setattr(os, "copy_file_range", copy_file_range)
+    (tmp_path / "a").write_bytes("头,b\n1,北京\n".encode())
+    assert plain_copy.plain_copy(tmp_path / "a", len("头,b\n".encode()), tmp_path / "b") is False
+    assert (tmp_path / "b").read_bytes() == "1,北京\n".encode()
+    assert bool(asked) == (way != "unknown")
 
 
 def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:
