@@ -204,7 +204,8 @@ def _canonical(
         value = made[column.name] if column.name in texts else ibis.null(column.type)
         columns[column.name] = _cast(context, value, column.type)
         if column.name == "currency":
-            columns["currency"] = columns["currency"].fill_null(context.currency)
+            usual = ibis.literal(context.currency)
+            columns["currency"] = columns["currency"].fill_null(usual) if "currency" in texts else usual
     times = [columns[name] for name in texts if name in columns and _is_fact(schema, name)]
     if "_effective_at" in texts:
         moment = _cast(context, made["_effective_at"], "timestamp(6)")

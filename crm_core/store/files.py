@@ -6,13 +6,17 @@ so in all of them, three times faster. Where the table would change its columns,
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,17 +42,18 @@ def can_write(engine: Any, folder: Path, rows: ir.Table) -> bool:
 
 def write(
     engine: Any, folder: Path, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None,
-    lacking: Sequence[str] = (),
+    month_of: str = "", lacking: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Commits `rows` and returns the new version. Not appended, they take the place of the whole table, or of the
-    partitions `values`. Columns `lacking`, which hold nothing, are left out of the files; the table has them all the same.
+    partitions `values`. `month_of`: the time whose month, written '2026-10', the partition is. Columns `lacking`, which hold
+    nothing, are left out of the files; the table has them all the same.
 
     Raises RunFailed when the table cannot be written; files that were begun are deleted then, whatever the error.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     before, held = delta.parquet(folder), rows.drop(*lacking)
     try:
-        _put(engine, folder, held, partition, values)
+        _put(engine, folder, _told(engine, held), partition, values, month_of)
         added = [_added(folder, path, partition) for path in sorted(delta.parquet(folder) - before)]
         _commit(folder, added, _schema(rows), append, partition, values)
     except BaseException as error:
@@ -64,18 +69,61 @@ def write(
     return version
 
 
-def _put(engine: Any, folder: Path, rows: ir.Table, partition: str, values: list[str] | None) -> None:
+def _put(engine: Any, folder: Path, rows: ir.Table, partition: str, values: list[str] | None, month_of: str) -> None:
     """Writes the files. Rows of one partition need not be split, which costs a quarter of the writing; none make no file."""
     layout = LAYOUT | _version(rows)
-    if partition and (values is None or len(values) != 1):
-        engine.to_parquet(rows, folder, partition_by=partition, append=True, filename_pattern="part-{uuid}", **layout)
-        return
-    place = folder / f"{partition}={values[0]}" if values else folder
-    place.mkdir(exist_ok=True, mode=0o700)
-    path = place / f"part-{uuid.uuid4()}.parquet"
-    engine.to_parquet(rows.drop(partition) if values else rows, path, **layout)
-    if values and not pq.read_metadata(path).num_rows:
-        path.unlink()
+    split: dict[str, Any] = {"partition_by": partition, "append": True, "filename_pattern": "part-{uuid}"}
+    if partition and values is not None and len(values) == 1:
+        place = folder / f"{partition}={values[0]}"
+        place.mkdir(exist_ok=True, mode=0o700)
+        path = place / f"part-{uuid.uuid4()}.parquet"
+        engine.to_parquet(rows.drop(partition), path, **layout)
+        if not pq.read_metadata(path).num_rows:
+            path.unlink()
+    elif partition and month_of:
+        _put_months(engine, folder, rows, rows[month_of], layout | split)
+    elif partition:
+        engine.to_parquet(rows, folder, **layout, **split)
+    else:
+        engine.to_parquet(rows, folder / f"part-{uuid.uuid4()}.parquet", **layout)
+
+
+def _put_months(engine: Any, folder: Path, rows: ir.Table, moment: ir.TimestampValue, layout: dict[str, Any]) -> None:
+    """Writes the files of each month: split by its number, which the engine does in half the time, and then moved to where its
+    name is. They lie in a folder of their own till then, so that nothing that a killed writer left is taken for theirs.
+    """
+    partition, made = layout["partition_by"], folder / f"_made-{uuid.uuid4()}"
+    try:
+        engine.to_parquet(rows.mutate(**{partition: moment.year() * 100 + moment.month()}), made, **layout)
+        for path in made.rglob("*.parquet"):
+            year, number = divmod(int(path.parent.name.removeprefix(f"{partition}=")), 100)
+            month = folder / f"{partition}={year:04}-{number:02}"
+            month.mkdir(exist_ok=True, mode=0o700)
+            path.rename(month / path.name)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _told(engine: Any, rows: ir.Table) -> ir.Table:
+    """`rows` with each text that is the same in all of them as the one word of a type: so it is written once, and not looked
+    up for every row.
+    """
+    words = {}
+    for name in rows.columns:
+        value = _origin(rows[name].op())
+        if isinstance(value, ops.Literal) and value.dtype.is_string() and value.value is not None:
+            word = "'" + value.value.replace("'", "''") + "'"
+            macro = f"word_{hashlib.sha256(word.encode()).hexdigest()[:32]}"
+            engine.raw_sql(f"CREATE OR REPLACE TEMP MACRO {macro}() AS {word}::ENUM({word})")
+            words[name] = ibis.udf.scalar.builtin(lambda: None, name=macro, signature=((), "string"))()
+    return rows.mutate(**words)
+
+
+def _origin(value: Any) -> Any:
+    """What a column is made of, looked up through the tables that pass every row of it on: a join may lose or add some."""
+    while isinstance(value, ops.Field) and isinstance(value.rel, ops.Project | ops.Filter | ops.DropColumns):
+        value = value.rel.values[value.name]
+    return value
 
 
 def _version(rows: ir.Table) -> dict[str, str]:

@@ -125,7 +125,7 @@ class Writer:
         rows = stamped(incoming, schema, load_id)
         self._commit(
             versions, with_month(rows, schema), append=True, partition="_month" if schema.month_of else "",
-            lacking=[name for name in content_columns(schema) if name not in incoming.columns],
+            month_of=schema.month_of, lacking=[name for name in content_columns(schema) if name not in incoming.columns],
         )  # fmt: skip
         rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
         winners, conflicts = (rows, []) if distinct else self._winners(rows, schema)
@@ -220,7 +220,8 @@ class Writer:
         if not schema.month_of:
             self._commit(schema.name, rows, append=False)
             return
-        self._commit(schema.name, with_month(rows, schema), append=False, partition="_month", values=months)
+        dated, month = with_month(rows, schema), schema.month_of
+        self._commit(schema.name, dated, append=False, partition="_month", values=months, month_of=month)
 
     def record(self, *rows: Base) -> None:
         """Ledger rows that are committed together with the snapshot."""
@@ -360,7 +361,7 @@ class Writer:
 
     def _commit(
         self, name: str, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None,
-        lacking: Sequence[str] = (),
+        month_of: str = "", lacking: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended. In columns
         `lacking` they hold nothing.
@@ -370,8 +371,9 @@ class Writer:
         try:
             if files.can_write(engine, folder, rows):
                 self._versions[name] = files.write(
-                    engine, folder, rows, append=append, partition=partition, values=values, lacking=lacking
-                )
+                    engine, folder, rows, append=append, partition=partition, values=values, month_of=month_of,
+                    lacking=lacking,
+                )  # fmt: skip
                 return
             listed = ", ".join(f"'{value}'" for value in values or ())
             self._versions[name] = delta.write(
