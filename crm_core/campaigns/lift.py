@@ -84,12 +84,6 @@ def _filled(found: Aggregates) -> Aggregates:
     return Aggregates(found.count(), found.mean_, spread(found.var_), spread(found.cov_))
 
 
-def from_sums(count: int, total: float, squares: float, name: str = "value") -> Aggregates:
-    """Moments of one column from its count, sum and sum of squares."""
-    mean = total / count
-    return Aggregates(count, {name: mean}, {name: (squares - count * mean * mean) / (count - 1)}, {})
-
-
 def compare(control: Aggregates, treatment: Aggregates, value: str, covariate: str = "") -> Lift:
     """Welch's interval of the lift, adjusted by `covariate` (CUPED) when one is named and varies.
 

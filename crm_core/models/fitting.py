@@ -28,7 +28,6 @@ FLAT = 1e-7
 START_CELLS = 20_000
 STEP = 1e-4
 GOOD_GRADIENT = 1e-6
-SAME_LIKELIHOOD = 0.01
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from crm_core.reporting import numbers
 from crm_core.reporting.blocks import Block
-from crm_core.reporting.charts import ACCENT, INK, MUTED, PALE, Size, chart
+from crm_core.reporting.charts import ACCENT, INK, MUTED, PALE, Size, chart, fitted
 from crm_core.reporting.labels import Labels
 
 
@@ -58,11 +58,7 @@ def band(
             .mark_point(color=ACCENT, filled=True, size=20)
             .encode(x=x, y="expected:Q", description="hover:N")
         )
-        return alt.layer(*layers).properties(
-            width=size.width,
-            height=220 if size.narrow else 300,
-            autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-        )
+        return fitted(alt.layer(*layers), size, 220 if size.narrow else 300)
 
     spoken = f"{title} – " + "; ".join(coming["hover"][:4])
     return chart(labels, build, title=title, subtitle=subtitle, alternative=spoken)

@@ -120,7 +120,7 @@ def bars(
         positive = alt.datum.size >= 0
         after = base.mark_text(align="left", dx=6).encode(text="text:N").transform_filter(positive)
         before = base.mark_text(align="right", dx=-6).encode(text="text:N").transform_filter(~positive)
-        return _fitted(drawn + after + before, size, height)
+        return fitted(drawn + after + before, size, height)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
 
@@ -165,7 +165,7 @@ def paired_bars(
         colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=colours[: len(names)]))
         drawn = base.mark_bar(cornerRadiusEnd=2).encode(color=colour)
         shown = base.mark_text(align="left", dx=5, fontSize=12, color=MUTED).encode(text="text:N")
-        return _fitted(drawn + shown, size, height)
+        return fitted(drawn + shown, size, height)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
 
@@ -188,14 +188,13 @@ def grid(
 ) -> Block:
     """A heat map of x × y with the number in each cell (`text`: column to write instead), and `below` it a
     name where there is room; axes keep the frame's order."""
+    bare = "count" if unit == "people" else unit
     rows = pd.DataFrame(
         {
             "x": frame[x].astype(str),
             "y": frame[y].astype(str),
             "size": [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]],
-            "text": frame[text]
-            if text
-            else [numbers.show(v, _bare(unit), language=labels.language) for v in frame[value]],
+            "text": frame[text] if text else [numbers.show(v, bare, language=labels.language) for v in frame[value]],
         }
     )
     rows["below"] = frame[below] if below else ""
@@ -228,7 +227,7 @@ def grid(
             named = base.mark_text(fontSize=11, dy=15).encode(text="below:N", color=alt.Color("ink:N", scale=None))
             drawn = drawn + named
         drawn = drawn.resolve_scale(color="independent")
-        return _fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
+        return fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
 
     return chart(
         labels,
@@ -283,7 +282,7 @@ def forest(
         spans = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
         points = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, color=colour)
         texts = base.mark_text(dy=-14, fontSize=11 if size.narrow else 12, color=MUTED).encode(x=x, text="text:N")
-        return _fitted(zero + spans + points + texts, size, max(1, len(rows)) * 60 + 30)
+        return fitted(zero + spans + points + texts, size, max(1, len(rows)) * 60 + 30)
 
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
 
@@ -305,14 +304,11 @@ def _domain(sizes: Any, room: float) -> list[float]:
     return [least - (span * room if least < 0 else 0), most + span * room]
 
 
-def _fitted(drawing: Any, size: Size, height: int) -> Any:
+def fitted(drawing: Any, size: Size, height: int) -> Any:
+    """`drawing` as wide as its place on the page."""
     return drawing.properties(
         width=size.width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )
-
-
-def _bare(unit: str) -> str:
-    return "count" if unit == "people" else unit
 
 
 def _signed(value: float, unit: str, labels: Labels, currency: str) -> str:

@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
 import papermill
@@ -27,7 +26,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from crm_core import errors
 from crm_core.reporting import provisioner
-from crm_core.reporting.runner import Clock
+from crm_core.reporting.runner import Clock, Execution
 
 ENGINE = "crm"
 START_SECONDS = 120
@@ -95,35 +94,24 @@ class ReportEngine(Engine):  # type: ignore[misc]
 papermill_engines.register(ENGINE, ReportEngine)
 
 
-def execute(
-    path: Path,
-    target: Path,
-    values: dict[str, Any],
-    environment: dict[str, str],
-    cell_timeout: int,
-    clock: Clock,
-    forked: bool,
-    *,
-    managers: list[Any],
-) -> str:
-    """Execute `path` into `target`; '' or one line that says which cell ended how. `managers` receives the
-    kernel manager."""
+def execute(job: Execution) -> str:
+    """Execute the notebook; '' or one line that says which cell ended how."""
     _register_provisioner()
     manager = ReportKernelManager()
     # papermill's own `cwd` changes the folder of this whole process, under the feet of other threads
-    manager.environment, manager.folder = environment, str(path.resolve().parent)
-    if not forked:
+    manager.environment, manager.folder = job.environment, str(job.path.resolve().parent)
+    if not job.forked:
         manager.provisioner_name = "local-provisioner"
-    managers.append(manager)
+    job.managers.append(manager)
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it logs each cell; our caller logs each notebook
     try:
         # from a copy in the scratch folder: papermill takes braces in a path for placeholders
-        source = target.with_name("source.ipynb")
-        shutil.copyfile(path, source)
+        source = job.target.with_name("source.ipynb")
+        shutil.copyfile(job.path, source)
         papermill.execute_notebook(
             str(source),
-            str(target),
-            parameters=values,
+            str(job.target),
+            parameters=job.values,
             engine_name=ENGINE,
             kernel_name="python3",
             language="python",
@@ -131,15 +119,15 @@ def execute(
             request_save_on_cell_execute=False,
             autosave_cell_every=0,
             manager=manager,
-            clock=clock,
-            timeout=cell_timeout,
+            clock=job.clock,
+            timeout=job.cell_timeout,
         )
     except PapermillExecutionError as error:
         return cell_error(error.exec_count, error.ename, error.evalue)
     except Exception as error:  # noqa: BLE001 - a dead kernel, a cell's time limit: the notebook's result
         kind = type(error).__name__
         if kind == "CellTimeoutError":
-            return f"a cell took longer than {cell_timeout} seconds"
+            return f"a cell took longer than {job.cell_timeout} seconds"
         if kind == "DeadKernelError":
             return "the kernel died (out of memory, or killed)"
         return f"{kind} outside the cells"

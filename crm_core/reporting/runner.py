@@ -96,7 +96,7 @@ def run_notebook(
     with tempfile.TemporaryDirectory(prefix="crm-run-") as scratch:
         target = Path(scratch) / path.name
         environment = {**os.environ, **_QUIET, **(env or {}), "CRM_LANGUAGE": language, "CRM_REPORT": "1"}
-        execution = _Execution(path, target, values, environment, cell_timeout or timeout, clock, forked)
+        execution = Execution(path, target, values, environment, int(max(1, cell_timeout or timeout)), clock, forked)
         error = execution.run(timeout)
         common: dict[str, Any] = {"notebook": path.stem, "parameters": values, **_seconds(clock)}
         if not error:
@@ -153,24 +153,20 @@ def _import_kernels() -> None:
     importlib.import_module("crm_core.reporting.kernels")
 
 
-class _Execution:
-    """One papermill execution in a thread of its own, so that a hang can be given up and no event loop is
-    in the way."""
+@dataclass
+class Execution:
+    """One papermill execution of `path` into `target`, in a thread of its own, so that a hang can be given up and no event
+    loop is in the way. `managers`: of its kernels, once they are started."""
 
-    def __init__(
-        self,
-        path: Path,
-        target: Path,
-        values: dict[str, Any],
-        environment: dict[str, str],
-        cell_timeout: float,
-        clock: Clock,
-        forked: bool,
-    ) -> None:
-        self._arguments = (path, target, values, environment, int(max(1, cell_timeout)), clock, forked)
-        self._clock = clock
-        self._error: str | None = None
-        self._managers: list[Any] = []
+    path: Path
+    target: Path
+    values: dict[str, Any]
+    environment: dict[str, str]
+    cell_timeout: int
+    clock: Clock
+    forked: bool
+    managers: list[Any] = field(default_factory=list)
+    error: str = "the execution thread ended without a result"
 
     def run(self, timeout: float) -> str:
         """Execute; '' when every cell ended well, else one line that says what did not."""
@@ -183,24 +179,24 @@ class _Execution:
                 thread.join(GRACE_SECONDS)
                 return f"stopped after {timeout:.0f} seconds, the limit for a notebook"
         finally:
-            self._clock.ended = self._clock.ended or time.perf_counter()
+            self.clock.ended = self.clock.ended or time.perf_counter()
             self._kill()
-        return self._error if self._error is not None else "the execution thread ended without a result"
+        return self.error
 
     def _work(self) -> None:
         from crm_core.reporting import kernels
 
         try:
-            self._error = kernels.execute(*self._arguments, managers=self._managers)
+            self.error = kernels.execute(self)
+        except errors.CrmError as error:
+            self.error = str(error)
         except BaseException as error:  # noqa: BLE001 - whatever happens in the thread is the notebook's result
-            self._error = f"{type(error).__name__} outside the cells"
-            if isinstance(error, errors.CrmError):
-                self._error = str(error)
+            self.error = f"{type(error).__name__} outside the cells"
 
     def _kill(self) -> None:
         from crm_core.reporting import kernels
 
-        for manager in self._managers:
+        for manager in self.managers:
             kernels.kill(manager)
 
 

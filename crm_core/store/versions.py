@@ -113,9 +113,9 @@ def _month(value: ir.TimestampValue) -> ir.StringValue:
     return value.strftime("%Y-%m")
 
 
-def with_month(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """`rows` with the UTC month that the table is partitioned by, if it is."""
-    return rows.mutate(_month=_month(rows[schema.month_of])) if schema.month_of else rows
+def with_month(rows: ir.Table, month_of: str) -> ir.Table:
+    """`rows` with the UTC month of a time, which the table is partitioned by."""
+    return rows.mutate(_month=_month(rows[month_of]))
 
 
 def key_text(rows: ir.Table, schema: TableSchema) -> ir.StringValue:

@@ -123,10 +123,8 @@ class Writer:
         schema, versions = TABLES[name], f"{name}_versions"
         known = self._files(versions)
         rows = stamped(incoming, schema, load_id)
-        self._commit(
-            versions, with_month(rows, schema), append=True, partition="_month" if schema.month_of else "",
-            month_of=schema.month_of, lacking=[name for name in content_columns(schema) if name not in incoming.columns],
-        )  # fmt: skip
+        lacking = [name for name in content_columns(schema) if name not in incoming.columns]
+        self._commit(versions, rows, append=True, month_of=schema.month_of, lacking=lacking)
         rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
         winners, conflicts = (rows, []) if distinct else self._winners(rows, schema)
         if name not in self._versions and not known and winners is rows:
@@ -183,7 +181,7 @@ class Writer:
     def _renew_current(self, schema: TableSchema, winners: ir.Table, conflicts: list[ir.Table]) -> tuple[int, int, int]:
         """Takes the winners into the current table; keys that only the hash decides between are added to `conflicts`."""
         if schema.name not in self._versions:
-            self._commit_current(schema, winners, months=None)
+            self._commit(schema.name, winners, append=False, month_of=schema.month_of)
             return _count(winners), 0, 0
         current, key = self.table(schema.name), list(schema.key)
         known = current.select(*key, _old_at=current._effective_at)
@@ -214,14 +212,7 @@ class Writer:
             months = sorted(touched.to_pyarrow()["_month"].to_pylist())
             current = self.lake.months(schema.name, self._versions[schema.name], months)
         kept = current.anti_join(keys, list(schema.key)).select(*rows.columns)
-        self._commit_current(schema, kept.union(rows), months)
-
-    def _commit_current(self, schema: TableSchema, rows: ir.Table, months: list[str] | None) -> None:
-        if not schema.month_of:
-            self._commit(schema.name, rows, append=False)
-            return
-        dated, month = with_month(rows, schema), schema.month_of
-        self._commit(schema.name, dated, append=False, partition="_month", values=months, month_of=month)
+        self._commit(schema.name, kept.union(rows), append=False, values=months, month_of=schema.month_of)
 
     def record(self, *rows: Base) -> None:
         """Ledger rows that are committed together with the snapshot."""
@@ -363,10 +354,12 @@ class Writer:
         self, name: str, rows: ir.Table, *, append: bool, partition: str = "", values: list[str] | None = None,
         month_of: str = "", lacking: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended. In columns
-        `lacking` they hold nothing.
+        """Commits `rows`, in the place of the table or of its partitions `values` where they are not appended; of a table that
+        is split by months, the time `month_of` tells which. In columns `lacking` they hold nothing.
         """
         lease.renew(self.lake.ledger, self._fence)
+        if month_of:
+            partition, rows = "_month", with_month(rows, month_of)
         folder, engine = self.lake.root / name, self.lake.engine
         try:
             if files.can_write(engine, folder, rows):

@@ -15,7 +15,7 @@ from crm_core.store import Lake
 from crm_core.store.changes import changed_rows
 from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Snapshot
-from crm_core.store.versions import stamped, with_month
+from crm_core.store.versions import stamped
 from tests.conftest import few
 from tests.store.lakes import listed, load, open_lake, order, rows_of
 
@@ -64,8 +64,8 @@ def test_a_table_that_was_written_without_versions_is_compared_whole(lake):
     for kept in (rows, rows[:1]):
         before = lake.snapshot()
         with lake.write("by hand") as writer:
-            stored = with_month(stamped(rows_of("orders", kept), schema, "x"), schema)
-            writer._commit("orders", stored, append=False, partition="_month")
+            stored = stamped(rows_of("orders", kept), schema, "x")
+            writer._commit("orders", stored, append=False, month_of="ordered_at")
     assert changed(lake, before, newest(lake)) == {("b", "m")}
 
 

@@ -29,7 +29,7 @@ from crm_core.measures.quality.loads import Feeds, LoadRecord, compared
 from crm_core.schema import TABLES, Column, TableSchema
 from crm_core.store import Tables, as_float, day_end
 
-SHIFT, NOTABLE = 0.25, 0.1
+SHIFT = 0.25
 CHANCE = 0.999
 FEWEST = 100
 BACK = timedelta(days=56)

@@ -27,7 +27,6 @@ from crm_core.tags import (
     propose,
 )
 
-FEW = 0.2
 """Known of fewer members than this: said to be seldom known."""
 
 
