@@ -98,8 +98,9 @@ def environment() -> jinja2.Environment:
 
 
 def strong(text: str) -> Markup:
-    """Escaped text in which `**words**` become bold: the only markup that sentences may carry."""
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text))))
+    """Escaped text in which `**words**` become bold: the only markup that sentences may carry. Amounts stay on one line."""
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
+    return Markup(re.sub(r"[+−][¥$£€]\d(?:[\d,.]*\d)?", r'<span class="amount">\g<0></span>', bold))
 
 
 def drawn(spec: Mapping[str, Any], alternative: str = "") -> Markup:

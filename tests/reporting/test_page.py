@@ -110,6 +110,12 @@ def test_hostile_text_in_our_own_blocks_stays_text(tmp_path: Path, block: blocks
     assert "&lt;script&gt;" in text
 
 
+def test_an_amount_is_not_broken_behind_its_sign() -> None:
+    shown = page.strong("**a** +¥1,234.50 to −$2.00, 1+1 < 3")
+    kept = [f'<span class="amount">{amount}</span>' for amount in ("+¥1,234.50", "−$2.00")]
+    assert shown == f"<strong>a</strong> {kept[0]} to {kept[1]}, 1+1 &lt; 3"
+
+
 def test_markdown_holds_no_raw_html_no_image_and_no_address(tmp_path: Path) -> None:
     links = "![x](http://evil.example/a.png) [go](https://evil.example) [js](javascript:alert(1)) [in](#s1)"
     source = f"# T\n\n{links}\n\n{HOSTILE} inline {HOSTILE}"
