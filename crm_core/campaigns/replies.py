@@ -25,7 +25,7 @@ from crm_core.config import Config
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, RunFailed
 from crm_core.schema import TABLES
-from crm_core.store import now
+from crm_core.store import count, now
 from crm_core.store.ledger import Load, LoadFile
 
 if TYPE_CHECKING:
@@ -103,16 +103,12 @@ def receipts(
         if found.events:
             writer.upsert("interactions", fresh, load_id=load_id)
             revoked = _revocations(fresh, export_id)
-            if _count(revoked):
+            if count(revoked):
                 writer.upsert("consents", revoked, load_id=load_id)
             writer.record(*_records(found, row.platform, path, sha256))
         if found.events or refusals:
             writer.audit("receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals})
     return found
-
-
-def _count(table: ir.Table) -> int:
-    return int(table.count().to_pyarrow().as_py())
 
 
 def _hashed(table: pa.Table, platform: PlatformSettings, vault: Vault) -> ir.Table:

@@ -95,6 +95,7 @@ def segment(
 ) -> None:
     """Size, definition, what distinguishes it, overlap, and movement since the last stored date."""
     from crm_core.segments import describe, distinctive, growth, movement, overlap, redefined, resolve
+    from crm_core.store import count
 
     workspace = open_workspace(as_of)
     settings, project = workspace.config.segments, workspace.config.project
@@ -103,7 +104,7 @@ def segment(
         shown = describe(f"{scheme}:{chosen}", settings, project.language, workspace.segment_basis)
         assigned = workspace.segments
         ours = assigned.filter(assigned.scheme == scheme, assigned.segment == chosen)
-        size = _count(ours)
+        size = count(ours)
         rest = assigned.filter(~assigned.scheme.isin([scheme, "rfm5", "rfm3"]))
         common = overlap(ours, rest).limit(MOST_SHOWN).to_pyarrow().to_pylist()
         features, tags = workspace.features, workspace.tags
@@ -154,10 +155,6 @@ def _trait(trait: Trait) -> dict[str, str]:
         "all members": f"{trait.everybody:.0%}" if share else f"{trait.everybody:,.2f}",
         "difference": f"{trait.difference:+.2f} σ",
     }
-
-
-def _count(rows: Any) -> int:
-    return int(rows.count().to_pyarrow().as_py())
 
 
 def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str, language: str) -> list[str]:

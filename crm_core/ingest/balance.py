@@ -19,11 +19,6 @@ from crm_core.ingest.rows import Context, Staged
 EXAMPLES = 3
 
 
-def count(table: ir.Table) -> int:
-    """Rows of a table."""
-    return int(table.count().to_pyarrow().as_py())
-
-
 def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
     """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
     balances = staged.feed.balance

@@ -97,7 +97,7 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
     `local` is what `local_time` gives for it, for fields of type time.
     """
     if field.values:
-        words = [(text == word, _word(meaning)) for word, meaning in field.values.items()]
+        words = [(text == word, ibis.literal(meaning, "string")) for word, meaning in field.values.items()]
         return ibis.cases(*words, else_=ibis.null("string"))
     reader: Any = {
         "text": lambda: text,
@@ -110,10 +110,6 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
         "flag": lambda: ibis.cases((text.lower().isin(YES), True), (text.lower().isin(NO), False), else_=None),
     }[field.type]
     return reader()
-
-
-def _word(meaning: str | None) -> Any:
-    return ibis.null("string") if meaning is None else ibis.literal(meaning)
 
 
 def _when(text: Any, pattern: str, value: Any) -> Any:

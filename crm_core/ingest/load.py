@@ -26,7 +26,7 @@ import ibis.expr.types as ir
 from crm_core.config import Config
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest import spool
-from crm_core.ingest.balance import balances_of, count, reject_summary
+from crm_core.ingest.balance import balances_of, reject_summary
 from crm_core.ingest.contacts import contacts_of
 from crm_core.ingest.database import read_database
 from crm_core.ingest.drift import with_drift
@@ -41,7 +41,7 @@ from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
 from crm_core.schema import TABLES, empty
-from crm_core.store import Lake, Vault, now, processes
+from crm_core.store import Lake, Vault, count, now, processes
 from crm_core.store.lake import REJECTS
 
 Progress = Callable[[str], None]

@@ -96,7 +96,8 @@ def fit(
     features: ir.Table, settings: ClusterSettings, day: date | None = None, before: Clusters | None = None
 ) -> Clusters | None:
     """Fits on a sample of `features`; the numbers are those of `before` where it was fitted on the same features. None when
-    fewer than `enough` members have a paid order. UnknownName when a feature does not exist or is no number.
+    fewer than `enough` members have a paid order, or too few of them differ. UnknownName when a feature does not exist or is
+    no number.
     """
     names = check(settings)
     buyers = features.filter(features.order_count > 0)
@@ -112,6 +113,8 @@ def fit(
     deviations = np.where(deviations > 1e-9, deviations, 1.0)  # a feature that is the same for all tells nothing
     scaled = np.nan_to_num((values - means) / deviations)
     stability = _stability(scaled, settings)
+    if not stability:
+        return None
     best = max(stability.values())
     k = max(k for k, agreement in stability.items() if agreement >= best - settings.margin)
     model = _kmeans(scaled, k, settings.seed, starts=10)
@@ -214,12 +217,13 @@ def _sample(buyers: ir.Table, names: list[str], rows: int) -> Matrix:
 
 
 def _stability(scaled: Matrix, settings: ClusterSettings) -> dict[int, float]:
-    """Number of clusters → mean adjusted Rand index between fits on two halves of the sample."""
+    """Number of clusters → mean adjusted Rand index between fits on two halves of the sample; at most one cluster for every
+    two members who differ."""
     from sklearn.metrics import adjusted_rand_score
 
     rows = scaled[:STABILITY_ROWS]
     distinct, found = len(np.unique(rows, axis=0)), {}
-    for k in range(settings.least, max(settings.least, min(settings.most, distinct // 2)) + 1):
+    for k in range(settings.least, min(settings.most, distinct // 2) + 1):
         agreed = []
         for repeat in range(settings.repeats):
             shuffled = np.random.default_rng([settings.seed, repeat]).permutation(len(rows))

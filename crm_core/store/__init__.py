@@ -2,7 +2,7 @@
 
 from crm_core.store.changes import is_kept
 from crm_core.store.clock import day_end, local_date, local_time, utc_time
-from crm_core.store.engine import connect, frugal
+from crm_core.store.engine import connect, count, frugal
 from crm_core.store.hashing import as_float, row_hash, salted_bucket, salted_order, table_hash
 from crm_core.store.lake import Lake
 from crm_core.store.ledger import Ledger, now
@@ -21,6 +21,7 @@ __all__ = [
     "Writer",
     "as_float",
     "connect",
+    "count",
     "day_end",
     "frugal",
     "is_kept",

@@ -81,6 +81,11 @@ def read_parquet(engine: Any, paths: list[str]) -> ir.Table:
     return engine.table(name)
 
 
+def count(rows: ir.Table) -> int:
+    """Rows of a table."""
+    return int(rows.count().to_pyarrow().as_py())
+
+
 def _memory(limit: str, share: int) -> str:
     if limit != "auto":
         return limit

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_core.errors import CrmError, RunFailed
 from crm_core.schema import TABLES, TableSchema
 from crm_core.store import delta, files, lease, upkeep
+from crm_core.store.engine import count
 from crm_core.store.lake import Lake, content_columns
 from crm_core.store.ledger import Snapshot, now
 from crm_core.store.versions import (
@@ -129,13 +130,13 @@ class Writer:
         winners, conflicts = (rows, []) if distinct else self._winners(rows, schema)
         if name not in self._versions and not known and winners is rows:
             self._versions[name] = delta.copy(self.lake.root / versions, self.lake.root / name)
-            return UpsertCounts(_count(rows), 0, 0, 0)
+            return UpsertCounts(count(rows), 0, 0, 0)
         counts = self._renew_current(schema, winners, conflicts)
         if not conflicts:
             return UpsertCounts(*counts, 0)
         keys = (conflicts[0] if len(conflicts) == 1 else ibis.union(*conflicts)).distinct()
         shown = keys.order_by(list(schema.key)).limit(3).to_pyarrow().to_pylist()
-        return UpsertCounts(*counts, _count(keys), tuple(" / ".join(map(str, row.values())) for row in shown))
+        return UpsertCounts(*counts, count(keys), tuple(" / ".join(map(str, row.values())) for row in shown))
 
     def forget(self, name: str, load_id: str) -> UndoCounts:
         """Drops one load's versions and works out anew the rows that it had the last word on.
@@ -146,7 +147,7 @@ class Writer:
         if versions not in self._versions:
             return UndoCounts(0, 0, 0)
         before, current, key = self.table(versions), self.table(name), list(schema.key)
-        total = _count(before.filter(before.load_id == load_id).select(*key).distinct())
+        total = count(before.filter(before.load_id == load_id).select(*key).distinct())
         if not total:
             return UndoCounts(0, 0, 0)
         said = current.filter(current.load_id == load_id)
@@ -155,10 +156,10 @@ class Writer:
         winners = self.stage(best(self._rows_of(versions, keys, schema), schema))
         left = winners.select(*key, "_effective_at", _row_hash=hash_of(winners, schema)).inner_join(keys, key)
         other = (left._effective_at != left._old_at) | (left._row_hash != left._old_hash)
-        changed = _count(keys)
+        changed = count(keys)
         if changed:
             self._replace_keys(schema, keys.select(*key), winners)
-        gone, returned = changed - _count(winners), _count(left.filter(other))
+        gone, returned = changed - count(winners), count(left.filter(other))
         return UndoCounts(gone, returned, total - gone - returned)
 
     def _rows_of(self, name: str, keys: ir.Table, schema: TableSchema) -> ir.Table:
@@ -182,7 +183,7 @@ class Writer:
         """Takes the winners into the current table; keys that only the hash decides between are added to `conflicts`."""
         if schema.name not in self._versions:
             self._commit(schema.name, winners, append=False, month_of=schema.month_of)
-            return _count(winners), 0, 0
+            return count(winners), 0, 0
         current, key = self.table(schema.name), list(schema.key)
         known = current.select(*key, _old_at=current._effective_at)
         joined = winners.select(*key, "_effective_at").left_join(known, key)
@@ -195,7 +196,7 @@ class Writer:
             tied = found.filter(found._state == "tied").select(*key)
             same = self.stage(met(winners.semi_join(tied, key), self._rows_of(schema.name, tied, schema), schema))
             won = same.filter(same._won).select(*key)
-            updated += _count(won)
+            updated += count(won)
             changed = changed.union(won)
             conflicts.append(same.filter(same._conflict).select(*key))
         if inserted or updated:
@@ -383,7 +384,3 @@ class Writer:
             raise RunFailed(
                 f"table {name} could not be written: {delta.reason(error)}; nothing was published"
             ) from None
-
-
-def _count(rows: ir.Table) -> int:
-    return int(rows.count().to_pyarrow().as_py())

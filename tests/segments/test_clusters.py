@@ -151,6 +151,12 @@ def test_too_few_members_make_no_clusters():
     assert assign(ibis.memtable(TABLE.slice(0, 299)), conf).to_pyarrow().num_rows == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_members_who_all_buy_alike_make_no_clusters():
+    alike = ibis.memtable(TABLE.take([0] * 400))
+    assert fit(alike, SETTINGS) is None
+
+
 def test_a_cluster_is_described_by_what_distinguishes_it():
     conf = SegmentSettings(clusters=SETTINGS)
     rare = FOUND.names[int(np.argmin(FOUND.shares))]  # many orders of great value at a discount

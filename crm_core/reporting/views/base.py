@@ -148,6 +148,12 @@ class View:
         """'Not supplied: what'."""
         return blocks.missing(self.labels, what, consequence)
 
+    def no_buyers(self) -> Block:
+        """Why nothing can be said about buying."""
+        if self.workspace.tables.supplied("orders"):
+            return self.note("no_buyers")
+        return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+
     def unforeseen(self, model: str, card: ModelCard | None) -> Block:
         """Why a model foretells nothing: it is not switched on, or what was found and is needed."""
         if card is None:

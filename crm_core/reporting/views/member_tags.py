@@ -195,7 +195,7 @@ class MemberTags(TagSections):
         if not base["spend"]:
             if self.workspace.tables.supplied("orders") and not self.workspace.tables.priced:
                 return self.missing(self.text("amounts"), self.text("no_amounts_cost"))
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         rows = self._profiles(features, base)
         columns = self.columns(
             title="tag",

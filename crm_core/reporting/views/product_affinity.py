@@ -132,11 +132,9 @@ class ProductAffinity(View):
         return bool(tables.supplied("orders") and tables.supplied("order_lines"))
 
     def _absent(self) -> Block:
-        lines = self.workspace.tables.supplied("orders")
-        return self.missing(
-            self.labels.name("tables", "order_lines" if lines else "orders"),
-            self.text("cost_order_lines" if lines else "no_orders_cost"),
-        )
+        if self._supplied or not self.workspace.tables.supplied("orders"):
+            return self.no_buyers()
+        return self.missing(self.labels.name("tables", "order_lines"), self.text("cost_order_lines"))
 
     def headline(self) -> Block:
         """Orders with several items, the pair that brings most, and what is bought next."""
@@ -232,7 +230,7 @@ class ProductAffinity(View):
     def sales(self) -> Block:
         """Net sales of the next weeks with their intervals, what they were tried against, and which guess is shown."""
         if not self.workspace.tables.supplied("orders"):
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         if not self.workspace.tables.priced:
             return self.missing(self.text("amounts"), self.text("no_amounts_forecast"))
         card = self.workspace.models.get("forecast")

@@ -130,7 +130,7 @@ class RfmSegments(SegmentSections):
         """Chart: share of members against share of sales, by group; table with sizes and money below it."""
         rows = self._ordered(self.groups)
         if rows.empty:
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         buyers = rows[rows["segment"] != NO_PAID_ORDER]
         hidden = ["member_share", "net_amount", "amount_share", "per_member", "mean_days"]
         if not self.workspace.tables.priced:
@@ -140,7 +140,8 @@ class RfmSegments(SegmentSections):
             )  # fmt: skip
             shown = self.masked(rows, "members", ["member_share", "mean_days"])
             return blocks.group(self._no_amounts(), self.table(shown, columns))
-        chart = self.shares(self.masked(buyers, "members", hidden), "groups_chart")
+        bought = self.masked(buyers, "members", hidden)
+        chart = self.shares(bought, "groups_chart") if len(bought) else self.no_buyers()
         shown = self.masked(rows, "members", hidden)
         columns = self.columns(
             title="group", members="members people @members", member_share="share percent bar",
@@ -163,7 +164,7 @@ class RfmSegments(SegmentSections):
         counted = scored.group_by(["r_score", "f_score"]).agg(members=scored.count())
         rows = frame(counted)
         if rows.empty:
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         cells = [(r, f) for r in range(5, 0, -1) for f in range(1, 6)]
         rows = pd.DataFrame(cells, columns=["r_score", "f_score"]).merge(rows, "left", ["r_score", "f_score"])
         rows["members"] = rows["members"].fillna(0).astype(int)
@@ -204,7 +205,7 @@ class RfmSegments(SegmentSections):
         rows = self._by_segment("type", self.workspace.segments, self.workspace.features)
         rows = rows[rows["segment"] != NO_PAID_ORDER].sort_values("net_amount", ascending=False)
         if rows.empty:
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         hidden = ["member_share", "net_amount", "amount_share", "per_member"]
         rows["rule"] = [
             describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]

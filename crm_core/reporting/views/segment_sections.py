@@ -97,7 +97,7 @@ class SegmentSections(View):
         """Members by stage, with those who came and went, and the rhythm that the stages are counted in."""
         rows, rhythm = self._sized("lifecycle"), self.basis.rhythm
         if rows.empty or rhythm is None:
-            return self.missing(self.labels.name("tables", "orders"), self.text("no_orders_cost"))
+            return self.no_buyers()
         chart = self.bars(self.masked(rows, "members"), "members", "people", "stages_chart")
         note = self.text(
             "rhythm_note", gap=self.show(rhythm.usual_gap_days, "days"), weight=f"{rhythm.weight_in_gaps:g}"
