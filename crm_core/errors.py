@@ -34,7 +34,7 @@ def unknown(kind: str, found: str, known: Iterable[str], where: str = "") -> Unk
 
     `kind` is the noun ('segment'), `where` the file and line it should be in; the nearest known name is offered.
     """
-    names = sorted(known)
+    names = sorted(known, key=lambda name: (name[:1].isdigit(), name))  # codes last
     place = f" in {where}" if where else ""
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"

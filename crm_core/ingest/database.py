@@ -244,8 +244,9 @@ def _batches(
     utc = _utc_columns(connection, result)
     for part in result.partitions():
         columns: list[Sequence[Any]] = list(zip(*part, strict=True))
-        for place in utc:
-            columns[place] = [value.replace(tzinfo=UTC) if _is_moment(value) else value for value in columns[place]]
+        for place in utc:  # a zero date comes as text
+            moments = columns[place]
+            columns[place] = [each.replace(tzinfo=UTC) if isinstance(each, datetime) else each for each in moments]
         yield columns
 
 
@@ -253,10 +254,6 @@ def _utc_columns(connection: Connection, result: Any) -> list[int]:
     if connection.dialect.name not in ("mysql", "mariadb"):
         return []
     return [place for place, told in enumerate(result.cursor.description) if told[1] == MYSQL_TIMESTAMP]
-
-
-def _is_moment(value: object) -> bool:
-    return isinstance(value, datetime)  # a zero date comes as text
 
 
 def _texts(values: Sequence[Any], name: str, plan: _Plan) -> pa.Array:

@@ -45,8 +45,9 @@ def resolve(name: str, settings: SegmentSettings) -> tuple[str, str]:
     known = references(settings)
     matches = [name] if name in known else [one for one in known if one.split(":", 1)[1] == name]
     if not matches:
+        of_scheme = [one for one in known if one.startswith(name.split(":")[0] + ":")]
         offered = known if ":" in name else [*{one.split(":", 1)[1]: None for one in known}]
-        raise unknown("segment", name, offered, WHERE)
+        raise unknown("segment", name, of_scheme or offered, WHERE)
     if len(matches) > 1 and name != NO_PAID_ORDER:  # which is the same members in every scheme
         raise InputError(f"segment '{name}' is in several schemes; write one of {', '.join(matches)}")
     scheme, segment = matches[0].split(":", 1)

@@ -38,6 +38,10 @@ def test_an_unknown_segment_offers_the_nearest():
         resolve("at_rsik", SHIPPED)
     with pytest.raises(UnknownName, match="did you mean 'rfm:at_risk'"):
         resolve("rfm:at_rsik", SHIPPED)
+    with pytest.raises(UnknownName, match="known: lifecycle:active.*lifecycle:won_back$"):
+        resolve("lifecycle", SHIPPED)
+    with pytest.raises(UnknownName, match="known: about_to_sleep"):  # and not 111, 112, …
+        resolve("zzz", SHIPPED)
 
 
 def test_a_name_in_two_schemes_must_be_written_in_full():
