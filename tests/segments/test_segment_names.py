@@ -38,7 +38,7 @@ def test_an_unknown_segment_offers_the_nearest():
         resolve("at_rsik", SHIPPED)
     with pytest.raises(UnknownName, match="did you mean 'rfm:at_risk'"):
         resolve("rfm:at_rsik", SHIPPED)
-    with pytest.raises(UnknownName, match="known: lifecycle:active.*lifecycle:won_back$"):
+    with pytest.raises(UnknownName, match=r"known: lifecycle:active.*lifecycle:won_back$"):
         resolve("lifecycle", SHIPPED)
     with pytest.raises(UnknownName, match="known: about_to_sleep"):  # and not 111, 112, …
         resolve("zzz", SHIPPED)
