@@ -185,9 +185,7 @@ def made_up_lake(folder: Path, members: int = 1_000_000, orders: int = 10_000_00
         **{name: made[name] if name in made.columns else ibis.null(kind) for name, kind in types.items()}
     )
     with lake.write("bench") as writer:
-        writer._commit(
-            "orders", rows.mutate(_month=rows.ordered_at.strftime("%Y-%m")), append=False, partition="_month"
-        )
+        writer._commit("orders", rows, append=False, month_of="ordered_at")
     return Tables(lake, lake.snapshot(), date(2026, 10, 31), ZoneInfo("Asia/Shanghai"))
 
 

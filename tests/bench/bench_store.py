@@ -25,7 +25,6 @@ from crm_core.schema import TABLES
 from crm_core.store import Lake, Ledger, connect, delta, now, table_hash
 from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Snapshot
-from crm_core.store.versions import with_month
 
 SCHEMA = TABLES["orders"]
 DAYS = 730
@@ -153,7 +152,7 @@ def _timed(work: Callable[[], Any]) -> float:
 def _rewrite(lake: Lake) -> None:
     """The whole current table once more, as the writer writes."""
     with lake.write("rewrite") as writer:
-        writer._commit("orders", with_month(writer.table("orders"), SCHEMA), append=False, partition="_month")
+        writer._commit("orders", writer.table("orders"), append=False, month_of=SCHEMA.month_of)
 
 
 def _by_hand(lake: Lake, incoming: ir.Table, folder: Path) -> None:
