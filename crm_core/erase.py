@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 from sqlalchemy import select
 
 from crm_core.campaigns.erasing import CleanedExport, forget_in_exports
@@ -30,7 +31,8 @@ from crm_core.ingest.erased import account_cells
 from crm_core.ingest.files import Found
 from crm_core.ingest.rows import ERASED
 from crm_core.schema import TABLES
-from crm_core.store import Writer, now, processes
+from crm_core.store import Writer, count, delta, now, processes
+from crm_core.store.durable import sync
 from crm_core.store.ledger import AuditEntry, Load, LoadFile
 from crm_core.store.vault import erasing
 from crm_core.store.vault.files import write_once
@@ -91,6 +93,7 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         )  # fmt: skip
         if first is None or touched:
             writer.audit("erase", certificate, _plain(made))
+    _blank_remains(workspace, found["rejects"])
     _begun(workspace, certificate).unlink(missing_ok=True)
     ledger.scrub()
     line = _earlier(workspace, certificate, newest=True)
@@ -137,11 +140,8 @@ def _blank(writer: Writer, places: list[erasing.Place]) -> None:
     if not places:
         return
     rejects = writer.table("rejects")
-    ours = rejects.semi_join(ibis.memtable(places), ["load_id", "file", "row_number"]).filter(rejects.reason != ERASED)
-    loads = ours.select("load_id").distinct().to_pyarrow()["load_id"].to_pylist()
-    rest = rejects.filter(rejects.load_id.isin(loads)).anti_join(ours, ["load_id", "file", "row_number"])
-    blank = ours.mutate(reason=ibis.literal(ERASED), row=ibis.null("string")).select(rest.columns)
-    ordered = rest.union(blank).order_by("load_id", "file", "row_number")
+    loads = _stating(rejects, places).select("load_id").distinct().to_pyarrow()["load_id"].to_pylist()
+    ordered = _blanked(rejects.filter(rejects.load_id.isin(loads)), places).order_by("load_id", "file", "row_number")
     for load_id in loads:
         writer.remove_load("rejects", load_id)
         load = writer.lake.ledger.get(Load, load_id)
@@ -152,6 +152,31 @@ def _blank(writer: Writer, places: list[erasing.Place]) -> None:
         writer.record(load)
     if loads:
         writer.append("rejects", ordered)
+
+
+def _stating(rejects: ir.Table, places: list[erasing.Place]) -> ir.Table:
+    """The rows of `places` that say more than that they were erased."""
+    return rejects.semi_join(ibis.memtable(places), ["load_id", "file", "row_number"]).filter(rejects.reason != ERASED)
+
+
+def _blanked(rejects: ir.Table, places: list[erasing.Place]) -> ir.Table:
+    ours = _stating(rejects, places)
+    blank = ours.mutate(reason=ibis.literal(ERASED), row=ibis.null("string")).select(rejects.columns)
+    return rejects.anti_join(ours, ["load_id", "file", "row_number"]).union(blank)
+
+
+def _blank_remains(workspace: Workspace, places: list[erasing.Place]) -> None:
+    """Does so in the files of `rejects` that only earlier snapshots hold, so that pinned ones can still be read."""
+    if not places:
+        return
+    lake = workspace.lake
+    with lake.write("erase") as writer:
+        for path in delta.parquet(lake.root / "rejects") - set(map(Path, writer.files("rejects"))):
+            rows, made = lake.read_files("rejects", [str(path)]), path.with_suffix(".partial")
+            if count(_stating(rows, places)):
+                lake.engine.to_parquet(_blanked(rows, places), made)
+                sync(made)
+                made.replace(path)
 
 
 def _first(load_id: str, told: dict[str, Any]) -> erasing.Place:

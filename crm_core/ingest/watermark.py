@@ -95,7 +95,7 @@ def bounds_of_the_first(settings: ExtractSettings, texts: bool) -> tuple[Any, An
 
 
 class Highest:
-    """The greatest watermark that passes by, never later than the present: a clock that ran ahead must not hide rows."""
+    """The greatest watermark that passes by, those later than the present left out: a clock that ran ahead must not hide rows."""
 
     def __init__(self, settings: ExtractSettings, now: datetime, zone: ZoneInfo, where: str) -> None:
         self._settings, self._where = settings, where
@@ -117,16 +117,13 @@ class Highest:
                 "whole numbers, one kind in all rows (text only as ISO 8601 times)"
             )
         self.kind = kind
-        self._high = max(known) if self._high is None else max(self._high, *known)
+        passed = [value for value in known if self._is_past(value)]
+        self._high = max([*passed, *([] if self._high is None else [self._high])], default=None)
 
     @property
     def text(self) -> str:
         """The mark as it is stored; empty where no row had one."""
-        if self._high is None:
-            return ""
-        if self.kind == "text":
-            return self._latest_text(str(self._high))
-        return _text(self._high if self.kind == "number" else min(self._high, self.latest(self.kind)))
+        return "" if self._high is None else _text(self._high)
 
     def latest(self, kind: str) -> Any:
         """The present as a watermark of `kind`."""
@@ -134,13 +131,11 @@ class Highest:
         moments = {"instant": self._instant, "time": self._local, "date": self._local.date(), "text": local}
         return moments.get(kind, 2**63 - 1)
 
-    def _latest_text(self, high: str) -> str:
-        moment = datetime.fromisoformat(high)
-        offset = moment.tzinfo
-        latest = self._instant.astimezone(offset).replace(tzinfo=None) if offset else self._local
-        if moment.replace(tzinfo=None) <= latest:
-            return high
-        return _like(latest, high)
+    def _is_past(self, value: Any) -> bool:
+        if self.kind != "text":
+            return bool(value <= self.latest(self.kind))
+        moment = datetime.fromisoformat(value)
+        return moment <= self._instant if moment.tzinfo else moment <= self._local
 
 
 def _high(mark: Mark) -> Any:

@@ -122,11 +122,11 @@ class Writer:
         the outcome would not add up.
         """
         schema, versions = TABLES[name], f"{name}_versions"
-        known = self._files(versions)
+        known = self.files(versions)
         rows = stamped(incoming, schema, load_id)
         lacking = [name for name in content_columns(schema) if name not in incoming.columns]
         self._commit(versions, rows, append=True, month_of=schema.month_of, lacking=lacking)
-        rows = self.lake.read_files(versions, sorted(self._files(versions) - known))
+        rows = self.lake.read_files(versions, sorted(self.files(versions) - known))
         winners, conflicts = (rows, []) if distinct else self._winners(rows, schema)
         if name not in self._versions and not known and winners is rows:
             self._versions[name] = delta.copy(self.lake.root / versions, self.lake.root / name)
@@ -341,7 +341,8 @@ class Writer:
             upkeep.join_files(self.lake.root / name, partitions)
             self.note(name)
 
-    def _files(self, name: str) -> set[str]:
+    def files(self, name: str) -> set[str]:
+        """The Parquet files of `name` in this writer's working state."""
         version = self._versions.get(name)
         return set() if version is None else set(delta.files(self.lake.root / name, version))
 
