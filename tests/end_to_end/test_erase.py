@@ -265,6 +265,10 @@ def test_of_refused_rows_the_lake_says_only_that_they_were_erased(workspace: Wor
     assert [number for number, _, row in before if "****7777" in (row or "")] == [83, 84]
     forget(workspace)
     assert refused() == [(number, "erased", None) for number, _, _ in before[:3]] + before[3:]
+    files_left = list((workspace.root / "data/lake/rejects").rglob("part*.parquet"))
+    assert len(files_left) == 2, "that of the earlier snapshot, which somebody may read, too"
+    for path in files_left:
+        assert "7777" not in str(pq.read_table(path).to_pylist())
     told = loads(workspace.ledger)[0][0].detail["rejects"]
     assert {each["reason"] for each in told if each["row_numbers"][0] < 86} == {"erased"}
     undo(workspace.lake, workspace.vault, load_id)
