@@ -4,9 +4,10 @@ A source has feeds (kinds of file). A feed says how to read (`reader`), which he
 fields (`fields`), which rows are refused (`reject_when`), what the rows become (`tables`), whose contact data
 they carry (`contacts`) and which sums must agree (`balance`). Expressions are those of
 `crm_core.schema.expressions`; in `tables` also `account(field)` (the pseudonymous member id; the mapping goes
-to the vault), `number_within(field, …)` (1, 2, … by file order), `fingerprint(field, …)` (an id for rows that
-have none: equal cells give equal ids), `year(date)`, `month(date)`, `part(text, separator, n)` and, where `per`
-groups rows of one file, `total(x) earliest(x) latest(x) first(x) any_value(x) count()`.
+to the vault), `fingerprint(field, …)` (an id for rows that have none: equal cells give equal ids), `number_of(field, …)` (the
+same as a whole number, such as for the lines of an order: whatever file or place they come from, they are the same lines),
+`number_within(field, …)` (1, 2, … by file order, which tells equal ones apart), `year(date)`, `month(date)`,
+`part(text, separator, n)` and, where `per` groups rows of one file, `total(x) earliest(x) latest(x) first(x) any_value(x) count()`.
 
 Shapes that a file may have beyond a table with headings:
 
@@ -88,7 +89,7 @@ Rows may also come from a database: `crm_core.config.databases` has the form. On
           order_lines:
             columns:
               order_id: order_id
-              line_no: number_within(order_id)
+              line_no: number_of(sku, quantity, unit_price, number_within(order_id, sku, quantity, unit_price))
               ordered_at: ordered_at
               product_id: sku
               quantity: quantity

@@ -51,8 +51,15 @@ _DAY = r"(?:1[89]|20|21)\d\d(?:-\d{1,2}-|/\d{1,2}/)\d{1,2}"
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)"
 _AMOUNT = r"^[-+]?[¥￥$£€]?[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.DECIMALS)?元?$"
-_PHONE_LIKE = r"\b(1[3-9]\d)\d{4}(\d{4})\b"
-_MAIL_LIKE = r"[^\s@,;]+@[^\s@,;]+"
+_VEILS = (
+    (r"(^|\D)(1[3-9]\d)[- ]?\d{4}[- ]?(\d{4})(\D|$)", r"\1\2****\3\4"),
+    (r"(^|\D)(0\d{2,3})[- ]?\d{3,4}(\d{4})(\D|$)", r"\1\2****\3\4"),
+    (r"[０-９]{7,}|\d\.\d{6,}[eE]\+?1\d", "***"),
+    (r"[^\s@,;]+@[^\s@,;]+", "***@***"),
+)
+"""What looks like a mobile, a landline, a phone in wide digits or after a spreadsheet had it, or an e-mail."""
+_NUMERALS = r"^[\s\pN\pP\pS元分角年月日号时点秒上下午早晚昨今明天星期周零〇一二两三四五六七八九十百千万亿a-zA-Z]*$"
+_TWO_WORDS = r"\pL{2,} +\pL{2,}"
 
 
 @ibis.udf.scalar.builtin(name="try_strptime", signature=(("string", "array<string>"), "timestamp(6)"))
@@ -178,18 +185,21 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
     if checks:
         # the value is looked at only where something is wrong with it: masking costs more than all the checks
         fault = ibis.cases(*checks, else_=ibis.null("string"))
-        shown = ibis.literal(f"{heading}: '") + (masked(text) if hidden else shortened(text)) + fault
+        shown = ibis.literal(f"{heading}: '") + (masked(text) if hidden else shown_of(text, field)) + fault
         sentence = fault.notnull().ifelse(shown, sentence)
     if field.filled:
         sentence = text.isnull().ifelse(f"{heading}: is empty", sentence)
     return sentence
 
 
-def shortened(text: Any) -> Any:
-    """At most 60 characters of a value, with anything in it that looks like a phone number or an address
-    masked.
+def shown_of(text: Any, field: FieldSettings) -> Any:
+    """At most 60 characters of a cell, with anything in it that looks like a phone or an e-mail masked; where a number or a
+    time belongs, a name or an address is too.
     """
-    veiled = text.re_replace(_PHONE_LIKE, r"\1****\2").re_replace(_MAIL_LIKE, "***@***")
+    veiled = reduce(lambda each, veil: each.re_replace(*veil), _VEILS, text)
+    if field.type != "text":
+        strange = ~text.re_search(_NUMERALS) | text.re_search(_TWO_WORDS)
+        veiled = strange.ifelse(text.re_replace(r"(?s)^(.).*$", r"\1***"), veiled)
     return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")
 
 

@@ -267,7 +267,7 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     raw = _kept(context, staged, _cells(context, staged, together), "refused")
     cells = {name: casts.cell(raw[name], ()) for name in batch.shown}
     shown = {
-        batch.shown[name]: casts.masked(text) if name in hidden else casts.shortened(text)
+        batch.shown[name]: casts.masked(text) if name in hidden else casts.shown_of(text, staged.feed.fields[name])
         for name, text in cells.items()
     }
     veiled = {batch.shown[name]: casts.masked(text) for name, text in cells.items()}

@@ -122,7 +122,7 @@ ORDER_LINES = TableSchema(
     ("order_id", "line_no"),
     (
         _id("order_id", "order"),
-        Column("line_no", COUNT, "position within the order, from 1", nullable=False),
+        Column("line_no", COUNT, "number of the line, its own within the order", nullable=False),
         _time("ordered_at", "when the order was placed", nullable=False),
         Column("product_id", TEXT, "product"),
         Column("quantity", NUMBER, "units ordered", "units", nullable=False),

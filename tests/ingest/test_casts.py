@@ -172,6 +172,13 @@ def test_a_word_that_is_not_known_is_refused_with_the_known_ones() -> None:
 def test_values_that_look_like_contacts_are_masked_wherever_they_stand() -> None:
     assert problem("13800138000", type="time") == "h: '138****8000' is not a time, such as 2026-10-31 08:26:00"
     assert problem("zhang@example.com", type="money") == "h: '***@***' is not an amount, such as 1,234.50"
+    for text, shown in [
+        ("138 0013 8001", "138****8001"), ("+86 138-0013-8002", "+86 138****8002"), ("x13800138009y", "x138****8009y"),
+        ("１３８００１３８００６", "***"), ("1.3800138004E10", "***"), ("021-58881234", "021****1234"), ("张三丰", "张***"),
+        ("张三 13812345678", "张***"), ("上海市浦东新区世纪大道100号", "上***"), ("Zhang Sanfeng", "Z***"), ("一百二", "一百二"),
+        ("yesterday", "yesterday"), ("昨天上午九点", "昨天上午九点"), ("31/10/2026 8:26", "31/10/2026 8:26"), ("¥12元", "¥12元"),
+    ]:  # fmt: skip
+        assert problem(text, type="flag") == f"h: '{shown}' is not a yes or no"
     assert "张三丰" not in problem("张三丰", type="integer", private=True)
     assert "10112345678" not in problem("10112345678x", type="integer", private=True)
     assert len(problem("长" * 500, type="integer")) < 120

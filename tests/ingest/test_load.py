@@ -156,10 +156,9 @@ def test_identical_rows_are_duplicates_or_lines_as_the_feed_says(shop: Shop, fil
         ("orders", 2, 2),
         ("lines", 2, 0),
     ]
-    assert [(row["line_no"], row["line_amount"]) for row in shop.rows("order_lines")] == [
-        (1, Decimal("0.67")),
-        (2, Decimal("0.67")),
-    ]
+    lines = shop.rows("order_lines")
+    assert [row["line_amount"] for row in lines] == [Decimal("0.67")] * 2
+    assert len({row["line_no"] for row in lines}) == 2
 
 
 def test_the_same_file_again_changes_nothing_and_says_so(shop: Shop, files: Path) -> None:

@@ -117,7 +117,7 @@ def revealed(root: Path, plain_ids: bool) -> list[str]:
             "private field 'member_no' would stand in the lake",
         ),
         (
-            "line_no: number_within(order_id)",
+            "line_no: number_of(",
             "# no number",
             "no column gives the key of order_lines: line_no",
         ),
