@@ -174,7 +174,10 @@ def _one_load(workspace: Workspace, load_id: str) -> None:
     }
     head = {"load_id": load.load_id, "source": load.source, "state": load.state, "finished_at": load.finished_at}
     columns = ["table", "rows", "inserted", "updated", "unchanged", "conflicts"]
-    changed = [{name: each.get(name) for name in columns} for each in detail.get("tables", [])]
+    changed = [
+        {name: each.get(name) for name in columns} | {"such as": ", ".join(each.get("examples", ()))}
+        for each in detail.get("tables", [])
+    ]
     sums = [
         f"{each['name']}: {each['rows']} in the files = {each['written']} written"
         for each in detail.get("balances", [])

@@ -24,6 +24,7 @@ Check = Literal[
     "balance",
     "rejected_share",
     "duplicate_share",
+    "conflict_share",
     "freshness_days",
     "days_since_load",
     "broken_rules",
@@ -38,6 +39,7 @@ OF: dict[str, tuple[str, ...]] = {
     "balance": ("", OF_SOURCE),
     "rejected_share": ("", OF_SOURCE),
     "duplicate_share": ("", OF_SOURCE),
+    "conflict_share": ("", OF_SOURCE),
     "freshness_days": (OF_TABLE,),
     "days_since_load": ("", OF_SOURCE),
     "broken_rules": ("", OF_TABLE),
@@ -54,10 +56,11 @@ AT_LEAST = ("completeness", "validity")
 
 class GateCheck(Settings):
     """One check of the gate. Figures: balance – loads that do not add up in rows or money; rejected_share,
-    duplicate_share – of the rows of the newest load (of each source); freshness_days – from the table's newest fact to the
-    date of the run; days_since_load – from a source's newest load to now; broken_rules – rows of the lake; completeness,
-    validity – share of a column's rows; drift – the greatest population stability index of the newest facts; gap_days –
-    days without facts in the last 28 days; impossible_share – of orders that contradict themselves, the worst kind.
+    duplicate_share – of the rows of the newest load (of each source); conflict_share – of the records that it states, those
+    told otherwise for the same time, the worst table; freshness_days – from the table's newest fact to the date of the run;
+    days_since_load – from a source's newest load to now; broken_rules – rows of the lake; completeness, validity – share of
+    a column's rows; drift – the greatest population stability index of the newest facts; gap_days – days without facts in
+    the last 28 days; impossible_share – of orders that contradict themselves, the worst kind.
     """
 
     check: Check

@@ -21,9 +21,9 @@ from crm_core.reporting import numbers
 
 LANGUAGES = ("zh", "en")
 CHECK_UNITS = {
-    "balance": "count", "rejected_share": "percent", "duplicate_share": "percent", "freshness_days": "days",
-    "days_since_load": "days", "broken_rules": "count", "completeness": "percent", "validity": "percent",
-    "drift": "number", "gap_days": "days", "impossible_share": "percent",
+    "balance": "count", "rejected_share": "percent", "duplicate_share": "percent", "conflict_share": "percent",
+    "freshness_days": "days", "days_since_load": "days", "broken_rules": "count", "completeness": "percent",
+    "validity": "percent", "drift": "number", "gap_days": "days", "impossible_share": "percent",
 }  # fmt: skip
 FILE = Path(__file__).with_name("labels.yml")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,11 @@ def load(workspace: Workspace, day: date, tables: dict[str, pd.DataFrame], **tot
     balances = totals.get("balances", [{"feed": "orders", "name": "net", "rows": "10.00", "written": "10.00"}])
     headings = totals.get("headings", ["订单编号", "订单创建时间"])
     moment = datetime.combine(day, datetime.min.time()) + timedelta(days=1)
-    detail = {"covers_until": day.isoformat(), "balances": balances}
+    detail: dict[str, Any] = {"covers_until": day.isoformat(), "balances": balances, "tables": []}
     with workspace.lake.write("load", "tests") as writer:
         for name, frame in tables.items():
-            writer.upsert(name, typed(name, frame), load_id=load_id)
+            found = asdict(writer.upsert(name, typed(name, frame), load_id=load_id))
+            detail["tables"].append({"table": name, "rows": len(frame), **found})
         if totals.get("rejects") is not None:
             writer.append("rejects", ibis.memtable(totals["rejects"].assign(load_id=load_id)))
         writer.cover(day)

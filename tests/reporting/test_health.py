@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 
 from crm_core.config import Config
+from crm_core.config.loader import parse_yaml
+from crm_core.config.reports import ReportSettings
+from crm_core.measures.quality import judge
 from crm_core.reporting import Job, NotebookResult, run_notebooks
 from crm_core.reporting.labels import entries
 from crm_core.reporting.views import DataHealth
 from crm_core.reporting.views.data_health import NEEDED_FOR
 from crm_core.schema import TABLES
+from crm_core.store import now
 from crm_core.workspace import Workspace
 from tests.measures.daily_shop import LAST, another, build
 from tests.reporting.browser import Browser
@@ -85,6 +89,24 @@ def test_the_verdict_of_a_clean_shop_is_that_it_can_be_used(clean: Path, tmp_pat
     assert "这些数据可以用" in report.headline().data["sentence"]
     assert "门禁全部通过" in texts(report.gate()) and "没有断档" in texts(report.gaps())
     assert "都说得通" in texts(report.contradictions()) and "没有突变" in texts(report.drift())
+
+
+def test_records_told_in_two_ways_for_one_time_are_named_with_their_load(clean: Path, tmp_path: Path) -> None:
+    def tell_twice(tables: dict[str, pd.DataFrame]) -> None:
+        orders = tables["orders"]
+        tables["orders"] = pd.concat(
+            [orders, orders.head(3).assign(province="别处"), orders.tail(2)], ignore_index=True
+        )
+
+    shop = another(clean, tmp_path / "shop", tell_twice)
+    report, load = DataHealth(shop), f"load-{LAST + timedelta(days=1):%Y%m%d}"
+    (found,) = report.findings
+    assert found.command == f"crm loads {load}" and "**3** 条订单（1.7%）" in found.sentence
+    (orders,) = (each for each in report.quality.loads[0].tables if each.table == "orders")
+    assert (orders.rows, orders.keys, orders.again, orders.conflicts) == (185, 180, 5, 3)
+    check = parse_yaml("gate: [{check: conflict_share, at_most: 0.01}]", ReportSettings, "reports.yml").gate
+    (outcome,) = judge(report.quality, check, now())
+    assert not outcome.passed and outcome.sentence.startswith("conflict_share: found 0.01667 (sample, orders)")
 
 
 def test_every_fault_is_named_in_the_readers_language(made: dict[str, NotebookResult]) -> None:

@@ -96,12 +96,18 @@ def _balance(quality: Quality, of: str, _: datetime) -> Figure:
     return (float(len(wrong)), wrong[0].load_id if wrong else "") if loads else (None, "")
 
 
-def _rejected(quality: Quality, of: str, _: datetime) -> Figure:
-    return _worst((load.rejected / load.read, load.source) for load in _newest(quality, of) if load.read)
+def _rows(what: str) -> Callable[[Quality, str, datetime], Figure]:
+    """The share of the rows of the newest loads that are `what`."""
+
+    def figure(quality: Quality, of: str, _: datetime) -> Figure:
+        return _worst((getattr(load, what) / load.read, load.source) for load in _newest(quality, of) if load.read)
+
+    return figure
 
 
-def _duplicate(quality: Quality, of: str, _: datetime) -> Figure:
-    return _worst((load.duplicate / load.read, load.source) for load in _newest(quality, of) if load.read)
+def _conflicts(quality: Quality, of: str, _: datetime) -> Figure:
+    tables = [(each, load.source) for load in _newest(quality, of) for each in load.tables if each.keys]
+    return _worst((each.conflicts / each.keys, f"{source}, {each.table}") for each, source in tables)
 
 
 def _freshness(quality: Quality, of: str, _: datetime) -> Figure:
@@ -160,8 +166,9 @@ def _impossible(quality: Quality, _: str, __: datetime) -> Figure:
 
 FIGURES: dict[str, Callable[[Quality, str, datetime], Figure]] = {
     "balance": _balance,
-    "rejected_share": _rejected,
-    "duplicate_share": _duplicate,
+    "rejected_share": _rows("rejected"),
+    "duplicate_share": _rows("duplicate"),
+    "conflict_share": _conflicts,
     "freshness_days": _freshness,
     "days_since_load": _since_load,
     "broken_rules": _broken,

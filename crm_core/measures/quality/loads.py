@@ -48,7 +48,9 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class TableRecord:
-    """Rows that a load stated for one table: inserted + updated + unchanged are keys, `conflicts` keys said twice."""
+    """Rows that a load stated for one table: each key is inserted, updated or unchanged, the other rows tell of a key again;
+    `conflicts` are keys told otherwise for the same time.
+    """
 
     table: str
     rows: int
@@ -56,6 +58,16 @@ class TableRecord:
     updated: int
     unchanged: int
     conflicts: int = 0
+
+    @property
+    def keys(self) -> int:
+        """How many records the load stated."""
+        return self.inserted + self.updated + self.unchanged
+
+    @property
+    def again(self) -> int:
+        """Rows that tell of a record more than once, of which one counts."""
+        return self.rows - self.keys
 
 
 @dataclass(frozen=True)

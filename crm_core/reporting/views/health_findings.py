@@ -51,6 +51,7 @@ class HealthFindings(View):
             *self._impossible(),
             *self._drifts(),
             *self._headings(),
+            *self._conflicts(),
             *self._refused(),
         ]
 
@@ -160,6 +161,22 @@ class HealthFindings(View):
             )
             for change in self.quality.headings
             if change.gone
+        ]
+
+    def _conflicts(self) -> list[Finding]:
+        newest = {load.source: load for load in reversed(self.quality.loads)}
+        return [
+            self._finding(
+                "conflict",
+                f"crm loads {load.load_id}",
+                source=load.source,
+                table=self.labels.name("tables", each.table),
+                count=self.show(each.conflicts, "count"),
+                share=self.show(each.conflicts / each.keys, "percent"),
+            )
+            for load in newest.values()
+            for each in load.tables
+            if each.keys and each.conflicts / each.keys >= MANY_IMPOSSIBLE
         ]
 
     def _refused(self) -> list[Finding]:

@@ -115,7 +115,9 @@ class HealthLoads(HealthFindings):
         found: dict[str, dict[str, int]] = {}
         for load in loads:
             for each in load.tables:
-                row = found.setdefault(each.table, {"inserted": 0, "updated": 0, "unchanged": 0, "conflicts": 0})
+                row = found.setdefault(
+                    each.table, dict.fromkeys(("inserted", "updated", "unchanged", "again", "conflicts"), 0)
+                )
                 for name in row:
                     row[name] += getattr(each, name)
         if not found:
@@ -126,6 +128,7 @@ class HealthLoads(HealthFindings):
             inserted="inserted count",
             updated="updated count",
             unchanged="unchanged count",
+            again="said_again count",
             conflicts="conflicts count",
         )
         return [self.table(rows, columns, title=self.text("became_title"), note=self.text("became_note"))]
