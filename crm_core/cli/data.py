@@ -275,7 +275,11 @@ def _lines(report: LoadReport) -> list[str]:
             "accepted": file.accepted,
             "duplicate": file.duplicate,
             "rejected": file.rejected,
-            "note": f"known: load {file.known_load}" if file.known_load else "",
+            "note": f"known: load {file.known_load}"
+            if file.known_load
+            else ""
+            if file.encoding.startswith("utf-8")
+            else file.encoding,
         }
         for file in report.files
     ]

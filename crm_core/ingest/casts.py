@@ -48,6 +48,8 @@ WANTED = {
 }
 YES, NO = ("1", "true", "yes", "y", "t", "是", "有", "√"), ("0", "false", "no", "n", "f", "否", "无", "×")
 _DAY = r"(?:1[89]|20|21)\d\d(?:-\d{1,2}-|/\d{1,2}/)\d{1,2}"
+_AS_TEXT = r"""^(?:="([^"]*)"|'(\d[^']*))$"""
+_CUT_SHORT = r"^\d(?:\.\d+)?E\+\d\d$"
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)"
 _AMOUNT = r"^[-+]?[¥￥$£€]?[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.DECIMALS)?元?$"
@@ -79,9 +81,11 @@ def _wall_clock(zone: Any, instant: Any) -> Any: ...
 
 
 def cell(value: ir.Value, nulls: tuple[str, ...], strip: str = "") -> Any:
-    """A cell as text without what the pattern `strip` fits and blanks around it; null where it is one of `nulls`."""
+    """A cell as text without what the pattern `strip` fits, blanks around it and what keeps a spreadsheet from taking its
+    digits for a number; null where it is one of `nulls`.
+    """
     bare: Any = value.re_replace(strip, "") if strip else value
-    text: Any = bare.re_replace(_AROUND, "")
+    text: Any = bare.re_replace(_AROUND, "").re_replace(_AS_TEXT, r"\1\2")
     return text.isin(["", *nulls]).ifelse(ibis.null("string"), text)
 
 
@@ -164,6 +168,8 @@ def _date(text: Any, formats: tuple[str, ...]) -> Any:
 def suspect(raw: Any, value: Any, field: FieldSettings, now: Any) -> Any:
     """Whether `problem` may have something to say of a cell: true for all that are wrong and few that are not."""
     wrong = value.isnull() if field.filled else value.isnull() & raw.notnull()
+    if field.type == "text":
+        wrong = wrong | raw.contains("E+").fill_null(False)
     if field.type in ("time", "date") and not field.future:
         wrong = wrong | (value > (now if field.type == "time" else now.date())).fill_null(False)
     return wrong
@@ -179,6 +185,10 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
         checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known; known: {known}"))
     elif field.type != "text":
         checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.epoch or field.type]}"))
+    if field.type == "text":
+        checks.append(
+            (text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text")
+        )
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
     sentence: Any = ibis.null("string")

@@ -74,6 +74,6 @@ def _word(raw: Any, field: FieldSettings, nulls: tuple[str, ...], slow: Any) -> 
 
 
 def _text(raw: Any, nulls: tuple[str, ...], slow: Any) -> Any:
-    begins = raw.between("!", "~") | raw.between(*IDEOGRAPHS)
+    begins = raw.between("(", "=") | raw.between(">", "~") | raw.between(*IDEOGRAPHS)  # not ' nor =, see casts.cell
     usual = begins & ~reduce(or_, [raw.endswith(blank) for blank in BLANKS])
     return ibis.cases((raw.isnull(), ibis.null("string")), (usual & ~raw.isin(nulls), raw), else_=slow)

@@ -159,14 +159,14 @@ def _text(raw: Any, feed: FeedSettings, name: str) -> Any:
 def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings) -> list[Any]:
     """Conditions that every wrong row fulfils, and few others: cheap, as they are asked of every row."""
     now = ibis.literal(context.now).cast("timestamp(6)")
-    plain = _plain_accounts(context.settings, feed)
+    plain, asked = _plain_accounts(context.settings, feed), _asked(context.settings, feed)
     found = [
         condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
         for rule in feed.reject_when
     ]
     for name in batch.shown:
         field = feed.fields[name]
-        if field.type != "text" or field.filled or field.values:
+        if name in asked:
             found.append(casts.suspect(rows[f"_raw_{name}"], rows[name], field, now))
         if name in plain:
             found.append(~rows[f"_raw_{name}"].re_search(r"^\d{1,18}$"))
@@ -180,6 +180,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     """
     batch, feed, now = staged.batch, staged.feed, ibis.literal(context.now).cast("timestamp(6)")
     hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
+    asked = _asked(context.settings, feed)
     suspects = staged.typed.filter(staged.typed._texts.notnull()).select("_row", "_texts")
     suspects = _kept(context, staged, suspects, "suspects")
     if not suspects.count().to_pyarrow().as_py():  # what follows takes longer to put together than a small file to load
@@ -189,7 +190,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     problems: list[tuple[str, Any]] = []
     for name, heading in batch.shown.items():
         text, field = _text(rows[f"_raw_{name}"], feed, name), feed.fields[name]
-        if field.type != "text" or field.filled or field.values:
+        if name in asked:
             problems.append((name, casts.problem(text, rows[name], field, heading, name in hidden, now)))
         if name in plain:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
@@ -200,6 +201,13 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     reason = casts.joined([sentence for _, sentence in problems])
     field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
     return rows.select("_row", field=field, reason=reason, texts="_texts").filter(lambda t: t.reason.notnull())
+
+
+def _asked(settings: SourceSettings, feed: FeedSettings) -> set[str]:
+    """Fields whose cells may be wrong: not what they should be, empty, or an id that a spreadsheet took for a number."""
+    accounts = {name for name, _ in accounts_of(settings, feed)}
+    checked = {name for name, each in feed.fields.items() if each.type != "text" or each.filled or each.values}
+    return accounts | checked
 
 
 def _plain_accounts(settings: SourceSettings, feed: FeedSettings) -> set[str]:

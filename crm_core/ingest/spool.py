@@ -26,6 +26,8 @@ from crm_core.ingest import transcode
 from crm_core.ingest.plain_copy import plain_copy
 
 MAX_HEADING = 1 << 20
+SAMPLE = 8 << 20
+"""Bytes of a file by which a guessed encoding is checked."""
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 DELIMITERS = (",", "\t", ";", "|")
 
@@ -76,7 +78,10 @@ def decode(
     for encoding in _candidates(start, reader.encoding):
         try:
             with writing(target.parent):
-                return _decode(path, target, encoding, shape, compressed, name)
+                found = _decode(path, target, encoding, shape, compressed, name)
+            if encoding == "gb18030" and reader.encoding == "auto":
+                _check_guess(path, compressed, name)
+            return found
         except UnicodeDecodeError as error:
             failed = error
         except transcode.NulBytes:
@@ -88,6 +93,25 @@ def decode(
         f"{name} cannot be decoded as {' or '.join(_candidates(start, reader.encoding))} "
         f"({failed.reason}); save it as UTF-8, or set reader.encoding in the source"
     )
+
+
+def _check_guess(path: Path, compressed: bool, name: str) -> None:
+    """InputError where a text that passes for GB18030 is UTF-8 with broken bytes, or Windows-1252."""
+    with _open(path, compressed, name) as handle:
+        head = handle.read(SAMPLE)
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    broken, good = text.count("\ufffd"), len(re.findall("[^\\x00-\\x7f\ufffd]", text))
+    if good > 9 * broken:
+        first = f"the first in line {text[: text.index(chr(0xFFFD))].count(chr(10)) + 1}" if broken else "far behind"
+        raise InputError(
+            f"{name} is UTF-8 with {broken or 'some'} broken bytes, {first}; export it again, mend them, or set "
+            "reader.encoding in the source if it is something else"
+        )
+    if 2 * len(re.findall(rb"(?<![\x80-\xff])[\xc0-\xff][a-z]", head)) > len(re.findall(rb"[\x80-\xff]+", head)):
+        raise InputError(
+            f"{name} is not UTF-8, and its letters look like Windows-1252, not GB18030; set reader.encoding to cp1252 or "
+            "gb18030 in the source"
+        )
 
 
 def split_headings(text: Text, delimiter: str, name: str) -> list[str]:

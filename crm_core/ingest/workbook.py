@@ -101,8 +101,9 @@ def _text(cell: Any) -> str | None:
         return None
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return str(int(cell))
+    if isinstance(cell, float) and cell.is_integer():
+        # a spreadsheet keeps 15 digits: a longer number is shown as what it is, so that nobody takes it for an id
+        return str(int(cell)) if abs(cell) < 10**15 else f"{cell:.15E}"
     if isinstance(cell, datetime.datetime):
         return cell.isoformat(sep=" ")
     return str(cell)

@@ -23,6 +23,8 @@ from crm_core.store.hashing import row_hash
 from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Load, LoadFile
 
+KEPT_OF_FILE = ("erased", "format", "encoding")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -206,7 +208,7 @@ def _record(writer: Writer, report: LoadReport, started: datetime, latest: date 
             load_id=report.load_id, sha256=file.sha256, name=file.name, feed=file.feed, size_bytes=file.bytes,
             rows_read=file.read, rows_accepted=file.accepted, rows_duplicate=file.duplicate,
             rows_rejected=file.rejected,
-            detail=as_json({key: value for key, value in asdict(file).items() if key.endswith("headings") or key == "erased"}),
+            detail=as_json({key: value for key, value in asdict(file).items() if key.endswith("headings") or key in KEPT_OF_FILE}),
         )
         for file in report.files
         if not file.known_load

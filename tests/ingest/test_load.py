@@ -377,3 +377,30 @@ def test_a_report_that_does_not_add_up_says_so(shop: Shop, files: Path) -> None:
     report = shop.load(orders_file(files, 1), dry_run=True)
     assert report.adds_up
     assert not replace(report, files=(replace(report.files[0], read=5),)).adds_up
+
+
+def test_ids_that_a_spreadsheet_made_numbers_of_are_refused_and_its_marks_of_text_are_no_part_of_an_id(
+    shop: Shop, files: Path
+) -> None:
+    ids = ['="100000000000000001"', "'100000000000000002", " '100000000000000003", "'A4", "1.23457E+17", "E+1"]
+    rows = [order(number, order_id=each) for number, each in enumerate(ids)] + [order(9, member_no="1.38E+10")]
+    report = shop.load(write(files / "订单.csv", text_of(rows)))
+    assert (report.accepted, report.rejected) == (5, 2)
+    found = [row["order_id"] for row in shop.rows("orders")]
+    assert sorted(found) == ["'A4", "100000000000000001", "100000000000000002", "100000000000000003", "E+1"]
+    reasons = [row["reason"] for row in shop.rows("rejects")]
+    assert reasons == [
+        "订单编号: '1.23457E+17' is a number that a spreadsheet cut short; export it anew, as text",
+        "会员号: '1***' is a number that a spreadsheet cut short; export it anew, as text",
+    ]
+
+
+def test_a_number_of_a_workbook_with_more_digits_than_it_keeps_is_no_id(shop: Shop, files: Path) -> None:
+    with xlsxwriter.Workbook(files / "订单.xlsx") as book:
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, HEADINGS)
+        for number, order_id in enumerate([123456789012345, 1234567890123456, 123456789012345678], start=1):
+            sheet.write_row(number, 0, [order_id, *order(number)[1:]])
+    report = shop.load(files / "订单.xlsx")
+    assert [row["order_id"] for row in shop.rows("orders")] == ["123456789012345"]
+    assert report.rejected == 2 and "cut short" in shop.rows("rejects")[0]["reason"]
