@@ -248,7 +248,8 @@ def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:
             f"alone, they would replace their group; mend the source's own file, crm undo {load_id}, and load that"
         )
     record = history.load(workspace.ledger, load_id)
-    say(asdict(made), [*lines, f"mend, then: crm ingest {record.source} {made.files[0]}; then delete these files"])
+    alone = "" if made.grouped else f"mend, then: crm ingest {record.source} {made.files[0]}; then "
+    say(asdict(made), [*lines, f"{alone}delete these files when you are done"])
 
 
 def _report(report: LoadReport) -> dict[str, object]:

@@ -44,19 +44,21 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
 
 
 def reject_summary(rejects: ir.Table) -> list[RejectReport]:
-    """Rejects (file, row_number, field, reason) by file and field: how many, the first three rows, the
-    first reason.
+    """Rejects (file, row_number, field, reason) by file, field and kind of reason (its words without what was found): how
+    many, the first three rows, the first reason.
     """
-    group = ["file", "field"]
+    group = ["file", "field", "kind"]
+    rejects = rejects.mutate(kind=rejects.reason.re_replace(r"(?s)'.*'|\d+", ""))
     totals = rejects.group_by(group).agg(rows=rejects.count()).to_pyarrow().to_pylist()
     place = ibis.row_number().over(group_by=group, order_by=rejects.row_number)
     first = rejects.mutate(place=place).filter(lambda t: t.place < EXAMPLES)
     examples = first.select(*group, "row_number", "reason").order_by("row_number").to_pyarrow().to_pylist()
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in examples:
-        found.setdefault((row["file"], row["field"]), []).append(row)
-    return [
-        RejectReport(file, field or "", rows[0]["reason"], total["rows"], tuple(row["row_number"] for row in rows))
-        for total in sorted(totals, key=lambda row: (row["file"], -row["rows"], row["field"] or ""))
-        for (file, field), rows in [((total["file"], total["field"]), found[total["file"], total["field"]])]
-    ]
+        found.setdefault(tuple(row[name] for name in group), []).append(row)
+    reports = []
+    for row in sorted(totals, key=lambda row: (row["file"], -row["rows"], row["field"] or "", row["kind"])):
+        shown = found[tuple(row[name] for name in group)]
+        numbers = tuple(each["row_number"] for each in shown)
+        reports.append(RejectReport(row["file"], row["field"] or "", shown[0]["reason"], row["rows"], numbers))
+    return reports

@@ -12,7 +12,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,21 @@ def _write(rows: Any, target: Path, skip_lines: int, given: list[str]) -> dict[s
         headings, above = given, above - 1
     schema = pa.schema([(f"c{place}", pa.string()) for place in range(len(headings))])
     with pq.ParquetWriter(target, schema, compression="snappy") as writer:
+        rows = _without_end(rows)
         while batch := list(islice(rows, BATCH)):
             columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return {"headings": headings, "above": above + 1}
+
+
+def _without_end(rows: Iterable[list[str | None]]) -> Iterator[list[str | None]]:
+    """The rows without blank ones behind the last that says something, which a sheet with formats often has."""
+    blank = []
+    for row in rows:
+        blank.append(row)
+        if any(row):
+            yield from blank
+            blank.clear()
 
 
 def _text(cell: Any) -> str | None:

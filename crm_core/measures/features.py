@@ -40,7 +40,8 @@ def features(tables: Tables, names: Collection[str] = tuple(FEATURES)) -> ir.Tab
     asked |= {"orders"} if "refunds" in asked else set()  # of which refunds are a share
     joined = beside(_everyone(tables), *(part(tables) for table, part in _PARTS.items() if table in asked))
     if "refunds" in asked:
-        joined = joined.mutate(refund_share=_share(joined.refund_amount, joined.net_amount))
+        returned = joined.refund_amount.fill_null(ibis.literal(0).cast(joined.refund_amount.type()))
+        joined = joined.mutate(refund_share=_share(returned, joined.net_amount))
     joined = joined.mutate(**by_day(tables, joined))
     if "members" in asked:
         joined = _persons(tables, joined)

@@ -219,7 +219,7 @@ CAMPAIGNS = TableSchema(
         CURRENCY,
         Column("target_metric", TEXT, "metric it is judged by"),
         Column("target_value", NUMBER, "target of that metric"),
-        _money("unit_cost", "cost per message"),
+        Column("unit_cost", PRICE, "cost per message", "currency"),
         Column("offer", TEXT, "offer"),
         *LOAD,
     ),

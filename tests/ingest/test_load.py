@@ -94,6 +94,16 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
     ]
 
 
+def test_a_field_refused_for_two_reasons_is_told_as_two(shop: Shop, files: Path) -> None:
+    times = ["x", "2027-01-01", "y2", "", "2028-01-01"]
+    report = shop.load(write(files / "订单.csv", text_of([order(n, ordered_at=time) for n, time in enumerate(times)])))
+    assert [(item.reason, item.rows, item.row_numbers) for item in report.rejects] == [
+        ("下单时间: 'x' is not a time, such as 2026-10-31 08:26:00", 2, (2, 4)),
+        ("下单时间: '2027-01-01' lies in the future", 2, (3, 6)),
+        ("下单时间: is empty", 1, (5,)),
+    ]
+
+
 def test_rows_too_wide_for_little_memory_are_read_again_in_more_and_counted_once(
     shop: Shop, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +411,7 @@ def test_a_number_of_a_workbook_with_more_digits_than_it_keeps_is_no_id(shop: Sh
         sheet.write_row(0, 0, HEADINGS)
         for number, order_id in enumerate([123456789012345, 1234567890123456, 123456789012345678], start=1):
             sheet.write_row(number, 0, [order_id, *order(number)[1:]])
+        sheet.write_blank(40, 0, None, book.add_format({"bold": True}))
     report = shop.load(files / "订单.xlsx")
     assert [row["order_id"] for row in shop.rows("orders")] == ["123456789012345"]
-    assert report.rejected == 2 and "cut short" in shop.rows("rejects")[0]["reason"]
+    assert (report.read, report.rejected) == (3, 2) and "cut short" in shop.rows("rejects")[0]["reason"]

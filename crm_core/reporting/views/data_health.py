@@ -109,8 +109,9 @@ class DataHealth(HealthTables):
 
     def persons(self) -> Block:
         """How many members are one person, by which kind of key, and keys that are held back because too many share them."""
-        if "identities" not in self.quality.supplied or "members" not in self.quality.supplied:
-            return self.missing(self.labels.name("tables", "identities"), self.text("cost_identities"))
+        lacking = [name for name in ("members", "identities") if name not in self.quality.supplied]
+        if lacking:
+            return self.missing(self.labels.name("tables", lacking[0]), self.text("cost_identities"))
         found = identity_summary(self.workspace.tables)
         note = self.note(
             "persons",
