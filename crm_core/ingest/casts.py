@@ -60,6 +60,7 @@ _VEILS = (
     (r"[^\s@,;]+@[^\s@,;]+", "***@***"),
 )
 """What looks like a mobile, a landline, a phone in wide digits or after a spreadsheet had it, or an e-mail."""
+_MAY_REACH = r"(?:[\d０-９.][- ]?){7}|@"
 _NUMERALS = r"^[\s\pN\pP\pS元分角年月日号时点秒上下午早晚昨今明天星期周零〇一二两三四五六七八九十百千万亿a-zA-Z]*$"
 _TWO_WORDS = r"\pL{2,} +\pL{2,}"
 
@@ -206,11 +207,17 @@ def shown_of(text: Any, field: FieldSettings) -> Any:
     """At most 60 characters of a cell, with anything in it that looks like a phone or an e-mail masked; where a number or a
     time belongs, a name or an address is too.
     """
-    veiled = reduce(lambda each, veil: each.re_replace(*veil), _VEILS, text)
+    veiled = veil(text)
     if field.type != "text":
         strange = ~text.re_search(_NUMERALS) | text.re_search(_TWO_WORDS)
         veiled = strange.ifelse(text.re_replace(r"(?s)^(.).*$", r"\1***"), veiled)
     return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")
+
+
+def veil(text: Any) -> Any:
+    """A text with anything in it that looks like a phone or an e-mail masked."""
+    veiled = reduce(lambda each, known: each.re_replace(*known), _VEILS, text)
+    return text.re_search(_MAY_REACH).ifelse(veiled, text)
 
 
 def masked(text: Any) -> Any:

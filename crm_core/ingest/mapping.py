@@ -19,7 +19,7 @@ import ibis.expr.types as ir
 
 from crm_core.config.sources import TableSettings
 from crm_core.errors import InputError, RunFailed, unknown
-from crm_core.ingest.casts import TYPES
+from crm_core.ingest import casts
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import (
     accounts_of,
@@ -44,6 +44,8 @@ from crm_core.store.vault import ID_LENGTH
 
 PLANS = ("ends_at", "expires_at", "due_at", "expected_close_at")
 """Times that say what is meant to happen; they never date a state."""
+FREE_TEXT = ("detail", "reason", "lost_reason")
+"""Columns in people's own words, where a phone or an e-mail may stand."""
 ROUNDS = 20
 _SOUND: set[str] = set()
 """Settings of sources whose expressions were compiled already."""
@@ -203,6 +205,8 @@ def _canonical(
             continue
         value = made[column.name] if column.name in texts else ibis.null(column.type)
         columns[column.name] = _cast(context, value, column.type)
+        if column.name in FREE_TEXT and column.name in texts:
+            columns[column.name] = casts.veil(columns[column.name])
         if column.name == "currency":
             usual = ibis.literal(context.currency)
             columns["currency"] = columns["currency"].fill_null(usual) if "currency" in texts else usual
@@ -257,7 +261,7 @@ def check_source(context: Context) -> None:
     if known in _SOUND:
         return
     for name, feed in settings.feeds.items():
-        types = {field: TYPES[item.type] for field, item in feed.fields.items()}
+        types = {field: casts.TYPES[item.type] for field, item in feed.fields.items()}
         accounts = accounts_of(settings, feed)
         for field, _ in accounts:
             if field not in feed.fields:

@@ -137,3 +137,34 @@ def test_a_column_that_differs_within_a_group_must_say_which_value_is_meant(
     shop = open_shop(tmp_path / "shop", {"sources/members.yml": text})
     with pytest.raises(InputError, match=message):
         shop.load(write(tmp_path / "members.csv", text_of(ROWS, HEADINGS)), source="members")
+
+
+def test_phones_and_mail_in_peoples_own_words_do_not_reach_the_lake(tmp_path: Path) -> None:
+    source = """
+source: desk
+feeds:
+  calls:
+    match: ["calls*.csv"]
+    fields:
+      call: {heading: call, filled: true}
+      at: {heading: at, type: time, filled: true}
+      words: {heading: words}
+    tables:
+      interactions:
+        columns:
+          event_id: call
+          occurred_at: at
+          event: "'consult'"
+          detail: words
+"""
+    shop = open_shop(tmp_path / "shop", {"sources/desk.yml": source})
+    said = {
+        "请回电13800138000谢谢": "请回电138****8000谢谢",
+        "write to zhang@example.com": "write to ***@***",
+        "call 138 0013-8001, not 021-58881234": "call 138****8001, not 021****1234",
+        "order 12345678": "order 12345678",
+        "满199减30": "满199减30",
+    }
+    rows = [[f"C{number}", "2026-10-01 08:00:00", words] for number, words in enumerate(said)]
+    shop.load(write(tmp_path / "calls.csv", text_of(rows, ["call", "at", "words"])), source="desk")
+    assert [row["detail"] for row in shop.rows("interactions")] == list(said.values())

@@ -170,7 +170,9 @@ def test_a_member_without_orders_has_noughts_for_counts_and_nothing_for_the_rest
 def test_someone_seen_only_in_orders_has_order_features_and_no_attributes(found):
     assert (found["x"]["order_count"], found["x"]["tier"], found["y"]["order_count"]) == (1, None, 0)
     assert found["x"]["mean_days_between_orders"] is None
-    assert (found["x"]["refund_share"], found["b"]["refund_share"]) == (0.0, None), "a buyer who returned nothing, and no buyer"
+    assert (found["x"]["refund_share"], found["b"]["refund_share"]) == (0.0, None), (
+        "a buyer who returned nothing, and no buyer"
+    )
 
 
 @pytest.mark.parametrize("table", sorted({feature.table for feature in FEATURES.values()}))

@@ -250,7 +250,7 @@ class MemberValue(View):
         items = []
         high = self._band_sizes().get("high", 0)
         if high >= max(self.min_cell, 1):
-            items.append((self.text("do_high", members=self.people(high)), "crm campaign plan winback_at_risk"))
+            items.append((self.text("do_high", members=self.people(high)), "crm model churn"))
         if (soon := self._total(f"next_purchase_{WITHIN}d", "half")) and soon >= max(self.min_cell, 1):
             items.append((self.text("do_soon", members=self.people(soon), days=WITHIN), "crm model next_purchase"))
         held = [card for card in self.cards.values() if card.verdict != "published"]

@@ -304,5 +304,5 @@ class ProductAffinity(View):
             for best in rows.head(1).itertuples():
                 days = self.show(best.median_days, "days")
                 words = {"first": self._name(best.antecedent), "second": self._name(best.consequent), "days": days}
-                items.append((self.text(key, **words), "crm campaign plan second_order"))
+                items.append((self.text(key, **words), ""))
         return self.steps(*items) if items else self.note("nothing_to_do")

@@ -254,7 +254,7 @@ class RfmSegments(SegmentSections):
                        amount=self.show(known[name].net_amount, "money")), command)
             for name, command in (
                 ("at_risk", "crm campaign plan winback_at_risk"), ("cant_lose", "crm segment rfm:cant_lose"),
-                ("new", "crm campaign plan second_order"), ("champions", "crm segment rfm:champions"),
+                ("new", "crm segment rfm:new"), ("champions", "crm segment rfm:champions"),
             )
             if name in known and known[name].members >= self.min_cell
         ]  # fmt: skip
