@@ -119,10 +119,7 @@ def _found(workspace: Workspace, who: erasing.Person, stated: erasing.AccountCel
             workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True
         )
         refused = erasing.forget_refused(vault, who, stated, dry=True)
-        first = {
-            "refused_rows": len(refused),
-            "inbox_files": len(_inbox(workspace)[0]),
-        }
+        first = {"refused_rows": len(refused), "inbox_files": len(_inbox(workspace)[0])}
         found = {
             "removed": first | erasing.forget_member(vault, who.member_id, dry=True),
             "suppressed": erasing.remember(vault, who, "", dry=True),

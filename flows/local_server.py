@@ -151,12 +151,7 @@ def start(home: Path, *, port: int = 0, scheduling: bool = False, password: str 
     listener = _listen(port)
     with listener, _log(home) as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                str(Path(__file__).with_name("server_process.py")),
-                str(listener.fileno()),
-            ],
+            [sys.executable, "-P", str(Path(__file__).with_name("server_process.py")), str(listener.fileno())],
             env=_environment(home, password, scheduling),
             pass_fds=[listener.fileno()],
             stdin=subprocess.PIPE,
@@ -250,11 +245,7 @@ def _environment(home: Path, password: str, scheduling: bool) -> dict[str, str]:
 
 def _write_note(server: Server, process: subprocess.Popen[bytes]) -> Path:
     path = server.home / NOTE
-    note = {
-        "url": server.url,
-        "process": process_name(psutil.Process(process.pid)),
-        "password": server.password,
-    }
+    note = {"url": server.url, "process": process_name(psutil.Process(process.pid)), "password": server.password}
     temporary = path.with_suffix(".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(note, file)
@@ -268,9 +259,7 @@ def _answers(url: str, password: str, seconds: float) -> bool:
     connection = http.client.HTTPConnection(host, timeout=seconds)
     try:
         connection.request(
-            "GET",
-            f"/{path}/health",
-            headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"},
+            "GET", f"/{path}/health", headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"}
         )
         return connection.getresponse().status == http.HTTPStatus.OK
     except OSError:

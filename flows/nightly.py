@@ -188,8 +188,7 @@ def _make_reports(workspace: Workspace, run_id: str, given: Parameters) -> list[
     with ThreadPoolTaskRunner(max_workers=workspace.config.reports.concurrency) as pool:
         futures = [
             pool.submit(
-                make_report,
-                {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values},
+                make_report, {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values}
             )
             for name, values in given.items()
         ]
@@ -310,11 +309,7 @@ def note_problems(workspace: Workspace, run_id: str, problems: dict[str, str]) -
     with workspace.ledger.transaction() as session:
         stored = session.get(Run, run_id)
         assert stored is not None
-        stored.state, stored.finished_at, stored.detail = (
-            runs.FAILED,
-            now(),
-            {**stored.detail, "problems": problems},
-        )
+        stored.state, stored.finished_at, stored.detail = (runs.FAILED, now(), {**stored.detail, "problems": problems})
     return runs.FAILED
 
 

@@ -105,11 +105,7 @@ class _Service:
     async def run(self) -> None:
         """Serves until a signal asks to stop. Raises RunFailed when the runner ends by itself."""
         runner = Runner(
-            name="crm",
-            query_seconds=POLL_SECONDS,
-            prefetch_seconds=1,
-            pause_on_shutdown=False,
-            heartbeat_seconds=30,
+            name="crm", query_seconds=POLL_SECONDS, prefetch_seconds=1, pause_on_shutdown=False, heartbeat_seconds=30
         )
         deployment = await self._register(runner)
         await close_open_runs(deployment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from crm_core.errors import InputError
 
 if TYPE_CHECKING:
     from crm_core.ingest import LoadReport
+    from crm_core.store.ledger import MoneyRecord, TableRecord
     from crm_core.workspace import Workspace
 
 MEMBERS = typer.Option(20_000, "--members", min=1, help="how many members")
@@ -148,6 +150,7 @@ def loads(load_id: str = typer.Argument("", help="one load: what became of every
 
 def _one_load(workspace: Workspace, load_id: str) -> None:
     from crm_core.ingest import history
+    from crm_core.store.ledger import money_in, tables_in
 
     history.load(workspace.ledger, load_id)  # names the nearest one where there is none
     load, files = next(found for found in history.loads(workspace.ledger) if found[0].load_id == load_id)
@@ -173,15 +176,6 @@ def _one_load(workspace: Workspace, load_id: str) -> None:
         "erased": detail.get("rows_erased", 0),
     }
     head = {"load_id": load.load_id, "source": load.source, "state": load.state, "finished_at": load.finished_at}
-    columns = ["table", "rows", "inserted", "updated", "unchanged", "conflicts"]
-    changed = [
-        {name: each.get(name) for name in columns} | {"such as": ", ".join(each.get("examples", ()))}
-        for each in detail.get("tables", [])
-    ]
-    sums = [
-        f"{each['name']}: {each['rows']} in the files = {each['written']} written"
-        for each in detail.get("balances", [])
-    ]
     refused = [f"refused {each['rows']:,}: {each['file']}, {each['reason']}" for each in detail.get("rejects", [])]
     total = (
         f"read {load.rows_read:,} = accepted {load.rows_accepted:,} + duplicate {load.rows_duplicate:,} "
@@ -189,7 +183,7 @@ def _one_load(workspace: Workspace, load_id: str) -> None:
     )
     state = f"load {load.load_id} of {load.source}, {load.state}, finished {local(load.finished_at, zone)} in {zone}"
     say({**head, **totals, "files": rows, "detail": detail}, [
-        state, *table(rows), "", *(table(changed) if changed else []), *sums, *refused, total,
+        state, *table(rows), "", *_changes(tables_in(detail), money_in(detail)), *refused, total,
     ])  # fmt: skip
 
 
@@ -284,29 +278,12 @@ def _lines(report: LoadReport) -> list[str]:
         }
         for file in report.files
     ]
-    tables = [
-        {
-            "table": each.table,
-            "inserted": each.inserted,
-            "updated": each.updated,
-            "unchanged": each.unchanged,
-            "in conflict": each.conflicts,
-        }
-        for each in report.tables
-    ]
-    twice = [
-        f"{each.table}: {each.conflicts:,} keys with different content for one time, here or in an earlier load, e.g. "
-        f"{', '.join(each.examples)}"
-        for each in report.tables
-        if each.conflicts
-    ]
     refused = [
         f"refused {each.rows:,}: {each.file}, {each.reason} (rows {', '.join(map(str, each.row_numbers))}"
         f"{' …' if each.rows > len(each.row_numbers) else ''})"
         for each in report.rejects
     ]
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
-    sums = [f"{each.name}: {each.rows:,} in the files = {each.written:,} written" for each in report.balances]
     notes = heading_notes(report.files)
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
     total = (
@@ -316,7 +293,26 @@ def _lines(report: LoadReport) -> list[str]:
     where = "dry run: nothing was written" if report.dry_run else f"load {report.load_id}"
     more = [f"every refused row: crm rejects {report.load_id}"] if report.rejected and not report.dry_run else []
     return [
-        *table(files), "", *([] if report.dry_run else table(tables)), *twice, *sums, *contacts,
-        *refused, *more, *notes, *ignored, total,
+        *table(files), "", *_changes(() if report.dry_run else report.tables, report.balances), *contacts, *refused,
+        *more, *notes, *ignored, total,
         f"{where}, {report.seconds:.1f} s",
     ]  # fmt: skip
+
+
+def _changes(tables: Iterable[TableRecord], sums: Iterable[MoneyRecord]) -> list[str]:
+    """What became of the rows of a load, table by table, the keys told in two ways, and the sums that had to agree."""
+    rows = [
+        {
+            "table": each.table, "inserted": each.inserted, "updated": each.updated, "unchanged": each.unchanged,
+            "told again": each.again, "in conflict": each.conflicts,
+        }
+        for each in tables
+    ]  # fmt: skip
+    twice = [
+        f"{each.table}: {each.conflicts:,} keys with different content for one time, here or in an earlier load, e.g. "
+        f"{', '.join(each.examples)}"
+        for each in tables
+        if each.conflicts
+    ]
+    money = [f"{each.name}: {each.rows:,} in the files = {each.written:,} written" for each in sums]
+    return [*(table(rows) if rows else []), *twice, *money]

@@ -89,10 +89,7 @@ def erase(
     ])  # fmt: skip
 
 
-def segment(
-    name: str = typer.Argument(..., help="scheme:segment, or the bare name"),
-    as_of: str = AS_OF,
-) -> None:
+def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare name"), as_of: str = AS_OF) -> None:
     """Size, definition, what distinguishes it, overlap, and movement since the last stored date."""
     from crm_core.segments import describe, distinctive, growth, movement, overlap, redefined, resolve
     from crm_core.store import count

@@ -13,13 +13,14 @@ import ibis.expr.types as ir
 from crm_core.errors import InputError
 from crm_core.ingest.expressions import amounts, numbered, numbers_in, row_functions, total
 from crm_core.ingest.mapping import Mapped
-from crm_core.ingest.report import BalanceReport, RejectReport
+from crm_core.ingest.report import RejectReport
 from crm_core.ingest.rows import Context, Staged
+from crm_core.store.ledger import MoneyRecord
 
 EXAMPLES = 3
 
 
-def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[BalanceReport]:
+def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[MoneyRecord]:
     """Each balance of the feed. InputError when one does not agree: a mapping loses or doubles money."""
     balances = staged.feed.balance
     # a total that stands in each line of an order is counted in the first that was accepted
@@ -29,7 +30,7 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
     texts, functions = {each.name: each.rows for each in balances}, row_functions(context.settings, accepted)
     money = accepted.select(**amounts(accepted, texts, f"{context.where}, balance", functions))
     stated = money.aggregate(**{name: total(money[name]) for name in texts}).to_pyarrow().to_pylist()[0]
-    found: list[BalanceReport] = []
+    found: list[MoneyRecord] = []
     for balance in balances:
         rows = Decimal(stated[balance.name] or 0)
         written = sum((item.totals.sums.get(balance.name, Decimal(0)) for item in mapped), Decimal(0))
@@ -39,7 +40,7 @@ def balances_of(context: Context, staged: Staged, mapped: list[Mapped]) -> list[
                 f"{', '.join(balance.written)} (difference {rows - written}); the mapping in {context.where} "
                 "loses or doubles rows: check `when` and `per` of these tables. Nothing was loaded"
             )
-        found.append(BalanceReport(staged.batch.feed, balance.name, rows, written))
+        found.append(MoneyRecord(staged.batch.feed, balance.name, rows, written))
     return found
 
 

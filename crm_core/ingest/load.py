@@ -36,13 +36,14 @@ from crm_core.ingest.files import Found, find
 from crm_core.ingest.mapping import Members, check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
 from crm_core.ingest.reader import file_of, number_of, read_batch
-from crm_core.ingest.report import ContactReport, FileReport, LoadReport, TableReport
+from crm_core.ingest.report import ContactReport, FileReport, LoadReport
 from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
 from crm_core.ingest.writing import Prepared, known_files, write
 from crm_core.schema import TABLES, empty
 from crm_core.store import Lake, Vault, count, now, processes
 from crm_core.store.lake import REJECTS
+from crm_core.store.ledger import TableRecord
 
 Progress = Callable[[str], None]
 
@@ -221,12 +222,12 @@ def _live_accounts(vault: Vault, members: Members) -> list[ir.Table]:
     ]
 
 
-def _dry_tables(prepared: list[Prepared]) -> tuple[TableReport, ...]:
+def _dry_tables(prepared: list[Prepared]) -> tuple[TableRecord, ...]:
     rows: dict[str, int] = {}
     for item in prepared:
         for mapped in item.tables:
             rows[mapped.table] = rows.get(mapped.table, 0) + mapped.totals.rows
-    return tuple(TableReport(name, rows[name]) for name in TABLES if name in rows)
+    return tuple(TableRecord(name, rows[name]) for name in TABLES if name in rows)
 
 
 def _contact_reports(prepared: list[Prepared]) -> tuple[ContactReport, ...]:

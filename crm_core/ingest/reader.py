@@ -240,8 +240,7 @@ def _numbered(
         placed = errors.mutate(_before=before).join(starts, "_copy")
         malformed = placed.select(_row=placed._base + placed.line, reason=placed.reason, text=placed.text)
         gaps = placed.select(
-            _after=placed._start + placed.line - 1 - placed._before,
-            _distance=placed._distance + placed._before + 1,
+            _after=placed._start + placed.line - 1 - placed._before, _distance=placed._distance + placed._before + 1
         )
         stretches = stretches.union(gaps)
     if len(known) == 1 and malformed is None:
@@ -268,10 +267,7 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
             + " lines)",
         ),
         (errors.error_type.cast("string") == "LINE SIZE OVER MAXIMUM", "the row is longer than 2 MB"),
-        (
-            found.notnull(),
-            ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted,
-        ),
+        (found.notnull(), ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted),
         else_=errors.error_type.cast("string").lower(),
     )
     # a line is reported once for each cell it lacks or has too many; the last one too many and the first

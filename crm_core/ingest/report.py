@@ -5,9 +5,9 @@ had to agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from crm_core.ingest.watermark import Mark
+from crm_core.store.ledger import MoneyRecord, TableRecord
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,6 @@ class FileReport:
 
 
 @dataclass(frozen=True)
-class TableReport:
-    """One table of the lake. Rows are those of the table, not of the file; `conflicts` are keys that the files, or an earlier
-    load, name for the same moment with different content (the row with the greatest hash is taken), three in `examples`.
-    """
-
-    table: str
-    rows: int
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    conflicts: int = 0
-    examples: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BalanceReport:
-    """A sum over the accepted rows of a feed and the sum of what became of them; a load where they differ
-    is refused.
-    """
-
-    feed: str
-    name: str
-    rows: Decimal
-    written: Decimal
-
-
-@dataclass(frozen=True)
 class RejectReport:
     """How many rows of a file were refused for a kind of reason, with the first three row numbers."""
 
@@ -100,8 +73,8 @@ class LoadReport:
     dry_run: bool
     files: tuple[FileReport, ...]
     ignored: tuple[str, ...] = ()
-    tables: tuple[TableReport, ...] = ()
-    balances: tuple[BalanceReport, ...] = ()
+    tables: tuple[TableRecord, ...] = ()
+    balances: tuple[MoneyRecord, ...] = ()
     rejects: tuple[RejectReport, ...] = ()
     contacts: tuple[ContactReport, ...] = ()
     marks: tuple[Mark, ...] = ()

@@ -15,13 +15,13 @@ from crm_core.errors import InputError, RunFailed
 from crm_core.ingest.contacts import KEPT, identities_of
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.mapping import Mapped
-from crm_core.ingest.report import BalanceReport, FileReport, LoadReport, RejectReport, TableReport
+from crm_core.ingest.report import FileReport, LoadReport, RejectReport
 from crm_core.ingest.rows import Context
 from crm_core.schema import TABLES, TableSchema
 from crm_core.store import Lake, Ledger, Vault, Writer, now
 from crm_core.store.hashing import row_hash
 from crm_core.store.lake import content_columns
-from crm_core.store.ledger import Load, LoadFile
+from crm_core.store.ledger import Load, LoadFile, MoneyRecord, TableRecord
 
 KEPT_OF_FILE = ("erased", "format", "encoding")
 
@@ -37,7 +37,7 @@ class Prepared:
     rejects: ir.Table
     accounts: list[ir.Table]
     contacts: list[ir.Table]
-    balances: list[BalanceReport]
+    balances: list[MoneyRecord]
     summary: list[RejectReport]
 
 
@@ -83,8 +83,8 @@ def write(
 
 def _write_tables(
     context: Context, writer: Writer, vault: Vault, prepared: list[Prepared], load_id: str
-) -> tuple[list[TableReport], date | None]:
-    reports: list[TableReport] = []
+) -> tuple[list[TableRecord], date | None]:
+    reports: list[TableRecord] = []
     latest: list[date] = []
     for name, schema in TABLES.items():
         mapped = [item for each in prepared for item in each.tables if item.table == name]
@@ -108,7 +108,7 @@ def _write_tables(
             counts = writer.upsert(name, rows, load_id=load_id, distinct=distinct)
         latest += [max(times).replace(tzinfo=UTC).astimezone(context.project_zone).date()] if times else []
         reports.append(
-            TableReport(
+            TableRecord(
                 name, total, counts.inserted, counts.updated, counts.unchanged, counts.conflicts, counts.conflict_keys
             )
         )

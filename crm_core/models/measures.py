@@ -47,10 +47,7 @@ def ranking_gain(model: Array, rival: Array, actual: Array) -> tuple[float, floa
     if min(len(ours[0]), len(ours[1])) < 2:
         return 0.0, 0.0
     apart = [one - other for one, other in zip(ours, theirs, strict=True)]
-    gain, reach = (
-        float(apart[0].mean()),
-        Z95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in apart))),
-    )
+    gain, reach = (float(apart[0].mean()), Z95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in apart))))
     return gain - reach, gain + reach
 
 

@@ -43,13 +43,7 @@ def model_scores(
 
 
 def cell_scores(
-    model: PurchaseModel,
-    spend: GammaGamma | None,
-    horizons: Sequence[int],
-    level: float,
-    x: Any,
-    t_x: Any,
-    until: Any,
+    model: PurchaseModel, spend: GammaGamma | None, horizons: Sequence[int], level: float, x: Any, t_x: Any, until: Any
 ) -> dict[str, Any]:
     """The columns of `model_scores` for cells (N,); those of money begin with 'per_', to be multiplied by the member's scale."""
     history = x, t_x, until

@@ -14,13 +14,7 @@ from crm_core.reporting.labels import Labels
 
 
 def band(
-    past: pd.DataFrame,
-    ahead: pd.DataFrame,
-    labels: Labels,
-    *,
-    title: str,
-    subtitle: str = "",
-    currency: str = "CNY",
+    past: pd.DataFrame, ahead: pd.DataFrame, labels: Labels, *, title: str, subtitle: str = "", currency: str = "CNY"
 ) -> Block:
     """`past`: week (date), value; `ahead`: week, expected, low80, high80, low95, high95 – amounts of money."""
     dates = {"week": lambda rows: pd.to_datetime(rows["week"])}

@@ -156,10 +156,7 @@ def _row(
     record: Mapping[Any, Any], columns: Mapping[str, Column], labels: Labels, currency: str
 ) -> list[dict[str, Any]]:
     return [
-        {
-            "text": numbers.show(record.get(name), column.unit, language=labels.language, currency=currency),
-            "bar": None,
-        }
+        {"text": numbers.show(record.get(name), column.unit, language=labels.language, currency=currency), "bar": None}
         for name, column in columns.items()
     ]
 

@@ -77,11 +77,7 @@ class Labels:
         if key not in known:
             raise unknown("metric", key, known, FILE.name)
         entry = known[key]
-        return {
-            "key": key,
-            "name": str(entry[self.language]),
-            "definition": str(entry[f"{self.language}_definition"]),
-        }
+        return {"key": key, "name": str(entry[self.language]), "definition": str(entry[f"{self.language}_definition"])}
 
     def outcome(self, check: Mapping[str, Any]) -> str:
         """A check of the gate in one sentence: what is checked, what was found and where, what is allowed. `check`: the

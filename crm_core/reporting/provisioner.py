@@ -206,10 +206,7 @@ class ForkServerProvisioner(LocalProvisioner):  # type: ignore[misc]
         assert self._folder is not None
         try:
             process = warm_server.fork(
-                argv,
-                env=kwargs.get("env") or dict(os.environ),
-                cwd=kwargs.get("cwd"),
-                log=self._folder / "log",
+                argv, env=kwargs.get("env") or dict(os.environ), cwd=kwargs.get("cwd"), log=self._folder / "log"
             )
         except OSError:
             return await super().launch_kernel(cmd, **kwargs)

@@ -7,11 +7,7 @@ from crm_core.schema.table import Column, TableSchema
 
 def markdown(schema: TableSchema) -> str:
     """One table as Markdown: heading, grain, key, rules, then a row per column: type, unit, meaning."""
-    lines = [
-        f"### {schema.name}",
-        "",
-        f"{schema.grain}; key: {', '.join(f'`{name}`' for name in schema.key)}.",
-    ]
+    lines = [f"### {schema.name}", "", f"{schema.grain}; key: {', '.join(f'`{name}`' for name in schema.key)}."]
     if schema.rules:
         lines += ["", "Every row keeps: " + "; ".join(rule.name for rule in schema.rules) + "."]
     lines += ["", "| column | type | unit | may be empty | meaning |", "|---|---|---|---|---|"]

@@ -39,10 +39,7 @@ MEMBERS = TableSchema(
     "one row per member",
     ("member_id",),
     (
-        _id(
-            "member_id",
-            "pseudonymous member; keyed HMAC of (account namespace, account id), or a plain number",
-        ),
+        _id("member_id", "pseudonymous member; keyed HMAC of (account namespace, account id), or a plain number"),
         _time("registered_at", "when the membership began"),
         _coded("source_channel", "channel through which the member came", words.CHANNEL),
         Column("source_campaign_id", TEXT, "campaign that brought the member"),
@@ -90,11 +87,7 @@ ORDERS = TableSchema(
         _money("gross_amount", "goods at list price", nullable=False),
         _money("discount_amount", "all discounts, positive", nullable=False),
         _money("shipping_amount", "freight paid by the buyer", nullable=False),
-        _money(
-            "net_amount",
-            "what was to be paid: gross − discount + shipping; refunds not taken off",
-            nullable=False,
-        ),
+        _money("net_amount", "what was to be paid: gross − discount + shipping; refunds not taken off", nullable=False),
         CURRENCY,
         Column("payment_method", TEXT, "how it was paid", seen_with="paid_at"),
         Column("coupon_id", TEXT, "coupon used"),
@@ -107,10 +100,7 @@ ORDERS = TableSchema(
     exists_at="ordered_at",
     month_of="ordered_at",
     rules=(
-        Rule(
-            "net = gross − discount + shipping",
-            "net_amount == gross_amount - discount_amount + shipping_amount",
-        ),
+        Rule("net = gross − discount + shipping", "net_amount == gross_amount - discount_amount + shipping_amount"),
         Rule("discount is not negative", "discount_amount >= 0"),
         Rule("review_score is 1–5", "is_null(review_score) or between(review_score, 1, 5)"),
     ),

@@ -123,22 +123,12 @@ def _rows(rng: random.Random, vault: Vault) -> dict[str, list[dict[str, Any]]]:
     everyone = range(MEMBERS)
     start = datetime(2026, 3, 1)
     members = [
-        {
-            "member_id": member(at),
-            "registered_at": start,
-            "tier": ("gold", "silver", None)[at % 7 % 3],
-            "city": "上海",
-        }
+        {"member_id": member(at), "registered_at": start, "tier": ("gold", "silver", None)[at % 7 % 3], "city": "上海"}
         | ({"person_id": "p0004"} if at in (4, 5) else {})
         for at in everyone
     ]
     orders = [
-        _order(
-            f"o{at:04d}-{number}",
-            member(at),
-            start + timedelta(days=rng.uniform(1, 240)),
-            rng.uniform(20, 400),
-        )
+        _order(f"o{at:04d}-{number}", member(at), start + timedelta(days=rng.uniform(1, 240)), rng.uniform(20, 400))
         for at in everyone
         for number in range(2 if at % 3 == 0 else 1)
     ]

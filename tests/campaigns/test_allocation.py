@@ -69,12 +69,7 @@ def test_counts_are_exact_in_both_directions(sizes: dict[str, int], shares: dict
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.integers(0, 120),
-    st.sampled_from([TENTH, THREE]),
-    st.randoms(use_true_random=False),
-    st.text(max_size=4),
-)
+@given(st.integers(0, 120), st.sampled_from([TENTH, THREE]), st.randoms(use_true_random=False), st.text(max_size=4))
 def test_the_draw_is_exact_whole_and_blind_to_row_order(size, shares, rng, salt) -> None:
     rows = [(f"m{at:03d}", f"p{rng.randrange(max(size, 1)):03d}", rng.choice("xyz")) for at in range(size)]
     shuffled = rng.sample(rows, len(rows))

@@ -121,14 +121,7 @@ def test_a_list_is_rebuilt_after_new_data_and_without_its_rows_and_fails_when_on
     frozen = freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
     shop.load("L2", orders=orders_after({member(at): 9.0 for at in range(50)}, datetime(2026, 10, 20)))
     shop.vault.suppress(
-        [
-            {
-                "kind": "phone",
-                "value_hmac": shop.vault.hmac_one("phone", phone(10)),
-                "reason": "x",
-                "source": "t",
-            }
-        ]
+        [{"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(10)), "reason": "x", "source": "t"}]
     )
     assert rebuild(frozen.audience_id, **shop.parts).stored
     row = next(row for row in _rows(shop, frozen.audience_id) if row["status"] == "held_out")
@@ -180,10 +173,7 @@ def test_everybody_selected_is_in_an_arm_held_out_or_rejected_with_the_first_rea
     tables = {
         name: pa.table({"member_id": pa.array(sorted(of), pa.string())}) for name, of in (("k", kept), ("r", removed))
     }
-    rules = [
-        Rule("keep", "keeps", ibis.memtable(tables["k"])),
-        Rule("cut", "removes", ibis.memtable(tables["r"])),
-    ]
+    rules = [Rule("keep", "keeps", ibis.memtable(tables["k"])), Rule("cut", "removes", ibis.memtable(tables["r"]))]
     lazy = audience_rows(ibis.memtable(members), rules, SETTINGS, "trial", 1, AS_OF, datetime(2026, 10, 31, 16))
     rows = {row["member_id"]: row for row in lazy.to_pyarrow().to_pylist()}
     assert set(rows) == set(ids)

@@ -35,13 +35,7 @@ def _assigned(*rows: tuple[str, str, str]) -> ibis.Table:
 
 
 def _listed(campaign: str, rows: list[dict[str, Any]], fixed: datetime = START) -> list[dict[str, Any]]:
-    common = {
-        "audience_id": "a",
-        "campaign_id": campaign,
-        "wave": 1,
-        "assigned_at": fixed,
-        "status": "selected",
-    }
+    common = {"audience_id": "a", "campaign_id": campaign, "wave": 1, "assigned_at": fixed, "status": "selected"}
     return [common | {"person_id": row["member_id"]} | row for row in rows]
 
 

@@ -42,12 +42,7 @@ def _ids(folder: Path, name: str) -> set[str]:
 
 def _suppress(shop: Shop, *members: int) -> None:
     rows = [
-        {
-            "kind": "phone",
-            "value_hmac": shop.vault.hmac_one("phone", phone(at)),
-            "reason": "asked",
-            "source": "test",
-        }
+        {"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(at)), "reason": "asked", "source": "test"}
         for at in members
     ]
     shop.vault.suppress(rows)
@@ -76,15 +71,9 @@ def test_the_manifest_names_every_file_with_hash_and_rows_and_where_it_comes_fro
         assert each["sha256"] == hashlib.sha256(found[path]).hexdigest()
     assert sum(each["rows"] for each in manifest["files"]) == 400 + manifest["counts"]["exported"]
     assert manifest["expires_at"] == "2026-12-01T02:00:00Z" and manifest["hand_off_at"] == "2026-11-01T02:00:00Z"
-    assert {
-        "actor",
-        "purpose",
-        "versions",
-        "rules",
-        "config_hash",
-        "audience_hash",
-        "suppression_version",
-    } <= set(manifest)
+    assert {"actor", "purpose", "versions", "rules", "config_hash", "audience_hash", "suppression_version"} <= set(
+        manifest
+    )
 
 
 def test_numbers_are_in_the_payload_and_nowhere_else(shop: Shop) -> None:
@@ -120,19 +109,12 @@ def test_the_same_hand_off_again_is_byte_identical_also_when_its_files_were_dele
 
 
 @pytest.mark.slow
-def test_a_refusal_stops_the_pinned_hand_off_and_renew_lists_the_difference(
-    new_shop: Callable[[], Shop],
-) -> None:
+def test_a_refusal_stops_the_pinned_hand_off_and_renew_lists_the_difference(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
     first = _export(shop)
     out = _recipients(shop, first.folder)[:3]
     _suppress(shop, *out[:2])
-    withdrawn = {
-        "member_id": member(out[2]),
-        "channel": "sms",
-        "state": "revoked",
-        "changed_at": datetime(2026, 11, 2),
-    }
+    withdrawn = {"member_id": member(out[2]), "channel": "sms", "state": "revoked", "changed_at": datetime(2026, 11, 2)}
     shop.load("L2", consents=[withdrawn])
     with pytest.raises(
         InputError, match=r"is pinned, and 3 of its \d+ recipients .*no_consent 1, suppressed 2.*--renew"
@@ -149,9 +131,7 @@ def test_a_refusal_stops_the_pinned_hand_off_and_renew_lists_the_difference(
 
 
 @pytest.mark.slow
-def test_contacts_twice_or_of_the_held_out_and_texts_that_would_run_are_left_out(
-    new_shop: Callable[[], Shop],
-) -> None:
+def test_contacts_twice_or_of_the_held_out_and_texts_that_would_run_are_left_out(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
     live = {"member_id": member(20), "registered_at": datetime(2026, 3, 1), "tier": "gold", "city": "\tbad"}
     shop.load("L2", members=[live | {"_effective_at": datetime(2026, 4, 1)}])
@@ -221,10 +201,7 @@ def test_payload_parts_encoding_line_ends_and_quotes(tmp_path: Path) -> None:
     platform = PLATFORM.model_copy(update={"max_rows": 2, "encoding": "gb18030", "line_end": "crlf"})
     with published(tmp_path / "out") as folder:
         files = write_payload(rows, folder, platform)
-    assert [(each.path, each.rows) for each in files] == [
-        ("payload/part-0001.csv", 2),
-        ("payload/part-0002.csv", 1),
-    ]
+    assert [(each.path, each.rows) for each in files] == [("payload/part-0001.csv", 2), ("payload/part-0002.csv", 1)]
     first = (tmp_path / "out/payload/part-0001.csv").read_bytes().decode("gb18030")
     assert first == 'phone,message\r\n1,"a,b"\r\n2,"退订""T"""\r\n'
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]

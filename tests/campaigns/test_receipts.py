@@ -95,10 +95,7 @@ def test_receipts_cannot_be_matched_when_the_files_of_the_export_are_gone(shop: 
     ("content", "message"),
     [
         (b"", "is empty; a receipts file has headings phone, status, time"),
-        (
-            b"mobile,status,time\n1,sent,2026-11-01 10:00:00\n",
-            "has no heading 'phone'; found: mobile, status, time",
-        ),
+        (b"mobile,status,time\n1,sent,2026-11-01 10:00:00\n", "has no heading 'phone'; found: mobile, status, time"),
         (b"phone,status,time\n\xff\xfe\xff\n", "is not a CSV file in utf-8"),
         (b"phone,status,time\n1,2\n", "is not a CSV file"),
     ],

@@ -42,17 +42,9 @@ def test_shares_are_the_written_ones_exactly() -> None:
     [
         ("control: 0.10", "control: 0.20", r"add up to 1\.1; make them add up to 1"),
         ("metric: net_amount", "metric: revenue", r"x\.yml line 8: setting 'metric'.*'net_amount', 'orders'"),
-        (
-            "strata: [tier]",
-            "stratas: [tier]",
-            r"line 7: setting 'stratas' is not known; did you mean 'strata'",
-        ),
+        ("strata: [tier]", "stratas: [tier]", r"line 7: setting 'stratas' is not known; did you mean 'strata'"),
         ("{message: 0.90}", "{control: 0.90}", r"line 6: setting 'arms': 'control' is no arm"),
-        (
-            "{tier}会员",
-            "{name}会员",
-            r"placeholder '\{name\}' is not allowed; known: city, offer, province, tier",
-        ),
+        ("{tier}会员", "{name}会员", r"placeholder '\{name\}' is not allowed; known: city, offer, province, tier"),
         ("【商城】{tier}", "=HYPERLINK{tier}", r"line 10: setting 'template': starts with = \+ - @"),
         ("{offer: 30元券}", '{offer: "a\\tb"}', r"setting 'parameters'.*holds a tab or line break"),
         ("会员专享{offer}", "会员专享{offer", r"a brace without its partner"),

@@ -65,8 +65,7 @@ def test_the_texts_handed_out_are_a_copy(two: list[Path]) -> None:
 def test_an_unknown_name_offers_the_nearest(two: list[Path]) -> None:
     config = Config.read([write(two[0], sources__online_retail="x: 1\n", campaigns__winback="x: 1\n")])
     with pytest.raises(
-        UnknownName,
-        match=r"source 'online_retial' is not known in conf/sources/; did you mean 'online_retail'\?",
+        UnknownName, match=r"source 'online_retial' is not known in conf/sources/; did you mean 'online_retail'\?"
     ):
         config.source("online_retial")
     with pytest.raises(UnknownName, match=r"campaign 'x' is not known in conf/campaigns/; known: winback"):

@@ -54,12 +54,7 @@ def write_notebook(root: Path, name: str, code: str) -> None:
         _code("parameters", 'as_of: str = ""  # date\ntimes: int = 1  # how often', ["parameters"]),
         _code("work", code, []),
     ]
-    content = {
-        "cells": cells,
-        "metadata": {"language_info": {"name": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+    content = {"cells": cells, "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
     (folder / f"{name}.ipynb").write_text(json.dumps(content), encoding="utf-8")
 
 

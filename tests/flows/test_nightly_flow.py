@@ -65,10 +65,7 @@ def said_to_prefect(root: Path) -> bytes:
 def test_the_inbox_is_loaded_and_every_notebook_published(root: Path, first: str) -> None:
     facts = runs.summary(Workspace.open(root), first)
     assert facts["state"] == "done"
-    assert {name: Path(path).is_file() for name, path in facts["reports"].items()} == {
-        "one": True,
-        "two": True,
-    }
+    assert {name: Path(path).is_file() for name, path in facts["reports"].items()} == {"one": True, "two": True}
     assert (root / "reports" / "index.html").is_file()
     manifest = json.loads((root / "reports" / first / "run.json").read_text())
     assert manifest["status"] == "ok"

@@ -62,10 +62,7 @@ def test_a_full_disk_is_tried_again_and_our_own_errors_pass_as_they_are(tmp_path
 
 def test_each_notebook_gets_the_parameters_that_it_declares_and_no_other_is_taken(tmp_path: Path) -> None:
     workspace = Workspace.open(corner.make(tmp_path / "shop", {"one": corner.GOOD, "two": corner.GOOD}))
-    assert nightly.per_notebook(workspace, ["one", "two"], {"times": 3}) == {
-        "one": {"times": 3},
-        "two": {"times": 3},
-    }
+    assert nightly.per_notebook(workspace, ["one", "two"], {"times": 3}) == {"one": {"times": 3}, "two": {"times": 3}}
     with pytest.raises(UnknownName, match=r"parameter 'tims' is not known in notebook one, two; did you mean 'times'"):
         nightly.per_notebook(workspace, ["one", "two"], {"tims": 3})
 

@@ -41,11 +41,7 @@ def test_a_schedule_that_is_none_is_refused(workspace: Workspace, wrong: str) ->
 
 
 def test_a_workspace_is_served_by_one_process_only(tmp_path: Path) -> None:
-    with (
-        serve._only_one(tmp_path),
-        pytest.raises(RunFailed, match="already served"),
-        serve._only_one(tmp_path),
-    ):
+    with serve._only_one(tmp_path), pytest.raises(RunFailed, match="already served"), serve._only_one(tmp_path):
         pass
 
 
@@ -55,9 +51,7 @@ def test_each_workspace_has_a_deployment_of_its_own(workspace: Workspace, tmp_pa
 
 
 @pytest.mark.slow
-def test_it_runs_twice_unattended_survives_a_failure_and_ends_with_all_its_children(
-    workspace: Workspace,
-) -> None:
+def test_it_runs_twice_unattended_survives_a_failure_and_ends_with_all_its_children(workspace: Workspace) -> None:
     environment = {**os.environ, "PREFECT_HOME": str(workspace.root / "user")}
     environment.pop("PREFECT_API_URL", None)
     command = [CRM, "--workspace", str(workspace.root), "serve", "--cron", "* * * * *"]
@@ -80,10 +74,7 @@ def test_it_runs_twice_unattended_survives_a_failure_and_ends_with_all_its_child
     finally:
         service.kill()
     assert psutil.wait_procs(children, timeout=20)[1] == []
-    assert {run.state for run in finished(workspace)} <= {
-        "failed",
-        "interrupted",
-    }  # notebook two fails each time
+    assert {run.state for run in finished(workspace)} <= {"failed", "interrupted"}  # notebook two fails each time
     assert len(list((workspace.root / "reports").glob("*/one.html"))) >= 2
     assert corner.PHONE not in log.read_text()
 

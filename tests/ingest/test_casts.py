@@ -149,12 +149,7 @@ def test_money_is_never_guessed(text: str) -> None:
 
 def test_money_in_fen_is_moved_by_two_places_exactly() -> None:
     found = read(["1234567890123457", "-1", "12.0", "12.5"], type="money", fen=True)
-    assert [item[0] for item in found] == [
-        Decimal("12345678901234.57"),
-        Decimal("-0.01"),
-        Decimal("0.12"),
-        None,
-    ]
+    assert [item[0] for item in found] == [Decimal("12345678901234.57"), Decimal("-0.01"), Decimal("0.12"), None]
     prices = read(["12345", "922337204", "6901234567892", "1" * 18], type="price", fen=True)
     assert [item[0] for item in prices] == [Decimal("123.45"), Decimal("9223372.04"), Decimal("69012345678.92"), None]
 

@@ -156,10 +156,7 @@ def test_another_column_as_watermark_reads_from_the_beginning(web: DatabaseShop)
 
 def test_the_source_is_only_read(web: DatabaseShop) -> None:
     web.add(web.orders, order(1))
-    with (
-        pytest.raises(Exception, match=r"(?i)read.?only"),
-        reading(web.shop.config.source("web_shop")) as connection,
-    ):
+    with pytest.raises(Exception, match=r"(?i)read.?only"), reading(web.shop.config.source("web_shop")) as connection:
         connection.execution_options(stream_results=False).execute(delete(web.orders))
     assert web.load().read == 1
 

@@ -140,10 +140,7 @@ def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Sho
 def test_row_numbers_hold_across_many_files_read_together(shop: Shop, files: Path) -> None:
     for place in range(3):
         rows = "".join(",".join(cells) + "\n" for cells in (order(place * 10), order(place * 10 + 1, amount="x")))
-        write(
-            files / f"订单{place}.csv",
-            ",".join(HEADINGS) + "\n" + "bad\n" * place + rows + "bad\n" * (place == 1),
-        )
+        write(files / f"订单{place}.csv", ",".join(HEADINGS) + "\n" + "bad\n" * place + rows + "bad\n" * (place == 1))
     report = shop.load(files)
     assert [(file.name, file.read, file.accepted, file.rejected) for file in report.files] == [
         ("订单0.csv", 2, 1, 1),
@@ -162,10 +159,7 @@ def test_identical_rows_are_duplicates_or_lines_as_the_feed_says(shop: Shop, fil
     write(files / "订单.csv", text_of([order(1), order(2), order(1), order(1)]))
     write(files / "订单明细.csv", text_of([line, line], LINES))
     report = shop.load(files)
-    assert [(file.feed, file.accepted, file.duplicate) for file in report.files] == [
-        ("orders", 2, 2),
-        ("lines", 2, 0),
-    ]
+    assert [(file.feed, file.accepted, file.duplicate) for file in report.files] == [("orders", 2, 2), ("lines", 2, 0)]
     lines = shop.rows("order_lines")
     assert [row["line_amount"] for row in lines] == [Decimal("0.67")] * 2
     assert len({row["line_no"] for row in lines}) == 2

@@ -112,10 +112,7 @@ def test_times_without_an_offset_belong_to_the_source_s_zone(tmp_path: Path) -> 
     shop = open_shop(tmp_path / "b", {"sources/corner_shop.yml": london})
     rows = [["A1", "2026-07-01 10:00", "S1", "3", "1"], ["A2", "2026-07-01 10:00+08:00", "S1", "3", "1"]]
     shop.load(write(tmp_path / "订单明细.csv", text_of(rows, LINES)))
-    assert [row["ordered_at"] for row in shop.rows("order_lines")] == [
-        datetime(2026, 7, 1, 9),
-        datetime(2026, 7, 1, 2),
-    ]
+    assert [row["ordered_at"] for row in shop.rows("order_lines")] == [datetime(2026, 7, 1, 9), datetime(2026, 7, 1, 2)]
 
 
 @pytest.mark.parametrize(

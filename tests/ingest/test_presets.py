@@ -104,23 +104,11 @@ def revealed(root: Path, plain_ids: bool) -> list[str]:
     ("old", "new", "message"),
     [
         ("net_amount: amount", "net_amount: amuont", "column 'amuont' is not known.*did you mean 'amount'"),
-        (
-            "net_amount: amount",
-            "net_amuont: amount",
-            "column 'net_amuont' is not known.*did you mean 'net_amount'",
-        ),
+        ("net_amount: amount", "net_amuont: amount", "column 'net_amuont' is not known.*did you mean 'net_amount'"),
         ("table: refunds", "table: refund", "table 'refund' is not known.*did you mean 'refunds'"),
         ("kind: \"'refund'\"", "kind: mobile", "private field 'mobile' would stand in the lake"),
-        (
-            "order_id: order_id",
-            "order_id: concat('x', member_no)",
-            "private field 'member_no' would stand in the lake",
-        ),
-        (
-            "line_no: number_of(",
-            "# no number",
-            "no column gives the key of order_lines: line_no",
-        ),
+        ("order_id: order_id", "order_id: concat('x', member_no)", "private field 'member_no' would stand in the lake"),
+        ("line_no: number_of(", "# no number", "no column gives the key of order_lines: line_no"),
         ("member_id: account(member_no)", "member_id: account(membr)", "'membr' is not known"),
         ("rows: amount", "rows: price", "column 'price' is not known"),
     ],

@@ -60,8 +60,7 @@ def test_a_heading_may_hold_a_line_end_in_quotes(tmp_path: Path) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40),
-    st.integers(1, 7),
+    st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40), st.integers(1, 7)
 )
 @settings(max_examples=100, deadline=None)
 def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list[str], size: int) -> None:

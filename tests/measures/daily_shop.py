@@ -102,6 +102,7 @@ def load(workspace: Workspace, day: date, tables: dict[str, pd.DataFrame], **tot
     with workspace.lake.write("load", "tests") as writer:
         for name, frame in tables.items():
             found = asdict(writer.upsert(name, typed(name, frame), load_id=load_id))
+            found["examples"] = found.pop("conflict_keys")
             detail["tables"].append({"table": name, "rows": len(frame), **found})
         if totals.get("rejects") is not None:
             writer.append("rejects", ibis.memtable(totals["rejects"].assign(load_id=load_id)))

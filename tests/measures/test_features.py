@@ -20,13 +20,7 @@ MEMBERS = [
 ORDERS = [
     order("1", "a", "2026-10-01 02:00", "90.00", gross_amount=Decimal("100"), discount_amount=Decimal("10")),
     order(
-        "2",
-        "a",
-        "2026-10-11 02:00",
-        "60.00",
-        channel="jd",
-        gross_amount=Decimal("100"),
-        discount_amount=Decimal("40"),
+        "2", "a", "2026-10-11 02:00", "60.00", channel="jd", gross_amount=Decimal("100"), discount_amount=Decimal("40")
     ),
     order("3", "a", "2026-10-31 02:00", "50.00", channel="jd", gross_amount=Decimal("50"), review_score=4.0),
     order("4", "x", "2025-12-01 02:00", "5.00"),  # ordered, but in no list of members
@@ -71,13 +65,7 @@ REFUNDS = [
 
 
 def event(number, member_id, occurred_at, kind, **more):
-    return {
-        "event_id": str(number),
-        "member_id": member_id,
-        "occurred_at": moment(occurred_at),
-        "event": kind,
-        **more,
-    }
+    return {"event_id": str(number), "member_id": member_id, "occurred_at": moment(occurred_at), "event": kind, **more}
 
 
 EVENTS = [
@@ -206,10 +194,7 @@ def test_the_order_of_rows_changes_nothing(found):
 
 
 def test_of_equal_channels_the_first_by_name_is_the_main_one():
-    two = [
-        order("1", "a", "2026-10-01 00:00", channel="tmall"),
-        order("2", "a", "2026-10-02 00:00", channel="jd"),
-    ]
+    two = [order("1", "a", "2026-10-01 00:00", channel="tmall"), order("2", "a", "2026-10-02 00:00", channel="jd")]
     for rows in (two, two[::-1]):
         assert rows_of(features(world(orders=rows)))["a"]["main_channel"] == "jd"
 

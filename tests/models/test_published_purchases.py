@@ -115,8 +115,7 @@ def test_conditional_expectations_are_the_published_ones(fitted: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("name", "total", "error"),
-    [("bgnbd", 1653.4, 0.7855), ("pareto_nbd", 1665.5, 0.7545), ("mbgnbd", 1576.7, 0.7648)],
+    ("name", "total", "error"), [("bgnbd", 1653.4, 0.7855), ("pareto_nbd", 1665.5, 0.7545), ("mbgnbd", 1576.7, 0.7648)]
 )
 def test_held_out_sums_and_errors(
     fitted: dict[str, Any], held_out: pd.DataFrame, name: str, total: float, error: float

@@ -74,12 +74,7 @@ class Browser:
         self._home.cleanup()
 
     def open(
-        self,
-        path: Path,
-        width: int = 1280,
-        picture: Path | None = None,
-        pdf: Path | None = None,
-        script: str = "",
+        self, path: Path, width: int = 1280, picture: Path | None = None, pdf: Path | None = None, script: str = ""
     ) -> Seen:
         """Visit `path` at `width` pixels; requests beyond the file itself, console messages, sideways
         overflow in pixels."""
@@ -115,12 +110,7 @@ class _Tab:
     def visit(self, path: Path, width: int, picture: Path | None, pdf: Path | None, script: str) -> Seen:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        metrics = {
-            "width": width,
-            "height": 900,
-            "deviceScaleFactor": 2 if width < 500 else 1,
-            "mobile": width < 500,
-        }
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 2 if width < 500 else 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         url = path.resolve().as_uri()
         self.call("Page.navigate", url=url)

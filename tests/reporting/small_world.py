@@ -78,12 +78,7 @@ def _load(root: Path, load_id: str, source: str, tables: dict[str, pd.DataFrame]
         writer.append("rejects", ibis.memtable(rejects))
         writer.covers_until = AS_OF
         accepted = sum(len(frame) for frame in tables.values())
-        counts = {
-            "rows_read": accepted + 10,
-            "rows_accepted": accepted,
-            "rows_duplicate": 3,
-            "rows_rejected": 7,
-        }
+        counts = {"rows_read": accepted + 10, "rows_accepted": accepted, "rows_duplicate": 3, "rows_rejected": 7}
         writer.record(
             Load(
                 load_id=load_id,
@@ -97,13 +92,7 @@ def _load(root: Path, load_id: str, source: str, tables: dict[str, pd.DataFrame]
                 **counts,
             ),
             LoadFile(
-                load_id=load_id,
-                sha256=load_id,
-                name="订单.csv",
-                feed="orders",
-                size_bytes=1,
-                detail={},
-                **counts,
+                load_id=load_id, sha256=load_id, name="订单.csv", feed="orders", size_bytes=1, detail={}, **counts
             ),
         )
 
@@ -250,13 +239,7 @@ def _identities(ids: Any) -> pd.DataFrame:
     when = pd.Timestamp("2025-01-01")
     hashes = [f"h{i}" for i in range(len(ids))]
     return pd.DataFrame(
-        {
-            "id_kind": "phone",
-            "id_value_hash": hashes,
-            "member_id": ids,
-            "first_seen_at": when,
-            "_effective_at": when,
-        }
+        {"id_kind": "phone", "id_value_hash": hashes, "member_id": ids, "first_seen_at": when, "_effective_at": when}
     )
 
 

@@ -41,13 +41,7 @@ def executed(tmp_path: Path, *outputs: dict[str, Any], markdown: tuple[tuple[str
         {"cell_type": "markdown", "metadata": {"tags": list(tags)}, "source": source} for source, *tags in markdown
     ]
     cells.append(
-        {
-            "cell_type": "code",
-            "execution_count": 1,
-            "metadata": {},
-            "outputs": list(outputs),
-            "source": "secret_code()",
-        }
+        {"cell_type": "code", "execution_count": 1, "metadata": {}, "outputs": list(outputs), "source": "secret_code()"}
     )
     path = tmp_path / "toy.ipynb"
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
@@ -90,13 +84,7 @@ def test_html_of_foreign_objects_never_reaches_the_page(tmp_path: Path) -> None:
         ),
         blocks.table(pd.DataFrame({"a": [HOSTILE] * 9}), {"a": Column(HOSTILE)}, ZH, title=HOSTILE, note=HOSTILE),
         charts.bars(
-            pd.DataFrame({"a": [HOSTILE, "b"], "n": [1, 2]}),
-            "a",
-            "n",
-            "count",
-            ZH,
-            title=HOSTILE,
-            subtitle=HOSTILE,
+            pd.DataFrame({"a": [HOSTILE, "b"], "n": [1, 2]}), "a", "n", "count", ZH, title=HOSTILE, subtitle=HOSTILE
         ),
     ],
     ids=lambda block: block.kind,

@@ -51,10 +51,7 @@ def test_code_in_a_parameter_value_stays_text(make_notebook: Make, tmp_path: Pat
 
 
 def test_a_wrong_parameter_of_one_notebook_starts_none(make_notebook: Make, tmp_path: Path) -> None:
-    jobs = [
-        Job(make_notebook("a", GOOD)),
-        Job(make_notebook("b", GOOD, parameters="top: int = 1"), {"top": "x"}),
-    ]
+    jobs = [Job(make_notebook("a", GOOD)), Job(make_notebook("b", GOOD, parameters="top: int = 1"), {"top": "x"})]
     with pytest.raises(InputError, match="takes int"):
         run_notebooks(jobs, out_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()

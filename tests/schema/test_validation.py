@@ -20,19 +20,8 @@ MONEY = st.decimals(Decimal("0"), Decimal("9999.99"), places=2)
 
 
 def order(order_id: str | None = "a", **more: Any) -> dict[str, Any]:
-    amounts = {
-        "gross_amount": Decimal("12.00"),
-        "discount_amount": Decimal("2.00"),
-        "shipping_amount": Decimal("0.50"),
-    }
-    return {
-        "order_id": order_id,
-        "ordered_at": NOON,
-        **amounts,
-        "net_amount": Decimal("10.50"),
-        **LOADED,
-        **more,
-    }
+    amounts = {"gross_amount": Decimal("12.00"), "discount_amount": Decimal("2.00"), "shipping_amount": Decimal("0.50")}
+    return {"order_id": order_id, "ordered_at": NOON, **amounts, "net_amount": Decimal("10.50"), **LOADED, **more}
 
 
 def found(name: str, *rows: dict[str, Any], drop: str = "") -> list[str | None]:
@@ -44,10 +33,7 @@ def found(name: str, *rows: dict[str, Any], drop: str = "") -> list[str | None]:
 
 
 def test_a_clean_table_has_none() -> None:
-    assert found("orders", order("a"), order("b", review_score=5.0, channel="tmall", currency="CNY")) == [
-        None,
-        None,
-    ]
+    assert found("orders", order("a"), order("b", review_score=5.0, channel="tmall", currency="CNY")) == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -59,10 +45,7 @@ def test_a_clean_table_has_none() -> None:
         ({"channel": "smz"}, "orders.channel: not one of store, factory, distributor"),
         ({"net_amount": Decimal("10.51")}, "orders: net = gross − discount + shipping; "),
         ({"review_score": 6.0}, "orders: review_score is 1–5; "),
-        (
-            {"discount_amount": Decimal("-1.00"), "net_amount": Decimal("13.50")},
-            "orders: discount is not negative; ",
-        ),
+        ({"discount_amount": Decimal("-1.00"), "net_amount": Decimal("13.50")}, "orders: discount is not negative; "),
     ],
 )
 def test_a_broken_rule_is_named_on_its_row_and_on_no_other(change: dict[str, Any], message: str) -> None:
@@ -78,10 +61,7 @@ def test_a_row_with_several_faults_names_each() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    gross=MONEY,
-    discount=MONEY,
-    shipping=MONEY,
-    off=st.sampled_from([Decimal("0"), Decimal("0.01"), Decimal("-0.01")]),
+    gross=MONEY, discount=MONEY, shipping=MONEY, off=st.sampled_from([Decimal("0"), Decimal("0.01"), Decimal("-0.01")])
 )
 def test_the_sum_of_an_order_is_checked_to_the_cent(
     gross: Decimal, discount: Decimal, shipping: Decimal, off: Decimal

@@ -49,11 +49,7 @@ def test_the_median_is_a_value_of_the_data():
 
 def test_given_limits_are_used_and_say_where_they_are_from():
     days = [30, 90, 180, 365]
-    given_limits = {
-        "days_since_last_order": days,
-        "order_count": [1, 2, 3, 5],
-        "net_amount": [1, 2, 3, "4.5"],
-    }
+    given_limits = {"days_since_last_order": days, "order_count": [1, 2, 3, 5], "net_amount": [1, 2, 3, "4.5"]}
     values = {"days_since_last_order": 60, "order_count": 3, "net_amount": 100}
     settings = SegmentSettings.model_validate(
         {"rfm": {"thresholds": given_limits}, "type": {"compare": "given", "values": values}}

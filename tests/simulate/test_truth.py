@@ -65,15 +65,7 @@ def test_orders_add_up_and_their_steps_come_in_order(shop: Path) -> None:
     lines = truth(shop, "expected_order_lines").to_pandas()
     sums = lines.groupby("order_id").line_amount.sum()
     assert (orders.set_index("order_id").gross_amount.sort_index() == sums.sort_index()).all()
-    steps = [
-        "ordered_at",
-        "paid_at",
-        "approved_at",
-        "shipped_at",
-        "delivered_at",
-        "confirmed_at",
-        "reviewed_at",
-    ]
+    steps = ["ordered_at", "paid_at", "approved_at", "shipped_at", "delivered_at", "confirmed_at", "reviewed_at"]
     for before, after in pairwise(steps):
         both = orders[orders[after].notna()]
         assert (both[before] <= both[after]).all(), after

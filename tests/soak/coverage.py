@@ -47,10 +47,7 @@ def batch(
     habit, effect = rng.beta(BUY, STAY, count), effects[campaign]
     draw, amount = rng.random(count), rng.gamma(2.0, MEAN_AMOUNT / 2.0, count)
     extra, taste = rng.poisson(EXTRA_ORDERS, count), rng.gamma(4.0, 0.25, count)
-    columns: dict[str, np.ndarray] = {
-        "campaign": campaign.astype(str),
-        "person_id": np.arange(count).astype(str),
-    }
+    columns: dict[str, np.ndarray] = {"campaign": campaign.astype(str), "person_id": np.arange(count).astype(str)}
     for arm, chance in (("control", habit), ("message", habit + effect * (1 - habit))):
         buys = draw < chance
         columns |= {
@@ -65,11 +62,7 @@ def batch(
     }
     more = effects * STAY / (BUY + STAY)  # E[1 − habit]; amounts and extra orders are independent of buying
     truth = {
-        str(at): {
-            "ordered": more[at],
-            "orders": more[at] * (1 + EXTRA_ORDERS),
-            "net_amount": more[at] * MEAN_AMOUNT,
-        }
+        str(at): {"ordered": more[at], "orders": more[at] * (1 + EXTRA_ORDERS), "net_amount": more[at] * MEAN_AMOUNT}
         for at in range(campaigns)
     }
     return pa.table(columns), truth

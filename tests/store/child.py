@@ -17,16 +17,7 @@ from zoneinfo import ZoneInfo
 from crm_core.store import Ledger, Tables, delta, files, table_hash, writer
 from tests.store.lakes import load, open_lake, order, rows_of
 
-VIEWS = (
-    "members",
-    "orders",
-    "paid_orders",
-    "order_lines",
-    "refunds",
-    "products",
-    "interactions",
-    "opportunities",
-)
+VIEWS = ("members", "orders", "paid_orders", "order_lines", "refunds", "products", "interactions", "opportunities")
 
 
 def die() -> None:
@@ -70,9 +61,7 @@ def crash(folder: Path, point: str) -> None:
         second = [order("a", "2026-03-05", "2026-06-02"), order("c", "2026-01-05", "2026-06-02")]
         opened.upsert("orders", rows_of("orders", second), load_id="l2")
         opened.upsert(
-            "members",
-            rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]),
-            load_id="l2",
+            "members", rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]), load_id="l2"
         )
         opened.audit("load", "l2", {})
 

@@ -40,10 +40,7 @@ def order(order_id: str, ordered_at: str, effective_at: str, net: str = "10.00",
     """One order."""
     amounts = {"gross_amount": Decimal(net), "net_amount": Decimal(net)}
     nought = {"discount_amount": Decimal(0), "shipping_amount": Decimal(0)}
-    times = {
-        "ordered_at": datetime.fromisoformat(ordered_at),
-        "_effective_at": datetime.fromisoformat(effective_at),
-    }
+    times = {"ordered_at": datetime.fromisoformat(ordered_at), "_effective_at": datetime.fromisoformat(effective_at)}
     return {"order_id": order_id, **times, **amounts, **nought, **more}
 
 

@@ -114,15 +114,10 @@ def test_a_holder_on_another_machine_keeps_the_lease_until_it_expires(lake: Lake
     assert lease.acquire(lake.ledger, "second", wait_seconds=0) == fence + 1
 
 
-def test_a_writer_that_lost_its_lease_publishes_nothing_and_leaves_the_new_ones_work_alone(
-    lake: Lake,
-) -> None:
+def test_a_writer_that_lost_its_lease_publishes_nothing_and_leaves_the_new_ones_work_alone(lake: Lake) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     taken: dict[str, bytes] = {}
-    with (
-        pytest.raises(RunFailed, match="another process took over writing the lake"),
-        lake.write("late") as writer,
-    ):
+    with pytest.raises(RunFailed, match="another process took over writing the lake"), lake.write("late") as writer:
         writer.upsert("orders", rows_of("orders", [order("b", "2026-01-05", "2026-06-01")]), load_id="l2")
         with lake.ledger.transaction() as session:
             session.get(Lease, lease.NAME).fence += 1

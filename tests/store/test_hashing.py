@@ -45,12 +45,7 @@ def test_the_order_of_rows_and_columns_does_not_matter(rows: list[dict[str, Any]
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    rows=st.lists(ROW, min_size=1, max_size=5),
-    other=ROW,
-    column=st.sampled_from(SCHEMA.names),
-    data=st.data(),
-)
+@given(rows=st.lists(ROW, min_size=1, max_size=5), other=ROW, column=st.sampled_from(SCHEMA.names), data=st.data())
 def test_one_changed_cell_changes_the_hash(
     rows: list[dict[str, Any]], other: dict[str, Any], column: str, data: st.DataObject
 ) -> None:

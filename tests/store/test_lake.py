@@ -79,12 +79,7 @@ def test_a_reader_of_a_snapshot_sees_it_unchanged_while_others_follow(lake: Lake
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01")])
     first = lake.snapshot()
     reading = lake.table("orders", first)
-    load(
-        lake,
-        "l2",
-        "orders",
-        [order("b", "2026-01-05", "2026-06-01"), order("a", "2026-01-05", "2026-06-02", "9.00")],
-    )
+    load(lake, "l2", "orders", [order("b", "2026-01-05", "2026-06-01"), order("a", "2026-01-05", "2026-06-02", "9.00")])
     assert listed(reading, "order_id") == [("a",)]
     assert listed(lake.table("orders", lake.snapshot(first.id)), "order_id", "load_id") == [("a", "l1")]
     with pytest.raises(InputError, match="snapshot 99 is not known"):
@@ -112,9 +107,7 @@ def test_all_that_was_published_was_synced_first(lake: Lake, monkeypatch: pytest
     synced: set[str] = set()
     real = os.fsync
     monkeypatch.setattr(
-        os,
-        "fsync",
-        lambda handle: (synced.add(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))[1],
+        os, "fsync", lambda handle: (synced.add(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))[1]
     )
     for load_id, month in (("l1", 1), ("l2", 2)):
         synced.clear()
@@ -198,14 +191,7 @@ def test_the_rows_of_one_load_leave_an_append_only_table(lake: Lake) -> None:
     def reject(load_id: str, row: int) -> Any:
         return ibis.memtable(
             pa.table(
-                {
-                    "load_id": [load_id],
-                    "file": ["f"],
-                    "row_number": [row],
-                    "field": [""],
-                    "reason": ["r"],
-                    "row": [""],
-                }
+                {"load_id": [load_id], "file": ["f"], "row_number": [row], "field": [""], "reason": ["r"], "row": [""]}
             )
         )
 
@@ -223,22 +209,14 @@ def test_compaction_joins_files_and_changes_no_content(lake: Lake) -> None:
     before = content_hash(lake, "orders"), listed(lake.table("orders_versions"), "order_id", "load_id")
     many = len(delta.files(lake.root / "orders_versions", lake.snapshot().versions["orders_versions"]))
     lake.compact()
-    assert (
-        content_hash(lake, "orders"),
-        listed(lake.table("orders_versions"), "order_id", "load_id"),
-    ) == before
+    assert (content_hash(lake, "orders"), listed(lake.table("orders_versions"), "order_id", "load_id")) == before
     assert len(delta.files(lake.root / "orders_versions", lake.snapshot().versions["orders_versions"])) < many
 
 
 def test_vacuum_keeps_what_a_run_stands_on_and_frees_the_rest(lake: Lake) -> None:
     snapshots = []
     for number in range(5):
-        load(
-            lake,
-            f"l{number}",
-            "orders",
-            [order("a", "2026-01-05", f"2026-06-0{number + 1}", f"{number + 1}.00")],
-        )
+        load(lake, f"l{number}", "orders", [order("a", "2026-01-05", f"2026-06-0{number + 1}", f"{number + 1}.00")])
         snapshots.append(lake.snapshot())
     lake.compact()
     with lake.ledger.transaction() as session:

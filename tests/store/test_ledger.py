@@ -25,11 +25,7 @@ def write_lines(ledger: Ledger, count: int = 3) -> None:
     for number in range(count):
         with ledger.transaction() as session:
             ledger.audit(
-                session,
-                "test",
-                f"s{number}",
-                {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2},
-                "ann",
+                session, "test", f"s{number}", {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2}, "ann"
             )
 
 

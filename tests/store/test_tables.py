@@ -47,12 +47,7 @@ def refund(refund_id: str, day: int, amount: str, order_id: str | None = "a") ->
 def shop(lake: Lake) -> Lake:
     load(lake, "l1", "orders", [order("a", "2026-03-01", "2026-03-07", "100.00", **TIMELINE)])
     load(lake, "l1", "orders", [order("closed", "2026-03-01", "2026-03-07", closed_at=datetime(2026, 3, 4))])
-    load(
-        lake,
-        "l1",
-        "refunds",
-        [refund("r1", 8, "10.00"), refund("r2", 10, "5.00"), refund("r3", 8, "1.00", None)],
-    )
+    load(lake, "l1", "refunds", [refund("r1", 8, "10.00"), refund("r2", 10, "5.00"), refund("r3", 8, "1.00", None)])
     return lake
 
 
@@ -62,11 +57,7 @@ def shop(lake: Lake) -> Lake:
         ("2026-03-01", "placed", {}),
         ("2026-03-02", "paid", {"paid_at", "payment_method"}),
         ("2026-03-03", "approved", {"paid_at", "payment_method", "approved_at"}),
-        (
-            "2026-03-05",
-            "delivered",
-            {"paid_at", "payment_method", "approved_at", "shipped_at", "delivered_at"},
-        ),
+        ("2026-03-05", "delivered", {"paid_at", "payment_method", "approved_at", "shipped_at", "delivered_at"}),
         ("2026-03-06", "confirmed", set(TIMELINE) - {"status", "reviewed_at", "review_score"}),
         ("2026-03-07", "reviewed", set(TIMELINE) - {"status"}),
     ],
@@ -113,11 +104,7 @@ def test_refunds_count_from_their_own_date(shop: Lake) -> None:
     ]
     first, last = datetime(2026, 3, 8), datetime(2026, 3, 10)
     assert found == [(Decimal("0.00"), None), (Decimal("10.00"), first), (Decimal("15.00"), last)]
-    assert [len(listed(at(shop, day).refunds)) for day in ("2026-03-07", "2026-03-08", "2026-03-10")] == [
-        0,
-        2,
-        3,
-    ]
+    assert [len(listed(at(shop, day).refunds)) for day in ("2026-03-07", "2026-03-08", "2026-03-10")] == [0, 2, 3]
 
 
 def test_attributes_without_a_time_of_their_own_come_from_versions(lake: Lake) -> None:
@@ -197,12 +184,7 @@ def test_a_backdated_version_still_shows_nothing_that_is_later(lake: Lake) -> No
 
 def test_plans_may_lie_in_the_future(lake: Lake) -> None:
     start, end = datetime(2026, 3, 1), datetime(2026, 4, 1)
-    load(
-        lake,
-        "l1",
-        "campaigns",
-        [{"campaign_id": "c", "starts_at": start, "ends_at": end, "_effective_at": start}],
-    )
+    load(lake, "l1", "campaigns", [{"campaign_id": "c", "starts_at": start, "ends_at": end, "_effective_at": start}])
     load(
         lake,
         "l1",

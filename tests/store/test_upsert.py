@@ -126,12 +126,7 @@ def test_the_latest_statement_of_the_source_is_current_whenever_it_was_loaded(la
 
 
 def test_a_corrected_order_date_moves_the_order_to_its_month_and_leaves_none_behind(lake: Lake) -> None:
-    load(
-        lake,
-        "l1",
-        "orders",
-        [order("a", "2026-01-31 15:00", "2026-06-01"), order("b", "2026-01-05", "2026-06-01")],
-    )
+    load(lake, "l1", "orders", [order("a", "2026-01-31 15:00", "2026-06-01"), order("b", "2026-01-05", "2026-06-01")])
     counts = load(lake, "l2", "orders", [order("a", "2026-02-01 15:00", "2026-06-02")])
     assert (counts.inserted, counts.updated) == (0, 1)
     expected = [("a", datetime(2026, 2, 1, 15)), ("b", datetime(2026, 1, 5))]
@@ -146,9 +141,7 @@ def test_the_same_rows_again_change_nothing_and_are_counted_as_unchanged(lake: L
     assert lake.snapshot().versions["orders"] == before
 
 
-def test_two_contents_of_one_key_and_time_are_a_conflict_that_is_named_and_decided_always_alike(
-    engine: Any,
-) -> None:
+def test_two_contents_of_one_key_and_time_are_a_conflict_that_is_named_and_decided_always_alike(engine: Any) -> None:
     first = order("a", "2026-01-05", "2026-06-01", "1.00"), order("b", "2026-01-05", "2026-06-01")
     second = order("a", "2026-01-05", "2026-06-01", "2.00")
     with fresh(engine) as one, fresh(engine) as two:
@@ -183,12 +176,7 @@ def test_what_grows_without_a_new_time_is_as_great_as_any_load_says_and_no_confl
 
 
 def test_a_conflict_in_a_table_of_two_key_columns_names_both(lake: Lake) -> None:
-    line = {
-        "order_id": "a",
-        "line_no": 1,
-        "ordered_at": datetime(2026, 1, 5),
-        "_effective_at": datetime(2026, 6, 1),
-    }
+    line = {"order_id": "a", "line_no": 1, "ordered_at": datetime(2026, 1, 5), "_effective_at": datetime(2026, 6, 1)}
     counts = load(
         lake, "l1", "order_lines", [line | {"quantity": 1.0}, line | {"quantity": 2.0}, line | {"line_no": 2}]
     )
@@ -246,9 +234,7 @@ def test_several_upserts_of_one_writer_build_on_each_other_before_they_are_publi
     assert listed(lake.table("orders"), "order_id") == [("a",)]
 
 
-def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_without_a_trace(
-    lake: Lake,
-) -> None:
+def test_no_rows_at_all_make_an_empty_table_and_an_unknown_load_is_forgotten_without_a_trace(lake: Lake) -> None:
     assert load(lake, "l1", "orders", []) == UpsertCounts(0, 0, 0, 0)
     assert not lake.has_rows("orders") and listed(lake.table("orders")) == []
     load(lake, "l2", "orders", [order("a", "2026-01-05", "2026-06-01")])

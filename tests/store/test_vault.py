@@ -35,15 +35,7 @@ def state(ledger: Ledger, load_id: str, word: str) -> None:
     counts = dict.fromkeys(("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected"), 0)
     with ledger.transaction() as session:
         session.merge(
-            Load(
-                load_id=load_id,
-                source="s",
-                state=word,
-                started_at=now(),
-                finished_at=now(),
-                detail={},
-                **counts,
-            )
+            Load(load_id=load_id, source="s", state=word, started_at=now(), finished_at=now(), detail={}, **counts)
         )
 
 
@@ -66,11 +58,7 @@ def contacts(rows: list[tuple[str, str, str, bool, int]], load_id: str) -> Any:
 
 def accounts(*members: str, load_id: str) -> Any:
     count = len(members)
-    columns = {
-        "member_id": list(members),
-        "namespace": ["tmall"] * count,
-        "account_id": [f"名 {m}" for m in members],
-    }
+    columns = {"member_id": list(members), "namespace": ["tmall"] * count, "account_id": [f"名 {m}" for m in members]}
     return ibis.memtable(pa.table({**columns, "load_id": [load_id] * count}))
 
 
@@ -125,11 +113,7 @@ def test_each_member_has_the_newest_valid_contact_of_a_kind(vault: Vault, ledger
     state(ledger, "l1", "live")
     state(ledger, "l2", "live")
     vault.put("contacts", "l1", contacts([("m", "phone", "+861", True, 1), ("m", "phone", "+862", True, 5)], "l1"))
-    vault.put(
-        "contacts",
-        "l2",
-        contacts([("m", "phone", "broken", False, 9), ("m", "email", "a@b.c", True, 9)], "l2"),
-    )
+    vault.put("contacts", "l2", contacts([("m", "phone", "broken", False, 9), ("m", "email", "a@b.c", True, 9)], "l2"))
     assert engine.to_pyarrow(vault.contacts("phone")).to_pylist() == [{"member_id": "m", "value": "+862"}]
     assert engine.to_pyarrow(vault.contacts("email")).to_pylist() == [{"member_id": "m", "value": "a@b.c"}]
 
@@ -178,11 +162,7 @@ def test_a_refusal_counts_once_and_its_version_changes_only_with_the_list(vault:
     assert vault.suppress([{**rows[0], "kind": "email"}]) == 1
     assert vault.suppression_version() != first
     held = engine.to_pyarrow(vault.suppressions()).to_pylist()
-    assert sorted((row["kind"], row["value_hmac"]) for row in held) == [
-        ("email", "a"),
-        ("phone", "a"),
-        ("phone", "b"),
-    ]
+    assert sorted((row["kind"], row["value_hmac"]) for row in held) == [("email", "a"), ("phone", "a"), ("phone", "b")]
     assert {row["added_at"] for row in held if row["kind"] == "phone"} == {datetime(2026, 1, 1)}
 
 

@@ -79,11 +79,7 @@ def test_a_reason_names_the_condition_that_fired_its_parts_and_the_values():
 
 def test_a_reason_says_so_when_nothing_fired_and_keeps_unknown_apart_from_no():
     found = {reason.tag: reason for reason in reasons(features_table(ROWS), CONF, "b")}
-    assert (found["band"].value, found["band"].fired, found["band"].parts) == (
-        None,
-        None,
-        (("age < 30", None),),
-    )
+    assert (found["band"].value, found["band"].fired, found["band"].parts) == (None, None, (("age < 30", None),))
     assert found["rich"].parts == (("net_amount >= 5.5", True), ("tier == 'gold' or order_count > 1", False))
 
 

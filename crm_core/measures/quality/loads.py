@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
 from math import inf
 from statistics import median
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from sqlalchemy import select
 
 from crm_core.config import Config
-from crm_core.store.ledger import Ledger, Load, LoadFile, Snapshot
+from crm_core.store.ledger import Ledger, Load, LoadFile, MoneyRecord, Snapshot, TableRecord, money_in, tables_in
 
 DEFAULT_EXPECTED_DAYS = 7.0
 PATIENCE = 2.0
@@ -44,40 +43,6 @@ class FileRecord:
     def adds_up(self) -> bool:
         """Whether each row read is accepted, a known duplicate or rejected."""
         return self.read == self.accepted + self.duplicate + self.rejected
-
-
-@dataclass(frozen=True)
-class TableRecord:
-    """Rows that a load stated for one table: each key is inserted, updated or unchanged, the other rows tell of a key again;
-    `conflicts` are keys told otherwise for the same time.
-    """
-
-    table: str
-    rows: int
-    inserted: int
-    updated: int
-    unchanged: int
-    conflicts: int = 0
-
-    @property
-    def keys(self) -> int:
-        """How many records the load stated."""
-        return self.inserted + self.updated + self.unchanged
-
-    @property
-    def again(self) -> int:
-        """Rows that tell of a record more than once, of which one counts."""
-        return self.rows - self.keys
-
-
-@dataclass(frozen=True)
-class MoneyRecord:
-    """A sum over the accepted rows of a feed beside the sum of what was written of them."""
-
-    feed: str
-    name: str
-    rows: Decimal
-    written: Decimal
 
 
 @dataclass(frozen=True)
@@ -158,7 +123,6 @@ def _belongs(load: Load, snapshot: Snapshot) -> bool:
 def _record(load: Load, files: list[LoadFile]) -> LoadRecord:
     detail: dict[str, Any] = load.detail or {}
     covers = detail.get("covers_until")
-    numbers = ("table", "rows", "inserted", "updated", "unchanged", "conflicts")
     return LoadRecord(
         load.load_id,
         load.source,
@@ -169,11 +133,8 @@ def _record(load: Load, files: list[LoadFile]) -> LoadRecord:
         load.rows_duplicate,
         load.rows_rejected,
         tuple(_file(file) for file in files),
-        tuple(TableRecord(**{name: row.get(name, 0) for name in numbers}) for row in detail.get("tables", [])),
-        tuple(
-            MoneyRecord(row["feed"], row["name"], Decimal(row["rows"]), Decimal(row["written"]))
-            for row in detail.get("balances", [])
-        ),
+        tables_in(detail),
+        money_in(detail),
         frozenset(file.feed for file in files),
     )
 

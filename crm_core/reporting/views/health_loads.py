@@ -7,11 +7,12 @@ from math import isinf
 
 import pandas as pd
 
-from crm_core.measures.quality import LoadRecord, MoneyRecord
+from crm_core.measures.quality import LoadRecord
 from crm_core.reporting import blocks, numbers
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import total
 from crm_core.reporting.views.health_findings import HealthFindings
+from crm_core.store.ledger import MoneyRecord
 
 
 class HealthLoads(HealthFindings):

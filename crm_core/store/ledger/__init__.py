@@ -13,18 +13,9 @@ from crm_core.store.ledger.models import (
     Run,
     Snapshot,
 )
+from crm_core.store.ledger.records import MoneyRecord, TableRecord, money_in, tables_in
 
 __all__ = [
-    "Audience",
-    "AuditEntry",
-    "ConfigText",
-    "Export",
-    "Lease",
-    "Ledger",
-    "Load",
-    "LoadFile",
-    "Report",
-    "Run",
-    "Snapshot",
-    "now",
-]
+    "Audience", "AuditEntry", "ConfigText", "Export", "Lease", "Ledger", "Load", "LoadFile", "MoneyRecord", "Report", "Run",
+    "Snapshot", "TableRecord", "money_in", "now", "tables_in",
+]  # fmt: skip
