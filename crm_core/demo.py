@@ -113,9 +113,7 @@ def demo(workspace: Workspace, *, members: int, seed: int, days: int, flow: Any,
     now = Workspace.open(workspace.root, UNTIL)
     done.run = runs.summary(now, run_id)
     if done.run["state"] != runs.DONE:
-        raise RunFailed(
-            "; ".join(f"{name}: {error}" for name, error in {**done.run["errors"], **done.run["problems"]}.items())
-        )
+        raise RunFailed("; ".join(f"{name}: {error}" for name, error in {**done.run["errors"], **done.run["problems"]}.items()))
     done.verdict = verdict(now)
     return done
 
@@ -177,9 +175,7 @@ def _only_for_demo(workspace: Workspace, world: dict[str, int]) -> None:
     live = {load.source for load, _ in ingest.loads(workspace.ledger) if load.state == "live"}
     others = sorted(source for source in live - {SOURCE} if not source.startswith("receipts:"))
     if others:
-        raise InputError(
-            f"this workspace holds data of {', '.join(others)}; play the demo in another: crm --workspace FOLDER demo"
-        )
+        raise InputError(f"this workspace holds data of {', '.join(others)}; play the demo in another: crm --workspace FOLDER demo")
     noted = workspace.data_dir / "sample" / "world.json"
     if noted.is_file() and json.loads(noted.read_text()) != world:
         raise InputError(

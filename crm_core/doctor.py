@@ -155,9 +155,7 @@ def _optional() -> list[Check]:
     java = shutil.which("java")
     spark = importlib.util.find_spec("pyspark")
     return [
-        _maybe(
-            "fonts", _chinese_font(), "apt install fonts-noto-cjk, for Chinese in screenshots and PDF on this machine"
-        ),
+        _maybe("fonts", _chinese_font(), "apt install fonts-noto-cjk, for Chinese in screenshots and PDF on this machine"),
         _maybe("chromium", chromium or "", "apt install chromium, for the tests that look at reports"),
         _maybe("java", java or "", "apt install openjdk-17-jre-headless, for Spark"),
         _maybe("spark", "installed" if spark else "", "make spark, for members beyond one machine"),

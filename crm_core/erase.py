@@ -82,9 +82,7 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
         processes.clear(workspace.data_dir, "spill/*_*")
         processes.clear(vault.folder, "linking/*_*")
         _blank(writer, found["rejects"])
-        touched |= bool(erasing.forget_refused(vault, who, stated)) | any(
-            erasing.forget_member(vault, member_id).values()
-        )
+        touched |= bool(erasing.forget_refused(vault, who, stated)) | any(erasing.forget_member(vault, member_id).values())
         vault.sweep()
         made = Certificate(
             certificate, now(), actor, found["removed"], found["suppressed"],
@@ -99,9 +97,7 @@ def erase(workspace: Workspace, member_id: str, *, account: tuple[str, str] | No
     line = _earlier(workspace, certificate, newest=True)
     left = {str(path.relative_to(workspace.inbox_dir)): _held(workspace, path) for path in waiting}
     return replace(
-        made,
-        audit_chain=line.chain if line else "",
-        inbox_files_left={name: held for name, held in left.items() if held},
+        made, audit_chain=line.chain if line else "", inbox_files_left={name: held for name, held in left.items() if held}
     )
 
 
@@ -115,9 +111,7 @@ def _found(workspace: Workspace, who: erasing.Person, stated: erasing.AccountCel
     """
     path, vault = _begun(workspace, certificate), workspace.vault
     if not path.exists():
-        exports = forget_in_exports(
-            workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True
-        )
+        exports = forget_in_exports(workspace.ledger, workspace.exports_dir, who.member_id, who.spellings, certificate, dry=True)
         refused = erasing.forget_refused(vault, who, stated, dry=True)
         first = {"refused_rows": len(refused), "inbox_files": len(_inbox(workspace)[0])}
         found = {
@@ -142,9 +136,7 @@ def _blank(writer: Writer, places: list[erasing.Place]) -> None:
     for load_id in loads:
         writer.remove_load("rejects", load_id)
         load = writer.lake.ledger.get(Load, load_id)
-        told = [
-            each | {"reason": ERASED} if _first(load_id, each) in places else each for each in load.detail["rejects"]
-        ]
+        told = [each | {"reason": ERASED} if _first(load_id, each) in places else each for each in load.detail["rejects"]]
         load.detail = {**load.detail, "rejects": told}
         writer.record(load)
     if loads:

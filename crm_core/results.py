@@ -16,9 +16,7 @@ MOST_ANEW = 0.5
 """Share of members beyond which features are worked out from the beginning."""
 
 
-def groups(
-    tables: Tables, config: Config, engine: Any, features: ir.Table, scores: ir.Table | None = None
-) -> dict[str, ir.Table]:
+def groups(tables: Tables, config: Config, engine: Any, features: ir.Table, scores: ir.Table | None = None) -> dict[str, ir.Table]:
     """Features, segments, and the tags with what was found wrong with them; `scores` for tags of models."""
     basis = segments.basis_of(features, config.segments, tables)
     # once for all schemes and rules: each is read from it by itself

@@ -54,9 +54,7 @@ def inbox(workspace: Workspace) -> tuple[list[str], dict[str, str]]:
 
 def take_in(workspace: Workspace, source: str, actor: str = "crm") -> InboxReport:
     """Loads the folder of data/inbox that is named after `source`; see `ingest.take_in`."""
-    return take_in_folder(
-        workspace.config, workspace.lake, workspace.vault, source, workspace.inbox_dir / source, actor=actor
-    )
+    return take_in_folder(workspace.config, workspace.lake, workspace.vault, source, workspace.inbox_dir / source, actor=actor)
 
 
 def databases(workspace: Workspace) -> list[str]:
@@ -174,9 +172,7 @@ def rebuild(workspace: Workspace, run_id: str) -> dict[str, str]:
             continue
         made = table_hash(rows)
         if made != run.results[name]:
-            raise RunFailed(
-                f"{name} of run {run_id} comes out differently now: {made[:12]}, was {run.results[name][:12]}"
-            )
+            raise RunFailed(f"{name} of run {run_id} comes out differently now: {made[:12]}, was {run.results[name][:12]}")
         if run.as_of in past.tables.result_dates(name):
             kept = table_hash(past.tables.result(name), _shared(past.tables.result(name), rows))
             if kept != made:
@@ -258,13 +254,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
     failed = [f"  {name} FAILED: {error}" for name, error in {**errors, **facts["problems"]}.items()]
     failed += [f"  {name}: {facts['errors'][name]}" for name in facts["held"]]
     ignored = ["  the data did not pass the gate, which was ignored"] if facts["gate"].get("ignored") else []
-    return [
-        f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}",
-        *ignored,
-        *made,
-        *failed,
-        f"index: {facts['index']}",
-    ]
+    return [f"run {facts['run_id']} as of {facts['as_of']}: {facts['state']}", *ignored, *made, *failed, f"index: {facts['index']}"]
 
 
 def failure(facts: Mapping[str, Any]) -> str:
@@ -286,13 +276,7 @@ def _jobs(workspace: Workspace, notebooks: Sequence[str], parameters: Mapping[st
             raise unknown("parameter", name, everywhere, f"notebook {', '.join(path.stem for path in paths)}")
     defaults = workspace.config.reports.parameters
     return [
-        Job(
-            path,
-            {
-                **defaults.get(path.stem, {}),
-                **{name: value for name, value in parameters.items() if name in names[path]},
-            },
-        )
+        Job(path, {**defaults.get(path.stem, {}), **{name: value for name, value in parameters.items() if name in names[path]}})
         for path in paths
     ]
 

@@ -53,12 +53,7 @@ class Workspace:
 
     @classmethod
     def open(
-        cls,
-        path: str | Path | None = None,
-        as_of: str | date = "",
-        *,
-        snapshot: int | None = None,
-        config: Config | None = None,
+        cls, path: str | Path | None = None, as_of: str | date = "", *, snapshot: int | None = None, config: Config | None = None
     ) -> Workspace:
         """The workspace in `path` (default: CRM_WORKSPACE, else the repository), as of the end of the local day `as_of`.
 
@@ -140,9 +135,7 @@ class Workspace:
         if self._wanted_date is not None:
             return self._wanted_date
         if self.snapshot is None or self.snapshot.covers_until is None:
-            raise InputError(
-                "this workspace holds no data yet; load some with `crm ingest SOURCE PATH`, or try `crm demo`"
-            )
+            raise InputError("this workspace holds no data yet; load some with `crm ingest SOURCE PATH`, or try `crm demo`")
         covers: date = self.snapshot.covers_until
         return covers
 
@@ -227,9 +220,7 @@ class Workspace:
 
         before = self._features_before() if carry else None
         rows = results.carried(self.tables, before, self.engine) if before else None
-        return results.temporary(
-            self.engine, self.tables, "features", measures.features(self.tables) if rows is None else rows
-        )
+        return results.temporary(self.engine, self.tables, "features", measures.features(self.tables) if rows is None else rows)
 
     def _groups(self, features: ir.Table, scores: ir.Table | None = None) -> dict[str, ir.Table]:
         from crm_core.results import groups
@@ -317,9 +308,7 @@ class Workspace:
         snapshot = snapshot or self.snapshot
         texts = self.config.texts()
         decides = [texts.get(file, "") for file in (DECIDE_FEATURES if name == "member_features" else DECIDE)]
-        data = {
-            table: version for table, version in (snapshot.versions if snapshot else {}).items() if table not in made
-        }
+        data = {table: version for table, version in (snapshot.versions if snapshot else {}).items() if table not in made}
         made_by = [recipe()]
         if name in ("member_segments", "segment_models", "member_tags", "tag_checks"):
             # clusters go on from the day stored last, which may have been worked out since

@@ -88,9 +88,7 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
 
@@ -216,9 +214,7 @@ def _listen(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise InputError(
-            f"port {port} of {LOOPBACK} cannot be used: {error.strerror}; name another, or 0 for a free one"
-        ) from None
+        raise InputError(f"port {port} of {LOOPBACK} cannot be used: {error.strerror}; name another, or 0 for a free one") from None
     return listener
 
 
@@ -258,9 +254,7 @@ def _answers(url: str, password: str, seconds: float) -> bool:
     host, _, path = url.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=seconds)
     try:
-        connection.request(
-            "GET", f"/{path}/health", headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"}
-        )
+        connection.request("GET", f"/{path}/health", headers={"Authorization": f"Basic {b64encode(password.encode()).decode()}"})
         return connection.getresponse().status == http.HTTPStatus.OK
     except OSError:
         return False

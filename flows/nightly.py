@@ -144,10 +144,7 @@ def nightly(
     publish_index(workspace, run_id, [*results, *judged.held(list(given))], problems)
     summary = summarise(opened, run_id, loads, problems, time.monotonic() - began)
     create_markdown_artifact(as_markdown(summary), key=ARTIFACT, description=f"run {run_id}: {summary['state']}")
-    tell(
-        f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s",
-        *summary["errors"].values(),
-    )
+    tell(f"run {run_id} as of {summary['as_of']}: {summary['state']} in {summary['seconds']} s", *summary["errors"].values())
     if summary["state"] != runs.DONE:
         return Failed(message=f"run {run_id}: {'; '.join(summary['errors'].values())}", data=summary)
     return summary
@@ -187,9 +184,7 @@ def _make_reports(workspace: Workspace, run_id: str, given: Parameters) -> list[
     """One task a notebook, as many at a time as conf/reports.yml says; results in the order of `given`."""
     with ThreadPoolTaskRunner(max_workers=workspace.config.reports.concurrency) as pool:
         futures = [
-            pool.submit(
-                make_report, {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values}
-            )
+            pool.submit(make_report, {"workspace": str(workspace.root), "run_id": run_id, "notebook": name, "values": values})
             for name, values in given.items()
         ]
         for future in futures:
@@ -266,12 +261,7 @@ def judge_gate(workspace: str, run_id: str, ignore: bool) -> gate.Gate:
     return judged
 
 
-@task(
-    name="notebook",
-    task_run_name="notebook {notebook}",
-    **{**RETRYING, "retries": 1, "retry_delay_seconds": 2},
-    **PLAIN,
-)
+@task(name="notebook", task_run_name="notebook {notebook}", **{**RETRYING, "retries": 1, "retry_delay_seconds": 2}, **PLAIN)
 def make_report(workspace: str, run_id: str, notebook: str, values: dict[str, Any]) -> NotebookResult:
     """Runs one notebook and publishes its page. Raises NotebookFailed when it does not end well."""
     with short_errors(workspace, f"notebook {notebook}"):
@@ -382,9 +372,6 @@ def keep_traceback(workspace: str, step: str) -> str:
     """Appends the present traceback to data/prefect/unforeseen.log, readable by its owner only; returns that
     name."""
     path = local_server.home_of(workspace) / "unforeseen.log"
-    with (
-        contextlib.suppress(OSError),
-        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file,
-    ):
+    with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
         file.write(f"{now().isoformat()}Z {step}\n{traceback.format_exc()}\n")
     return Path("data", "prefect", path.name).as_posix()

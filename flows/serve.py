@@ -29,12 +29,7 @@ import flows  # it prepares the process before Prefect is imported
 # isort: split
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
@@ -104,9 +99,7 @@ class _Service:
 
     async def run(self) -> None:
         """Serves until a signal asks to stop. Raises RunFailed when the runner ends by itself."""
-        runner = Runner(
-            name="crm", query_seconds=POLL_SECONDS, prefetch_seconds=1, pause_on_shutdown=False, heartbeat_seconds=30
-        )
+        runner = Runner(name="crm", query_seconds=POLL_SECONDS, prefetch_seconds=1, pause_on_shutdown=False, heartbeat_seconds=30)
         deployment = await self._register(runner)
         await close_open_runs(deployment)
         work = asyncio.create_task(runner.start())

@@ -77,9 +77,7 @@ def _migrated(database: Path) -> None:
     environment = {**os.environ, "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}"}
     subprocess.run([sys.executable, "-P", __file__, "--migrate"], env=environment, stdin=subprocess.DEVNULL, check=True)
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute(
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        )  # what is in the side file goes into the one that is copied
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in the side file goes into the one that is copied
 
 
 def migrate() -> None:

@@ -14,9 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "crm_core").rglob("*.py"))
-SQL = re.compile(
-    r"""["'](?:\s*)(select\s.+\sfrom|insert\s+into|create\s+(table|view)|delete\s+from|update\s.+\sset)\b""", re.I
-)
+SQL = re.compile(r"""["'](?:\s*)(select\s.+\sfrom|insert\s+into|create\s+(table|view)|delete\s+from|update\s.+\sset)\b""", re.I)
 
 
 def test_each_room_imports_only_the_floors_below_it() -> None:
@@ -24,7 +22,7 @@ def test_each_room_imports_only_the_floors_below_it() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-MOST_CODE_LINES = 27_000  # lower it whenever a room gets simpler; the aim is 10,000
+MOST_CODE_LINES = 26_100  # lower it whenever a room gets simpler; the aim is 10,000
 
 
 def test_the_package_grows_no_further() -> None:
@@ -36,12 +34,7 @@ def code_lines(text: str) -> int:
     documented: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             documented.update(range(body[0].lineno, (body[0].end_lineno or 0) + 1))
     written: set[int] = set()
     silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)

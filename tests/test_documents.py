@@ -33,9 +33,7 @@ def test_a_readme_names_every_command(readme: Path) -> None:
 def test_a_readme_names_every_notebook_flow_source_campaign_and_platform(readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     names = [path.stem for path in (ROOT / "notebooks").glob("*.ipynb")]
-    names += [
-        path.stem for folder in ("sources", "campaigns", "platforms") for path in (ROOT / "conf" / folder).glob("*.yml")
-    ]
+    names += [path.stem for folder in ("sources", "campaigns", "platforms") for path in (ROOT / "conf" / folder).glob("*.yml")]
     names += ["flows/nightly.py", "flows/serve.py", *(f"conf/{path.name}" for path in (ROOT / "conf").glob("*.yml"))]
     assert [name for name in names if name not in text] == []
 
@@ -52,11 +50,7 @@ def test_every_file_that_a_readme_shows_or_links_is_there(readme: Path) -> None:
 
 
 def test_every_dependency_has_its_line_of_why() -> None:
-    text = (
-        (ROOT / "CONTRIBUTING.md")
-        .read_text(encoding="utf-8")
-        .replace("ibis-framework, duckdb", "ibis-framework duckdb")
-    )
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("ibis-framework, duckdb", "ibis-framework duckdb")
     wanted = [
         re.split(r"[<>\[= ]", line)[0]
         for line in (ROOT / "requirements.in").read_text().splitlines()

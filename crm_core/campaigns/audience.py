@@ -44,18 +44,7 @@ if TYPE_CHECKING:
     from crm_core.config import Config
     from crm_core.store import Lake, Tables, Vault
 
-ROW = (
-    "audience_id",
-    "campaign_id",
-    "wave",
-    "member_id",
-    "person_id",
-    "arm",
-    "stratum",
-    "status",
-    "reason",
-    "assigned_at",
-)
+ROW = ("audience_id", "campaign_id", "wave", "member_id", "person_id", "arm", "stratum", "status", "reason", "assigned_at")
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,7 @@ class Frozen:
     def of(cls, row: Audience, new: bool) -> Frozen:
         """From the ledger's row."""
         funnel = tuple(Step(**step) for step in row.detail["funnel"])
-        return cls(
-            row.audience_id, row.campaign, row.wave, row.as_of, row.snapshot_id, row.rows_hash, row.counts, funnel, new
-        )
+        return cls(row.audience_id, row.campaign, row.wave, row.as_of, row.snapshot_id, row.rows_hash, row.counts, funnel, new)
 
 
 def audience_id_of(campaign: str, wave: int, as_of: date) -> str:
@@ -120,13 +107,7 @@ def rules_of(
 
 
 def audience_rows(
-    members: ir.Table,
-    rules: list[Rule],
-    settings: CampaignSettings,
-    campaign: str,
-    wave: int,
-    as_of: date,
-    instant: datetime,
+    members: ir.Table, rules: list[Rule], settings: CampaignSettings, campaign: str, wave: int, as_of: date, instant: datetime
 ) -> ir.Table:
     """Every selected member with arm or reason: the columns `ROW`.
 
@@ -236,8 +217,7 @@ def _record(found: Computed, rows_hash: str) -> Audience:
     selected = sum(reasons.values())
     if not selected:
         raise InputError(
-            f"segment '{settings.segment}' of campaign '{found.campaign}' has no members as of "
-            f"{tables.as_of}; nothing to freeze"
+            f"segment '{settings.segment}' of campaign '{found.campaign}' has no members as of {tables.as_of}; nothing to freeze"
         )
     assert tables.snapshot is not None
     return Audience(

@@ -40,9 +40,9 @@ def message_cost(
     if unit is None and budget is None:
         return None
     whole = sum(sizes.values()) or 1
-    messages = {
-        arm: float(unit or 0) * size * (_parts(settings, arm) if settings else 1) for arm, size in sizes.items()
-    } | dict(handed or {})
+    messages = {arm: float(unit or 0) * size * (_parts(settings, arm) if settings else 1) for arm, size in sizes.items()} | dict(
+        handed or {}
+    )
     return {arm: float(budget or 0) * size / whole + messages[arm] for arm, size in sizes.items()}
 
 
@@ -58,9 +58,7 @@ def money(results: Sequence[ArmResult], spent: float | Mapping[str, float] | Non
     whole = sum(each.persons for each in amounts.values()) or 1
     found = {}
     for arm, amount in amounts.items():
-        cost = (
-            spent.get(arm) if isinstance(spent, Mapping) else None if spent is None else spent * amount.persons / whole
-        )
+        cost = spent.get(arm) if isinstance(spent, Mapping) else None if spent is None else spent * amount.persons / whole
         more = orders[arm].incremental if arm in orders else 0.0
         found[arm] = Money(
             cost=cost,

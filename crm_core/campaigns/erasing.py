@@ -64,9 +64,7 @@ def _clean(
     if not named:
         lines, redone = _clean_payload(folder, manifest, spellings, dry)
         listed = (folder / "snapshot.parquet").is_file() and bool(
-            pq.read_table(
-                folder / "snapshot.parquet", columns=["member_id"], filters=[("member_id", "=", member_id)]
-            ).num_rows
+            pq.read_table(folder / "snapshot.parquet", columns=["member_id"], filters=[("member_id", "=", member_id)]).num_rows
         )
         if not (lines or redone or listed):
             return None
@@ -77,9 +75,7 @@ def _clean(
             shutil.rmtree(folder / "payload", ignore_errors=True)
             manifest["files"] = [each for each in manifest["files"] if not each["path"].startswith("payload/")]
         manifest["erased"] = sorted({*manifest.get("erased", ()), certificate})
-        _replace(
-            folder / MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
-        )
+        _replace(folder / MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())
     elif dry:
         return None
     else:
@@ -90,9 +86,7 @@ def _clean(
 
 def _clean_payload(folder: Path, manifest: dict[str, Any], spellings: Sequence[str], dry: bool) -> tuple[int, bool]:
     """Lines taken out now, and whether an earlier run that was killed had begun; `manifest` is brought up to date."""
-    words = b"|".join(
-        sorted({re.escape(each.encode(code, "ignore")) for each in spellings for code in ENCODINGS if each})
-    )
+    words = b"|".join(sorted({re.escape(each.encode(code, "ignore")) for each in spellings for code in ENCODINGS if each}))
     line = re.compile(rb'^(?:[^\n]*,)?"?(?:' + words + rb')"?(?:,[^\n]*)?\r?\n', re.MULTILINE)
     gone, redone = 0, False
     for each in manifest["files"]:

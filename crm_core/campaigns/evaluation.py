@@ -68,9 +68,7 @@ def scope(
 
 def _assigned(tables: Tables, campaign: str, wave: int) -> ir.Table:
     audiences = tables.audiences
-    rows = audiences.filter(
-        (audiences.campaign_id == campaign) & (audiences.wave == wave) & (audiences.status != "rejected")
-    )
+    rows = audiences.filter((audiences.campaign_id == campaign) & (audiences.wave == wave) & (audiences.status != "rejected"))
     if not rows.count().to_pyarrow().as_py():
         have = audiences.select("campaign_id", "wave").distinct().to_pyarrow().to_pylist()
         names = [f"{row['campaign_id']} wave {row['wave']}" for row in have]
@@ -112,15 +110,12 @@ def _window(
         end = _naive(known["ends_at"])
     else:
         raise InputError(
-            "how long after the message to measure is not known: the campaign has no settings and no "
-            "end; give window_days"
+            "how long after the message to measure is not known: the campaign has no settings and no end; give window_days"
         )
     instant = _naive(instant)
     window = Window(start, end, min(end, instant))
     if not window.begun:
-        raise InputError(
-            f"the window opens at {start} UTC and the data end at {instant} UTC: there is nothing to measure yet"
-        )
+        raise InputError(f"the window opens at {start} UTC and the data end at {instant} UTC: there is nothing to measure yet")
     return window
 
 
@@ -140,8 +135,7 @@ def _notes(window: Window, ratio: SampleRatio, arms: Mapping[str, Aggregates], m
     notes = []
     if window.preliminary:
         notes.append(
-            f"window ends {window.ends_at:%Y-%m-%d %H:%M} UTC: preliminary, measured until "
-            f"{window.until:%Y-%m-%d %H:%M} UTC"
+            f"window ends {window.ends_at:%Y-%m-%d %H:%M} UTC: preliminary, measured until {window.until:%Y-%m-%d %H:%M} UTC"
         )
     if ratio.verdict == "mismatch":
         notes.append("the arms do not have the sizes that were planned: do not trust the lift before this is explained")

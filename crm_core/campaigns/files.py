@@ -71,15 +71,12 @@ def _lines(table: ir.Table) -> ir.Table:
     # consoles take literally
     cells = [table[name].fill_null("") for name in table.columns]
     quoted = [
-        (cell.contains(",") | cell.contains('"')).ifelse(ibis.literal('"') + cell.replace('"', '""') + '"', cell)
-        for cell in cells
+        (cell.contains(",") | cell.contains('"')).ifelse(ibis.literal('"') + cell.replace('"', '""') + '"', cell) for cell in cells
     ]
     return table.select(line=ibis.literal(",").join(quoted))
 
 
-def _write_part(
-    heading: str, lines: pa.ChunkedArray, folder: Path, number: int, platform: PlatformSettings
-) -> WrittenFile:
+def _write_part(heading: str, lines: pa.ChunkedArray, folder: Path, number: int, platform: PlatformSettings) -> WrittenFile:
     end = "\r\n" if platform.line_end == "crlf" else "\n"
     text = heading + end + "".join(f"{block}{end}" for block in _joined(lines, end))
     try:
@@ -125,9 +122,7 @@ def manifest_holds(folder: Path, expected: str) -> bool:
     if not path.is_file() or _sha256(path) != expected:
         return False
     listed = json.loads(path.read_bytes())["files"]
-    return all(
-        (folder / each["path"]).is_file() and _sha256(folder / each["path"]) == each["sha256"] for each in listed
-    )
+    return all((folder / each["path"]).is_file() and _sha256(folder / each["path"]) == each["sha256"] for each in listed)
 
 
 @contextmanager
@@ -149,9 +144,7 @@ def published(folder: Path) -> Iterator[Path]:
         work.rename(folder)
         sync(folder.parent)
     except OSError as error:
-        raise RunFailed(
-            f"{folder} could not be written: {error.strerror or error}; check permissions and space"
-        ) from None
+        raise RunFailed(f"{folder} could not be written: {error.strerror or error}; check permissions and space") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -114,9 +114,7 @@ def capped(interactions: ir.Table, channel: str, instant: datetime, days: int, c
     return counted.filter(counted.messages >= cap).select("member_id")
 
 
-def in_live_campaigns(
-    audiences: ir.Table, windows: Mapping[str, int], instant: datetime, own_audience: str
-) -> ir.Table:
+def in_live_campaigns(audiences: ir.Table, windows: Mapping[str, int], instant: datetime, own_audience: str) -> ir.Table:
     """Members in the window of another list: treated or held out, as either would blur that campaign's
     result.
 

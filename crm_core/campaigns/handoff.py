@@ -96,9 +96,7 @@ def _job(config: Config, made_from: Pinned, platform: str, at: datetime | None, 
     chosen = platform or settings.platform
     found = config.platform(chosen)
     if found.channel != (settings.channel if settings.contact_kind else "member_list"):
-        raise InputError(
-            f"platform '{chosen}' takes {found.channel}, campaign '{audience.campaign}' is {settings.channel}"
-        )
+        raise InputError(f"platform '{chosen}' takes {found.channel}, campaign '{audience.campaign}' is {settings.channel}")
     moment = _utc(at, zone) if at else _default_time(audience, settings, zone)
     folder, project = exports_dir / audience.campaign, config.project
     return Job(made_from, found, chosen, project.country, moment, folder, project.export_expiry_days)
@@ -124,9 +122,7 @@ def _rows(job: Job, lake: Lake, vault: Vault) -> ir.Table:
     moment = now()
     latest = max(moment, job.hand_off_at).replace(tzinfo=UTC).astimezone(job.zone).date()
     newest = Tables(lake, lake.snapshot(), latest, job.zone, job.made_from.tables.identity)
-    rows = hand_off_rows(
-        stored, job.made_from.tables, newest, vault, job.settings, job.platform, moment, job.hand_off_at
-    )
+    rows = hand_off_rows(stored, job.made_from.tables, newest, vault, job.settings, job.platform, moment, job.hand_off_at)
     return with_parts(rows, job.settings, job.country)
 
 
@@ -149,19 +145,11 @@ def _version(rows: ir.Table) -> str:
 
 
 def _export_id(job: Job, version: str) -> str:
-    parts = (
-        job.audience.audience_id,
-        job.platform_name,
-        job.platform.model_dump_json(),
-        job.hand_off_at.isoformat(),
-        version,
-    )
+    parts = (job.audience.audience_id, job.platform_name, job.platform.model_dump_json(), job.hand_off_at.isoformat(), version)
     return f"{job.hand_off_at:%Y%m%dT%H%M}-{hashlib.sha256(chr(31).join(parts).encode()).hexdigest()[:12]}"
 
 
-def _new(
-    rows: ir.Table, job: Job, lake: Lake, ledger: Ledger, prior: Export | None, who: Mapping[str, str]
-) -> HandedOff:
+def _new(rows: ir.Table, job: Job, lake: Lake, ledger: Ledger, prior: Export | None, who: Mapping[str, str]) -> HandedOff:
     version = _version(rows)
     export_id = _export_id(job, version)
     if prior is not None and prior.export_id == export_id:

@@ -92,11 +92,9 @@ def compare(control: Aggregates, treatment: Aggregates, value: str, covariate: s
     2018, sec. 3), with the degrees of freedom of the absolute one.
     """
     used = covariate if covariate and (control + treatment).var(covariate) > 0 else ""
-    slope = _slope(control + treatment, value, used)
-    spread_c, spread_t = (
-        _residual_variance(control, value, used, slope),
-        _residual_variance(treatment, value, used, slope),
-    )
+    whole = control + treatment
+    slope = whole.cov(value, used) / whole.var(used) if used else 0.0
+    spread_c, spread_t = (_residual_variance(control, value, used, slope), _residual_variance(treatment, value, used, slope))
     if min(control.count(), treatment.count()) < 2 or spread_c + spread_t <= 0:
         return _without_interval(control.mean(value), treatment.mean(value))
     found = tt.Mean(value, used or None, equal_var=False, use_t=True, confidence_level=CONFIDENCE).analyze_aggregates(
@@ -113,10 +111,6 @@ def compare(control: Aggregates, treatment: Aggregates, value: str, covariate: s
         float(found.pvalue),
         *relative,
     )
-
-
-def _slope(total: Aggregates, value: str, covariate: str) -> float:
-    return total.cov(value, covariate) / total.var(covariate) if covariate else 0.0
 
 
 def _residual_variance(arm: Aggregates, value: str, covariate: str, slope: float) -> float:
@@ -149,10 +143,7 @@ def _relative(
     common = -relative / mean_c * slope / (control.count() + treatment.count())
     variance = sum(
         arm.count() * _linear_variance(arm, value, covariate, weight, common - weight * slope)
-        for arm, weight in (
-            (control, -mean_t / mean_c**2 / control.count()),
-            (treatment, 1 / mean_c / treatment.count()),
-        )
+        for arm, weight in ((control, -mean_t / mean_c**2 / control.count()), (treatment, 1 / mean_c / treatment.count()))
     )
     error = math.sqrt(variance)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error

@@ -67,9 +67,7 @@ def fill(
 ) -> tuple[dict[str, Any], list[WrittenFile], str]:
     stored = stored_rows(job.audience.audience_id, lake)
     chosen = rows.filter(rows.reason.isnull())
-    files = write_payload(
-        payload_columns(chosen, job.platform, job.hand_off_at, job.zone, export_id), work, job.platform
-    )
+    files = write_payload(payload_columns(chosen, job.platform, job.hand_off_at, job.zone, export_id), work, job.platform)
     exported = sum(each.rows for each in files)
     held = stored.filter(stored.status == "held_out").select("member_id", "person_id", "stratum")
     refused = stored.filter(stored.status == "rejected").select("member_id", "reason")
@@ -120,9 +118,7 @@ def _counts(job: Job, chosen: ir.Table, exported: int, rejected: dict[str, int])
             "rejected "
             f"{sum(rejected.values())}; nothing was written"
         )
-    rows = (
-        chosen.group_by("arm").aggregate(members=chosen.count(), parts=chosen.parts.sum()).order_by("arm").to_pyarrow()
-    )
+    rows = chosen.group_by("arm").aggregate(members=chosen.count(), parts=chosen.parts.sum()).order_by("arm").to_pyarrow()
     arms = {row["arm"]: row for row in rows.to_pylist()}
     unit, parts = job.settings.unit_cost, sum(int(row["parts"]) for row in arms.values())
     return {

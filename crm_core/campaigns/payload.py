@@ -178,20 +178,14 @@ def with_parts(rows: ir.Table, settings: CampaignSettings, country: str) -> ir.T
         return rows.mutate(parts=ibis.literal(1, "int64"))
     found = rows.filter(rows.message.notnull()).select("message").distinct().limit(MOST_TEXTS + 1).to_pyarrow()
     if found.num_rows > MOST_TEXTS:
-        raise InputError(
-            f"the template gives more than {MOST_TEXTS} different texts; use placeholders with fewer values"
-        )
+        raise InputError(f"the template gives more than {MOST_TEXTS} different texts; use placeholders with fewer values")
     known = found["message"].to_pylist()
-    counted = pa.table(
-        {"_text": pa.array(known, pa.string()), "parts": [sms_parts(text, country).parts for text in known]}
-    )
+    counted = pa.table({"_text": pa.array(known, pa.string()), "parts": [sms_parts(text, country).parts for text in known]})
     priced = ibis.memtable(counted.cast(pa.schema([("_text", pa.string()), ("parts", pa.int64())])))
     return rows.left_join(priced, rows.message == priced._text).drop("_text")
 
 
-def payload_columns(
-    rows: ir.Table, platform: PlatformSettings, hand_off_at: datetime, zone: ZoneInfo, export_id: str
-) -> ir.Table:
+def payload_columns(rows: ir.Table, platform: PlatformSettings, hand_off_at: datetime, zone: ZoneInfo, export_id: str) -> ir.Table:
     """Exactly the platform's columns, under its headings, as text, in the order of member_id."""
     local = hand_off_at.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone)
     values: dict[str, Any] = {

@@ -87,9 +87,7 @@ def plan(tables: Tables, config: Config, lake: Lake, vault: Vault, campaign: str
         window_days=settings.window_days,
         expected_mean=mean,
         detectable=detectable,
-        detectable_relative={
-            arm: value / mean if value is not None and mean else None for arm, value in detectable.items()
-        },
+        detectable_relative={arm: value / mean if value is not None and mean else None for arm, value in detectable.items()},
     )
 
 

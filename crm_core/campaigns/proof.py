@@ -34,9 +34,7 @@ def rebuild(audience_id: str, lake: Lake, ledger: Ledger, vault: Vault) -> Rebui
     """
     made_from = pinned(audience_id, lake, ledger)
     known = made_from.audience
-    with computed(
-        made_from.tables, made_from.config, lake, vault, known.campaign, known.wave, made_from.until
-    ) as found:
+    with computed(made_from.tables, made_from.config, lake, vault, known.campaign, known.wave, made_from.until) as found:
         again = table_hash(found.rows)
     if again != known.rows_hash:
         raise RunFailed(

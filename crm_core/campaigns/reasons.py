@@ -70,9 +70,7 @@ def _facts(
         reference = ":".join(resolve(segment, settings))
     else:
         reference, title = f"rule:{OWN}", Words(zh=segment, en=segment)
-        settings = settings.model_copy(
-            update={"rules": {**settings.rules, OWN: RuleSegment(title=title, when=segment)}}
-        )
+        settings = settings.model_copy(update={"rules": {**settings.rules, OWN: RuleSegment(title=title, when=segment)}})
     found = segment_reasons(
         features(tables), member_ids, settings, tables=tables, only=[reference], language=config.project.language
     )

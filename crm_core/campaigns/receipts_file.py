@@ -17,9 +17,7 @@ from crm_core.config.platforms import ReceiptSettings
 from crm_core.errors import InputError
 
 FAULT = re.compile(r"(Row #\d+: )?Expected \d+ columns, got \d+|invalid UTF-?8 data")
-ROW = pa.schema(
-    [("row_number", pa.int64()), ("contact", pa.string()), ("event", pa.string()), ("occurred_at", pa.timestamp("us"))]
-)
+ROW = pa.schema([("row_number", pa.int64()), ("contact", pa.string()), ("event", pa.string()), ("occurred_at", pa.timestamp("us"))])
 
 
 def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tuple[pa.Table, dict[str, int]]:
@@ -31,13 +29,10 @@ def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tupl
     event = _events(table, settings)
     local = pc.strptime(table[settings.time], settings.time_format, "us", error_is_null=True)
     known = ZoneInfo(settings.time_zone) if settings.time_zone else zone
-    utc = pc.cast(
-        pc.assume_timezone(local, known.key, ambiguous="earliest", nonexistent="latest"), pa.timestamp("us", "UTC")
-    )
+    utc = pc.cast(pc.assume_timezone(local, known.key, ambiguous="earliest", nonexistent="latest"), pa.timestamp("us", "UTC"))
     contact = pc.replace_substring_regex(table[settings.contact], r"[\s'()-]", "")
     rows = pa.table(
-        [pa.array(range(1, table.num_rows + 1), pa.int64()), contact, event, pc.cast(utc, pa.timestamp("us"))],
-        schema=ROW,
+        [pa.array(range(1, table.num_rows + 1), pa.int64()), contact, event, pc.cast(utc, pa.timestamp("us"))], schema=ROW
     )
     bad_event, bad_time = pc.is_null(event), pc.is_null(local)
     bad_contact = pc.equal(pc.fill_null(contact, ""), "")
@@ -83,9 +78,7 @@ def _as_text(path: Path, settings: ReceiptSettings) -> pa.Table:
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         # arrow quotes the row that it cannot read, and so the contact in it
         fault = FAULT.search(str(error))
-        raise InputError(
-            f"{path} is not a CSV file in {encoding}" + (f": {fault[0]}" if fault else "; export it again")
-        ) from None
+        raise InputError(f"{path} is not a CSV file in {encoding}" + (f": {fault[0]}" if fault else "; export it again")) from None
     needed = headings[:3]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
@@ -103,9 +96,7 @@ def _events(table: pa.Table, settings: ReceiptSettings) -> pa.ChunkedArray:
         return found
     # few replies differ, so each distinct one is judged once
     replies = table[settings.reply]
-    refusing = {
-        text: "unsubscribed" for text in pc.unique(replies).to_pylist() if text and is_refusal(text, settings.refusals)
-    }
+    refusing = {text: "unsubscribed" for text in pc.unique(replies).to_pylist() if text and is_refusal(text, settings.refusals)}
     return pc.coalesce(_mapped(replies, refusing), found)
 
 

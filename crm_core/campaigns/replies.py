@@ -53,15 +53,7 @@ class Receipts:
 
 
 def receipts(
-    path: Path,
-    export_id: str,
-    config: Config,
-    lake: Lake,
-    ledger: Ledger,
-    vault: Vault,
-    exports_dir: Path,
-    *,
-    actor: str = "crm",
+    path: Path, export_id: str, config: Config, lake: Lake, ledger: Ledger, vault: Vault, exports_dir: Path, *, actor: str = "crm"
 ) -> Receipts:
     """Takes a receipts file of the hand-off `export_id` into lake and vault.
 
@@ -75,9 +67,7 @@ def receipts(
     read = table.num_rows + sum(rejected.values())
     snapshot = exports_dir / audience.campaign / export_id / "snapshot.parquet"
     if not snapshot.is_file():
-        raise InputError(
-            f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again"
-        )
+        raise InputError(f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again")
     members = ibis.memtable(pq.read_table(snapshot, columns=["member_id"]))
     sha256 = file_hash(path)
     load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}"
@@ -87,18 +77,10 @@ def receipts(
         outcome = count_by(hits, "outcome")
         strangers = table.num_rows - sum(outcome.values())
         rejected |= {"not in this export": strangers} if strangers else {}
-        fresh = writer.stage(
-            _events(hits, export_id, audience.campaign, platform.channel, writer.table("interactions"))
-        )
+        fresh = writer.stage(_events(hits, export_id, audience.campaign, platform.channel, writer.table("interactions")))
         refusals = _refuse(said, KINDS[platform.channel], export_id, vault)
         found = Receipts(
-            load_id,
-            read,
-            outcome.get("accepted", 0),
-            outcome.get("duplicate", 0),
-            rejected,
-            count_by(fresh, "event"),
-            refusals,
+            load_id, read, outcome.get("accepted", 0), outcome.get("duplicate", 0), rejected, count_by(fresh, "event"), refusals
         )
         if found.events:
             writer.upsert("interactions", fresh, load_id=load_id)
@@ -163,12 +145,7 @@ def _event_id(rows: ir.Table, export_id: str, event: Any) -> ir.StringValue:
     # times
     once = event.isin(["sent", "delivered", "failed"]) if isinstance(event, ir.Value) else ibis.literal(True)
     when = once.ifelse(ibis.literal(""), rows.occurred_at.epoch_seconds().cast("string"))
-    parts = [
-        ibis.literal(export_id),
-        rows.member_id,
-        event if isinstance(event, ir.Value) else ibis.literal(event),
-        when,
-    ]
+    parts = [ibis.literal(export_id), rows.member_id, event if isinstance(event, ir.Value) else ibis.literal(event), when]
     return ibis.literal("\x1f").join(parts).hexdigest("sha256")[:32]
 
 
@@ -177,9 +154,7 @@ def _events(hits: ir.Table, export_id: str, campaign: str, channel: str, interac
     said = hits.filter(hits.outcome == "accepted").select("event_id", "member_id", "event", "occurred_at")
     ended = said.filter(said.event.isin(["delivered", "failed"]))
     implied = ended.group_by("member_id").aggregate(occurred_at=ended.occurred_at.min())
-    implied = implied.select(
-        "member_id", "occurred_at", event_id=_event_id(implied, export_id, "sent"), event=ibis.literal("sent")
-    )
+    implied = implied.select("member_id", "occurred_at", event_id=_event_id(implied, export_id, "sent"), event=ibis.literal("sent"))
     implied = implied.anti_join(interactions, "event_id").anti_join(said, "event_id")
     rows = said.union(implied.select(*said.columns))
     empty = {
@@ -202,9 +177,7 @@ def _refuse(said: ir.Table, kind: str, export_id: str, vault: Vault) -> int:
     """
     refusing = said.filter(said.event == "unsubscribed").select("contact_hash").distinct().order_by("contact_hash")
     hashes = refusing.to_pyarrow()["contact_hash"].to_pylist()
-    rows = [
-        {"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"} for each in hashes
-    ]
+    rows = [{"kind": kind, "value_hmac": each, "reason": "unsubscribed", "source": f"export {export_id}"} for each in hashes]
     return vault.suppress(rows)
 
 
@@ -233,7 +206,5 @@ def _records(found: Receipts, platform: str, path: Path, sha256: str) -> tuple[L
         source=f"receipts:{platform}", state="live", started_at=moment, finished_at=moment,
         detail={"rejected": found.rejected, "events": found.events}, **counts,
     )  # fmt: skip
-    file = LoadFile(
-        sha256=sha256, name=path.name[:300], feed="receipts", size_bytes=path.stat().st_size, detail={}, **counts
-    )
+    file = LoadFile(sha256=sha256, name=path.name[:300], feed="receipts", size_bytes=path.stat().st_size, detail={}, **counts)
     return load, file

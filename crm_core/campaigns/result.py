@@ -121,19 +121,10 @@ class Evaluation:
         for each in self.results:
             chosen, kept = (each.chosen, ("lift", "low", "high", "relative", "relative_low", "relative_high", "p"))
             rows.append(
-                {
-                    "arm": each.arm,
-                    "metric": each.metric,
-                    "primary": each.primary,
-                    "control_persons": each.control_persons,
-                }
+                {"arm": each.arm, "metric": each.metric, "primary": each.primary, "control_persons": each.control_persons}
                 | {"persons": each.persons, "control_mean": chosen.control_mean, "mean": chosen.treatment_mean}
                 | {name: getattr(chosen, name) for name in kept}
-                | {
-                    "unadjusted_lift": each.lift.lift,
-                    "unadjusted_low": each.lift.low,
-                    "unadjusted_high": each.lift.high,
-                }
+                | {"unadjusted_lift": each.lift.lift, "unadjusted_low": each.lift.low, "unadjusted_high": each.lift.high}
                 | {"reading": each.reading, "incremental": each.incremental}
                 | {"incremental_low": each.incremental_low, "incremental_high": each.incremental_high}
             )
@@ -165,35 +156,23 @@ def outcomes(assigned: ir.Table, orders: ir.Table, window: Window) -> ir.Table:
         },
     )
     return persons.mutate(
-        ordered=as_float((persons.orders > 0).cast("int8")),
-        before_ordered=as_float((persons.before_orders > 0).cast("int8")),
+        ordered=as_float((persons.orders > 0).cast("int8")), before_ordered=as_float((persons.before_orders > 0).cast("int8"))
     )
 
 
 def judge(
-    arms: Mapping[str, Aggregates],
-    metric: Metric,
-    adjust: Literal["pre_period", "none"] = "pre_period",
-    primary: bool = True,
+    arms: Mapping[str, Aggregates], metric: Metric, adjust: Literal["pre_period", "none"] = "pre_period", primary: bool = True
 ) -> list[ArmResult]:
     """Every arm against the control on `metric`, from moments that hold the metric and its before_ column.
 
     Raises InputError when there is no control to judge by.
     """
     if CONTROL not in arms:
-        raise InputError(
-            "no control group was kept, so what the campaign caused cannot be told; freeze with a control share"
-        )
-    return [
-        _judge_arm(arm, arms[CONTROL], found, metric, adjust, primary)
-        for arm, found in sorted(arms.items())
-        if arm != CONTROL
-    ]
+        raise InputError("no control group was kept, so what the campaign caused cannot be told; freeze with a control share")
+    return [_judge_arm(arm, arms[CONTROL], found, metric, adjust, primary) for arm, found in sorted(arms.items()) if arm != CONTROL]
 
 
-def _judge_arm(
-    arm: str, control: Aggregates, found: Aggregates, metric: Metric, adjust: str, primary: bool
-) -> ArmResult:
+def _judge_arm(arm: str, control: Aggregates, found: Aggregates, metric: Metric, adjust: str, primary: bool) -> ArmResult:
     lift = compare(control, found, metric)
     adjusted = compare(control, found, metric, BEFORE + metric)
     read_from: Literal["lift", "adjusted"] = "adjusted" if adjust == "pre_period" else "lift"

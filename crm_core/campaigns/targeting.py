@@ -39,12 +39,8 @@ def targeting(
         order = [salted_order(both.member_id, f"uplift{models.seed}"), both.member_id]
         rows = both.order_by(order).limit(models.sample).to_pyarrow().to_pandas()
         rows = rows.assign(treated=rows["arm"] == arm).drop(columns="arm")
-        if all(
-            need.enough for need in needs_of(rows["treated"].to_numpy(float), rows["outcome"].to_numpy(), models.uplift)
-        ):
-            rows = rows.merge(
-                _features(tables.at(before, assigned.select("member_id").distinct())), "left", "member_id"
-            )
+        if all(need.enough for need in needs_of(rows["treated"].to_numpy(float), rows["outcome"].to_numpy(), models.uplift)):
+            rows = rows.merge(_features(tables.at(before, assigned.select("member_id").distinct())), "left", "member_id")
         found[arm] = uplift(rows, models.uplift, assigned_on=before, measured_until=until, seed=models.seed)
     return found
 

@@ -151,18 +151,12 @@ def _shown(counts: Mapping[str, int]) -> str:
 
 
 def _funnel_lines(funnel: Sequence[Step]) -> list[str]:
-    return table(
-        [{"rule": step.rule, "members in": step.members_in, "members out": step.members_out} for step in funnel]
-    )
+    return table([{"rule": step.rule, "members in": step.members_in, "members out": step.members_out} for step in funnel])
 
 
 def _count_lines(counts: Mapping[str, Any], currency: str = "") -> list[str]:
     """What became of those selected, with reasons, arms and cost."""
-    sent = (
-        ("exported", counts["exported"])
-        if "exported" in counts
-        else ("to send", counts["eligible"] - counts["held_out"])
-    )
+    sent = ("exported", counts["exported"]) if "exported" in counts else ("to send", counts["eligible"] - counts["held_out"])
     rejected, arms = counts["rejected"], counts["arms"]
     lines = [
         f"selected {counts['selected']:,} = {sent[0]} {sent[1]:,} + held out {counts['held_out']:,} "

@@ -42,12 +42,7 @@ def simulate(
 
     with working("simulating a shop"):
         summary = write(
-            folder,
-            members=members,
-            seed=seed,
-            days=days,
-            shape=shape,
-            exported_on=parse_date(exported_on) if exported_on else None,
+            folder, members=members, seed=seed, days=days, shape=shape, exported_on=parse_date(exported_on) if exported_on else None
         )
     rows = [{"file": name, "rows": count} for name, count in summary.rows.items()]
     say(asdict(summary), [*table(rows), f"written to {folder} in {summary.seconds:.1f} s"])
@@ -202,9 +197,7 @@ def undo(load_id: str) -> None:
 def rejects(
     load_id: str,
     limit: int = typer.Option(20, "--limit", min=1, help="rows shown"),
-    fix: Path = typer.Option(
-        None, "--fix", help="write them unmasked to FILE.csv or FILE.xlsx, to mend and load again"
-    ),
+    fix: Path = typer.Option(None, "--fix", help="write them unmasked to FILE.csv or FILE.xlsx, to mend and load again"),
 ) -> None:
     """Show the rows that a load refused, with file, row number and reason; contact fields are masked."""
     from crm_core.ingest import rejects as refused
@@ -226,9 +219,7 @@ def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:
 
     own = (workspace.data_dir, workspace.reports_dir)
     with working("writing the refused rows"):
-        made = export_refused(
-            workspace.config, workspace.ledger, workspace.vault, load_id, path, outside=own, actor=actor()
-        )
+        made = export_refused(workspace.config, workspace.ledger, workspace.vault, load_id, path, outside=own, actor=actor())
     lines = [f"{made.rows:,} refused rows and {made.malformed:,} malformed lines, unmasked, for you alone to read:"]
     lines += [f"  {each}" for each in made.files]
     if made.live_cells:
@@ -247,12 +238,7 @@ def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:
 
 
 def _report(report: LoadReport) -> dict[str, object]:
-    totals = {
-        "read": report.read,
-        "accepted": report.accepted,
-        "duplicate": report.duplicate,
-        "rejected": report.rejected,
-    }
+    totals = {"read": report.read, "accepted": report.accepted, "duplicate": report.duplicate, "rejected": report.rejected}
     return {**asdict(report), **totals, "adds_up": report.adds_up}
 
 
@@ -286,10 +272,7 @@ def _lines(report: LoadReport) -> list[str]:
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
     notes = heading_notes(report.files)
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
-    total = (
-        f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} "
-        f"+ rejected {report.rejected:,}"
-    )
+    total = f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} + rejected {report.rejected:,}"
     where = "dry run: nothing was written" if report.dry_run else f"load {report.load_id}"
     more = [f"every refused row: crm rejects {report.load_id}"] if report.rejected and not report.dry_run else []
     return [

@@ -39,18 +39,10 @@ def train() -> None:
     with working("learning"):
         model = train_links(workspace.lake, workspace.vault, settings, workspace.config.project.engine, actor())
     rows = [
-        {
-            "compared": each.compare,
-            "same, of one person": each.of_one_person[0],
-            "same, of two persons": each.of_two_persons[0],
-        }
+        {"compared": each.compare, "same, of one person": each.of_one_person[0], "same, of two persons": each.of_two_persons[0]}
         for each in model.weights
     ]
-    then = (
-        "link by it with: crm identity link"
-        if settings.enabled
-        else "it counts once conf/identity.yml says enabled: true"
-    )
+    then = "link by it with: crm identity link" if settings.enabled else "it counts once conf/identity.yml says enabled: true"
     head = f"learnt from {model.trained_on_members:,} members, written to {model_path(workspace.lake)}"
     say(model.model_dump(mode="json"), [head, *table(rows), then])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -55,14 +55,11 @@ def _lines(card: ModelCard, words: ModelWords) -> Iterable[str]:
         yield f"backtest: fitted on what was known on {test.fitted_until}, tried until {test.tested_until} on {test.rows:,} rows"
         yield f"{test.metric} decides ({'less' if test.lower_is_better else 'more'} is better); gain {words.row(card)['gain']}"
         yield from table([
-            {"predictor": entrant.name, "kind": "baseline" if entrant.baseline else "model", **_short(entrant.measures)}
+            {"predictor": entrant.name, "kind": "baseline" if entrant.baseline else "model"}
+            | {name: f"{value:,.5g}" for name, value in entrant.measures.items()}
             for entrant in test.entrants
         ])  # fmt: skip
     yield "parameters"
     for name, value in sorted(card.params.items()):
         text = json.dumps(value, ensure_ascii=False, default=str)
         yield f"  {name}: {text if len(text) <= 300 else text[:297] + '...'}"
-
-
-def _short(measures: Any) -> dict[str, str]:
-    return {name: f"{value:,.5g}" for name, value in measures.items()}

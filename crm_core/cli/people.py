@@ -40,9 +40,7 @@ def member(
         raise InputError("name one member: crm member MEMBER_ID, or crm member --account SOURCE:ID")
     workspace = open_workspace(as_of)
     with working("looking the member up"):
-        card = member_card(
-            workspace, member_id or member_of_account(workspace, account), workspace.config.project.language
-        )
+        card = member_card(workspace, member_id or member_of_account(workspace, account), workspace.config.project.language)
     project = workspace.config.project
     say(asdict(card), _card_lines(card, project.zone, project.currency, project.language))
 
@@ -68,12 +66,9 @@ def erase(
         workspace.renew_links(actor())
     again = [f"this member was erased before, on {made.first_erased_at[:16]} UTC"] if made.first_erased_at else []
     exports = [
-        f"  export {each.export_id}: {'payload removed' if each.removed else f'{each.lines} lines'}"
-        for each in made.exports
+        f"  export {each.export_id}: {'payload removed' if each.removed else f'{each.lines} lines'}" for each in made.exports
     ]
-    shared = [
-        f"{made.also_held_by_members} other members state one of these contacts; it stays theirs, but nobody writes to it"
-    ]
+    shared = [f"{made.also_held_by_members} other members state one of these contacts; it stays theirs, but nobody writes to it"]
     waiting = [f"{made.inbox_files_waiting} files wait in the inbox; rows of this member in them will be refused"]
     if made.inbox_files_left:
         waiting += [
@@ -111,9 +106,7 @@ def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare na
         moves, grown, changed = [], [], False
         before = workspace.previous_date()
         if before is not None:
-            changed = scheme == "rule" and chosen in redefined(
-                workspace.tables.result("segment_models", before), settings
-            )
+            changed = scheme == "rule" and chosen in redefined(workspace.tables.result("segment_models", before), settings)
         if before is not None and not changed:
             then = workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment")
             both = then.filter(then.scheme == scheme), assigned.filter(assigned.scheme == scheme)
@@ -133,9 +126,7 @@ def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare na
     elif before:
         told = [f"{each['joined']:,} joined, {each['left']:,} left, {each['stayed']:,} stayed" for each in grown]
         since = [f"movement since {before}: {''.join(told)}", *table(moves, ["from_segment", "to_segment", "members"])]
-    also = [
-        {"segment": each["second"], "members": each["members"], "jaccard": f"{each['jaccard']:.2f}"} for each in common
-    ]
+    also = [{"segment": each["second"], "members": each["members"], "jaccard": f"{each['jaccard']:.2f}"} for each in common]
     lines = [
         f"{shown.reference} {shown.title}: {size:,} members as of {workspace.as_of}", shown.definition,
         "what distinguishes them from all members", *table([_trait(each) for each in traits]),
@@ -167,8 +158,7 @@ def _card_lines(card: MemberCard, zone: ZoneInfo, currency: str, language: str) 
     ]
     scores = [f"  {score.text}" for score in card.scores]
     journey = [
-        f"  {local(row['at'], zone)} {row['what']} {row['where'] or ''} {row['subject'] or ''}".rstrip()
-        for row in card.journey
+        f"  {local(row['at'], zone)} {row['what']} {row['where'] or ''} {row['subject'] or ''}".rstrip() for row in card.journey
     ]
     campaigns = [{**row, "assigned_at": local(row["assigned_at"], zone)} for row in card.campaigns]
     person = [f"person {card.person_id}, this membership alone"]

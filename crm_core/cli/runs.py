@@ -105,9 +105,7 @@ def flow(name: str) -> Any:
     from crm_core.workspace import REPOSITORY
 
     if not (REPOSITORY / "flows" / f"{name}.py").is_file():
-        raise InputError(
-            f"flows/{name}.py is missing; the flows are part of the project folder, run crm from a checkout"
-        )
+        raise InputError(f"flows/{name}.py is missing; the flows are part of the project folder, run crm from a checkout")
     if str(REPOSITORY) not in sys.path:
         sys.path.insert(0, str(REPOSITORY))
     return importlib.import_module(f"flows.{name}")

@@ -28,9 +28,7 @@ def register(app: typer.Typer) -> None:
 def tag(
     name: str = typer.Argument(..., help="the tag; or 'upload', to store a list of members as one"),
     tag_name: str = typer.Argument("", metavar="[TAG]", help="upload: a tag of kind list"),
-    file: Path = typer.Argument(
-        None, help="upload: CSV with member_id or account (SOURCE:ID), and value where there are several"
-    ),
+    file: Path = typer.Argument(None, help="upload: CSV with member_id or account (SOURCE:ID), and value where there are several"),
     merge: bool = typer.Option(False, "--merge", help="upload: add to the list there was, instead of replacing it"),
     as_of: str = AS_OF,
 ) -> None:
@@ -80,9 +78,7 @@ def _show(name: str, as_of: str) -> None:
     }  # fmt: skip
     head = [f"{name} {shown.title} ({shown.kind}, owner {shown.owner})", shown.definition, f"as of {workspace.as_of}"]
     head += _verdict(workspace, check) if check else []
-    shown_rows = [
-        {**row, "value": "(no value)" if row["value"] is None else row["value"]} for row in rows[:MOST_VALUES]
-    ]
+    shown_rows = [{**row, "value": "(no value)" if row["value"] is None else row["value"]} for row in rows[:MOST_VALUES]]
     more = [f"… {len(rows) - MOST_VALUES:,} more values"] if len(rows) > MOST_VALUES else []
     since = [f"'before' is {before}"] if before else ["no tags of an earlier date are stored"]
     say(facts, [*head, *table(shown_rows), *more, *since])
@@ -99,9 +95,7 @@ def _verdict(workspace: Workspace, check: Check) -> list[str]:
         "coverage": f"coverage must be {least:.1%} to {most:.1%}", "drift": f"it may move by {bounds.drift:.1%}",
         "expired": "it has expired",
     }  # fmt: skip
-    return (
-        [said, f"WITHHELD on this date: {reasons[check.problem]} (conf/tags.yml, bounds)"] if check.problem else [said]
-    )
+    return [said, f"WITHHELD on this date: {reasons[check.problem]} (conf/tags.yml, bounds)"] if check.problem else [said]
 
 
 def _values(workspace: Workspace, name: str, day: Any) -> list[dict[str, Any]]:

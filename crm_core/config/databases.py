@@ -50,9 +50,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 class DatabaseSettings(Settings):
     """The database of a source."""
 
-    url_env: str = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds the SQLAlchemy URL"
-    )
+    url_env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds the SQLAlchemy URL")
     nightly: bool = Field(False, description="the nightly flow reads it too")
 
 
@@ -65,9 +63,7 @@ class ExtractSettings(Settings):
     overlap: str = Field("1d", description="read again below the watermark: 30m, 36h, 2d; 500 for whole numbers",
                          pattern=r"^\d{1,9}[smhd]?$")  # fmt: skip
 
-    whole: tuple[str, ...] = Field(
-        (), description="columns that rows of one group agree in: a group is read with all its rows"
-    )
+    whole: tuple[str, ...] = Field((), description="columns that rows of one group agree in: a group is read with all its rows")
 
     @field_validator("overlap", mode="before")
     @classmethod

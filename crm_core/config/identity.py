@@ -30,11 +30,7 @@ BLOCK: tuple[Fields, ...] = (
     ("given_name", "city"),
     ("address",),
 )
-CERTAIN: tuple[Fields, ...] = (
-    ("name", "birth_date"),
-    ("given_name", "family_name", "birth_date"),
-    ("email", "birth_date"),
-)
+CERTAIN: tuple[Fields, ...] = (("name", "birth_date"), ("given_name", "family_name", "birth_date"), ("email", "birth_date"))
 
 
 class LikenessSettings(Settings):
@@ -43,16 +39,11 @@ class LikenessSettings(Settings):
     enabled: bool = False
     match_probability: float = Field(0.95, ge=0.5, lt=1, description="pairs at least this probable are one person")
     compare: Fields = Field(COMPARE, description="kinds of contact that are compared, where members have them")
-    block: tuple[Fields, ...] = Field(
-        BLOCK, min_length=1, description="only pairs that agree in one of these are looked at"
-    )
+    block: tuple[Fields, ...] = Field(BLOCK, min_length=1, description="only pairs that agree in one of these are looked at")
     certain: tuple[Fields, ...] = Field(
-        CERTAIN,
-        description="pairs that agree in one of these are surely one person; training takes the prior from them",
+        CERTAIN, description="pairs that agree in one of these are surely one person; training takes the prior from them"
     )
-    most_per_block: int = Field(
-        500, ge=2, description="a block of more members is passed over: it would cost its square"
-    )
+    most_per_block: int = Field(500, ge=2, description="a block of more members is passed over: it would cost its square")
 
 
 class IdentitySettings(Settings):

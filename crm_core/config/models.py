@@ -28,9 +28,7 @@ class ChurnSettings(Settings):
     high: float = Field(0.8, gt=0, lt=1, description="band 'high' from this probability on")
     medium: float = Field(0.5, gt=0, lt=1, description="band 'medium' from this probability on")
     need_buyers: int = Field(1000, ge=50, description="buyers at the start of the backtest")
-    need_each: int = Field(
-        100, ge=10, description="of those that were lost, and of those that came back, at least so many"
-    )
+    need_each: int = Field(100, ge=10, description="of those that were lost, and of those that came back, at least so many")
     need_days: int = Field(90, ge=0, description="days of orders before the backtest begins")
 
     @model_validator(mode="after")
@@ -65,10 +63,7 @@ class NextCategorySettings(Settings):
     enabled: bool = True
     days: int = Field(90, ge=7, le=730, description="the backtest looks at first orders within these days")
     categories: int = Field(
-        50,
-        ge=2,
-        le=500,
-        description="what follows what is learned of so many, the most bought; of others own orders decide",
+        50, ge=2, le=500, description="what follows what is learned of so many, the most bought; of others own orders decide"
     )
     need_orders: int = Field(500, ge=50, description="repeat orders to learn from, and as many to test on")
     need_categories: int = Field(2, ge=2, description="categories among them")
@@ -105,9 +100,7 @@ class ForecastSettings(Settings):
 
     enabled: bool = True
     weeks: int = Field(13, ge=4, le=26, description="complete weeks ahead")
-    need_weeks: int = Field(
-        26, ge=16, description="complete weeks of sales before the backtest begins, more than `weeks`"
-    )
+    need_weeks: int = Field(26, ge=16, description="complete weeks of sales before the backtest begins, more than `weeks`")
     origins: int = Field(8, ge=3, le=52, description="weeks from which the backtest looks ahead")
 
     @model_validator(mode="after")
@@ -120,9 +113,7 @@ class ForecastSettings(Settings):
 class ModelSettings(Settings):
     """Everything in conf/models.yml."""
 
-    sample: int = Field(
-        200_000, ge=1000, description="members that a model which needs single members learns from at most"
-    )
+    sample: int = Field(200_000, ge=1000, description="members that a model which needs single members learns from at most")
     seed: int = Field(20_261, ge=0, description="decides samples, splits and starts")
     churn: ChurnSettings = ChurnSettings()
     next_purchase: NextPurchaseSettings = NextPurchaseSettings()

@@ -22,9 +22,7 @@ class EngineSettings(Settings):
 class LedgerSettings(Settings):
     """Where the ledger lives; empty = SQLite in the workspace."""
 
-    url: str = Field(
-        "", description="SQLAlchemy URL, e.g. postgresql+psycopg://host/crm; empty = data/ledger/ledger.db"
-    )
+    url: str = Field("", description="SQLAlchemy URL, e.g. postgresql+psycopg://host/crm; empty = data/ledger/ledger.db")
     url_env: str = Field("", description="environment variable that holds the URL, where it has a password")
 
 

@@ -81,13 +81,9 @@ class GateCheck(Settings):
         kind = OF_COLUMN if "." in self.of else self.of and "name"
         if not self.of and "" not in allowed:
             raise ValueError(f"check '{self.check}' needs `of`: a {allowed[0]}")
-        if (kind == OF_COLUMN and OF_COLUMN not in allowed) or (
-            kind == "name" and not {OF_TABLE, OF_SOURCE} & set(allowed)
-        ):
+        if (kind == OF_COLUMN and OF_COLUMN not in allowed) or (kind == "name" and not {OF_TABLE, OF_SOURCE} & set(allowed)):
             wanted = " or a ".join(filter(None, allowed))
-            raise ValueError(
-                f"check '{self.check}' is of {'a ' + wanted if wanted else 'everything'}, not of '{self.of}'"
-            )
+            raise ValueError(f"check '{self.check}' is of {'a ' + wanted if wanted else 'everything'}, not of '{self.of}'")
 
 
 class ReportSettings(Settings):
@@ -99,9 +95,7 @@ class ReportSettings(Settings):
         description="notebooks, in this order",
     )
     concurrency: int = Field(2, ge=1, le=32, description="notebooks that run at the same time")
-    timeout_seconds: float = Field(
-        900, gt=0, description="limit for one notebook; it is stopped then and counts as failed"
-    )
+    timeout_seconds: float = Field(900, gt=0, description="limit for one notebook; it is stopped then and counts as failed")
     cell_timeout_seconds: float = Field(600, gt=0, description="limit for one cell")
     parameters: dict[Notebook, dict[str, Any]] = Field(
         default_factory=dict, description="values that replace the defaults of a notebook's parameters"

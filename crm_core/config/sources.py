@@ -127,21 +127,15 @@ def pattern_fault(pattern: str) -> str:
 class ReaderSettings(Settings):
     """How the bytes of a file become rows of text."""
 
-    format: Literal["auto", "csv", "jsonl", "parquet", "xlsx"] = Field(
-        "auto", description="auto: by what the file holds"
-    )
-    headings: tuple[str, ...] = Field(
-        (), description="columns in order, for files (CSV, XLSX) without a row of headings"
-    )
+    format: Literal["auto", "csv", "jsonl", "parquet", "xlsx"] = Field("auto", description="auto: by what the file holds")
+    headings: tuple[str, ...] = Field((), description="columns in order, for files (CSV, XLSX) without a row of headings")
     short_rows: Literal["reject", "fill"] = Field(
         "reject", description="rows with fewer cells than headings: refused, or filled with empty cells at their end"
     )
     encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "cp1252"] = Field(
         "auto", description="auto: byte order mark, else UTF-8 if the whole file is, else GB18030"
     )
-    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
-        "auto", description="auto: the one that finds most headings"
-    )
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field("auto", description="auto: the one that finds most headings")
     nulls: tuple[str, ...] = Field(("", "NULL"), description="cells that say nothing, compared after trimming blanks")
     sheet: str = Field("", description="sheet of a workbook; empty: the first")
     skip_lines: int = Field(0, ge=0, description="lines above the headings, or above the first row")
@@ -156,9 +150,7 @@ class FieldSettings(Settings):
         "text", description="money has two decimals, price six; number floats; time is an instant; flag yes or no"
     )
     formats: tuple[str, ...] = Field(
-        (),
-        description="strptime formats, or epoch_s or epoch_ms alone; default: 2026-10-31 08:26:00, 2026/10/31 8:26, "
-        "ISO 8601",
+        (), description="strptime formats, or epoch_s or epoch_ms alone; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601"
     )
     strip: str = Field("", description="pattern of what is taken off a cell, everywhere it fits, before it is read")
     required: bool = Field(False, description="the heading must be in the file")
@@ -281,9 +273,7 @@ class FeedSettings(Settings):
             if name not in self.fields:
                 raise ValueError(f"carry names the field '{name}', which `fields` lacks")
         if self.carry and self.repeated_rows == "duplicate":
-            raise ValueError(
-                "carry makes rows of a group alike; add `repeated_rows: keep`, or they pass for duplicates"
-            )
+            raise ValueError("carry makes rows of a group alike; add `repeated_rows: keep`, or they pass for duplicates")
         for contact in self.contacts:
             for name in (contact.account, *contact.kinds().values()):
                 if name not in self.fields:
@@ -338,9 +328,7 @@ class SourceSettings(Settings):
     def _extracts_have_a_database(self) -> SourceSettings:
         read = [name for name, feed in self.feeds.items() if feed.extract]
         if read and self.database is None:
-            raise ValueError(
-                f"feed '{read[0]}' has `extract`, but the source no `database`; add database: {{url_env: …}}"
-            )
+            raise ValueError(f"feed '{read[0]}' has `extract`, but the source no `database`; add database: {{url_env: …}}")
         if self.database is not None and not read:
             raise ValueError("`database` is given, but no feed has `extract`; say what of it to read")
         return self

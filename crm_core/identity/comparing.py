@@ -18,9 +18,7 @@ from crm_core.identity.records import USABLE
 
 SEED = 20_261_031
 MOST_PAIRS = 10_000_000
-RECALL = (
-    0.7  # of the true pairs, how many the certain rules are taken to find; it moves the prior, not the order of pairs
-)
+RECALL = 0.7  # of the true pairs, how many the certain rules are taken to find; it moves the prior, not the order of pairs
 LEAST_PAIRS = 10  # a block with fewer pairs teaches nothing
 NEUTRAL = 0.5
 
@@ -100,9 +98,7 @@ def rounded(value: float) -> float:
 def _pairs(records: ir.Table, place: int, block: Sequence[str]) -> int:
     usable = records.filter(records[USABLE.format(place)])
     sizes = usable.group_by(list(block)).agg(size=usable.count())
-    return int(
-        sizes.aggregate(pairs=(sizes.size * (sizes.size - 1) / 2).sum().fill_null(0)).to_pyarrow()["pairs"][0].as_py()
-    )
+    return int(sizes.aggregate(pairs=(sizes.size * (sizes.size - 1) / 2).sum().fill_null(0)).to_pyarrow()["pairs"][0].as_py())
 
 
 def _linker(own: Any, comparisons: Mapping[str, Any], blocks: Sequence[Sequence[str]], prior: float) -> Any:

@@ -41,9 +41,7 @@ def model_path(lake: Lake) -> Path:
     return lake.root.parent / "identity" / "model.json"
 
 
-def train_links(
-    lake: Lake, vault: Vault, settings: LikenessSettings, engine: EngineSettings, actor: str = "crm"
-) -> LinkModel:
+def train_links(lake: Lake, vault: Vault, settings: LikenessSettings, engine: EngineSettings, actor: str = "crm") -> LinkModel:
     """Learns the weights from all members of the vault and writes them to data/identity/model.json; the same members and
     settings give the same bytes.
 
@@ -76,9 +74,7 @@ def train_links(
     return model
 
 
-def link_members(
-    lake: Lake, vault: Vault, settings: LikenessSettings, engine: EngineSettings, actor: str = "crm"
-) -> LinkReport:
+def link_members(lake: Lake, vault: Vault, settings: LikenessSettings, engine: EngineSettings, actor: str = "crm") -> LinkReport:
     """Works out all links by the trained model and publishes them when they differ from those stored.
 
     Raises InputError when there is no model or no splink.

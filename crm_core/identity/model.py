@@ -47,9 +47,7 @@ class LinkModel(Settings):
     version: Literal[1] = 1
     trained_on_members: int
     prior: float = Field(gt=0, lt=1, description="probability that two members drawn at random are one person")
-    block: tuple[tuple[Kind, ...], ...] = Field(
-        min_length=1, description="pairs are looked at that agree in one of these"
-    )
+    block: tuple[tuple[Kind, ...], ...] = Field(min_length=1, description="pairs are looked at that agree in one of these")
     most_per_block: int = Field(ge=2)
     weights: tuple[Weights, ...] = Field(min_length=1)
 

@@ -33,9 +33,7 @@ def private_engine(vault: Vault, engine: EngineSettings, threads: int = 0) -> It
         shutil.rmtree(spill, ignore_errors=True)
 
 
-def records(
-    own: Any, vault: Vault, kinds: Sequence[str], blocks: Sequence[Sequence[str]], most_per_block: int
-) -> ir.Table:
+def records(own: Any, vault: Vault, kinds: Sequence[str], blocks: Sequence[Sequence[str]], most_per_block: int) -> ir.Table:
     """A table of `own`: member_id, a column for each kind (null: not known), seen_at and complete_at (when the first and the
     last of them was stated), and for each block whether it is to be used: not when a value is missing or more than
     `most_per_block` members are in it. Sorted by member_id.

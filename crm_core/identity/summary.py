@@ -55,27 +55,18 @@ def identity_summary(tables: Tables) -> IdentitySummary:
     `members` are those of the members table; a person's size counts memberships known by their keys alone as well.
     """
     members, found = tables.members, tables.persons
-    counted = (
-        members.aggregate(members=members.count(), persons=members.person_id.nunique()).to_pyarrow().to_pylist()[0]
-    )
+    counted = members.aggregate(members=members.count(), persons=members.person_id.nunique()).to_pyarrow().to_pylist()[0]
     sizes = pc.value_counts(found.members["person_id"].combine_chunks())
     sizes = sizes.field("counts").to_pylist()
     identities = tables.identities
     known = identities.group_by("id_kind").agg(keys=identities.id_value_hash.nunique()).to_pyarrow()
     keys = dict(zip(known["id_kind"].to_pylist(), known["keys"].to_pylist(), strict=True))
-    used = found.edges.group_by("id_kind").aggregate(
-        [("id_value_hash", "count_distinct"), ("member_id", "count_distinct")]
-    )
-    linking = {
-        row["id_kind"]: (row["id_value_hash_count_distinct"], row["member_id_count_distinct"])
-        for row in used.to_pylist()
-    }
+    used = found.edges.group_by("id_kind").aggregate([("id_value_hash", "count_distinct"), ("member_id", "count_distinct")])
+    linking = {row["id_kind"]: (row["id_value_hash_count_distinct"], row["member_id_count_distinct"]) for row in used.to_pylist()}
     unused = found.held_back.group_by("id_kind").aggregate([("members", "count"), ("members", "sum")])
     held = {row["id_kind"]: (row["members_count"], row["members_sum"]) for row in unused.to_pylist()}
     kinds = tuple(
-        KindSummary(
-            kind, keys.get(kind, linking.get(kind, (0, 0))[0]), *linking.get(kind, (0, 0)), *held.get(kind, (0, 0))
-        )
+        KindSummary(kind, keys.get(kind, linking.get(kind, (0, 0))[0]), *linking.get(kind, (0, 0)), *held.get(kind, (0, 0)))
         for kind in dict.fromkeys([*tables.identity.keys, *sorted(keys), *sorted(linking)])
     )
     top = found.held_back.sort_by([("members", "descending"), ("id_kind", "ascending"), ("id_value_hash", "ascending")])

@@ -187,9 +187,7 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
     elif field.type != "text":
         checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.epoch or field.type]}"))
     if field.type == "text":
-        checks.append(
-            (text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text")
-        )
+        checks.append((text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text"))
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
     sentence: Any = ibis.null("string")

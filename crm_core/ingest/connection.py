@@ -126,7 +126,7 @@ def _engine(settings: SourceSettings, url: URL) -> Engine:
         given = CONNECT.get("mysql" if kind == "mariadb" else kind, {})
         options["connect_args"] = {key: value for key, value in given.items() if key not in url.query}
     if kind in EXTRAS:
-        options["json_deserializer"] = _as_it_stands  # as numbers of Python its digits would be lost
+        options["json_deserializer"] = lambda raw: raw.decode() if isinstance(raw, bytes) else raw  # digits stay as they are
     try:
         engine = create_engine(url, **options)
     except ImportError:
@@ -140,10 +140,6 @@ def _engine(settings: SourceSettings, url: URL) -> Engine:
     if kind == "sqlite":
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return engine
-
-
-def _as_it_stands(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _sqlite_file(settings: SourceSettings, url: URL) -> Any:

@@ -70,8 +70,7 @@ def identities_of(vault: Vault, contacts: list[ir.Table]) -> ir.Table | None:
     in clear.
     """
     usable = [
-        rows.filter(rows.valid, rows.kind.isin(ID_KIND)).select("member_id", "kind", "value", "first_seen_at")
-        for rows in contacts
+        rows.filter(rows.valid, rows.kind.isin(ID_KIND)).select("member_id", "kind", "value", "first_seen_at") for rows in contacts
     ]
     if not usable:
         return None

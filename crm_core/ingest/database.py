@@ -134,9 +134,7 @@ def _plan(settings: SourceSettings, feed: str, options: ExtractSettings, connect
     headings = match(settings.feeds[feed], shown)
     if headings.problems or not headings.positions:
         trouble = "; ".join(headings.problems).replace("heading ", "column ") or "none of its columns is a field"
-        raise InputError(
-            f"{where}: {trouble}. Columns of the {'table' if options.table else 'query'}: {', '.join(shown[:60])}"
-        )
+        raise InputError(f"{where}: {trouble}. Columns of the {'table' if options.table else 'query'}: {', '.join(shown[:60])}")
     if options.watermark and options.watermark not in shown:
         raise unknown("watermark", options.watermark, shown, where)
     if other := [name for name in options.whole if name not in shown]:
@@ -183,9 +181,7 @@ def _used(options: ExtractSettings, bounds: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in bounds.items() if f":{name}" in options.query}
 
 
-def _statement(
-    plan: _Plan, connection: Connection, kind: str, since: str, high: Highest
-) -> tuple[Select[Any], dict[str, Any]]:
+def _statement(plan: _Plan, connection: Connection, kind: str, since: str, high: Highest) -> tuple[Select[Any], dict[str, Any]]:
     """The query and what it is given."""
     options = plan.settings
     low = watermark.parameter(kind, since) if since else None
@@ -217,12 +213,7 @@ def _changed(plan: _Plan, rows: Any, low: Any) -> Any:
 
 
 def _stream(
-    connection: Connection,
-    plan: _Plan,
-    statement: tuple[Select[Any], dict[str, Any]],
-    copy: Path,
-    high: Highest,
-    rows: list[int],
+    connection: Connection, plan: _Plan, statement: tuple[Select[Any], dict[str, Any]], copy: Path, high: Highest, rows: list[int]
 ) -> None:
     schema = pa.schema([(f"c{place}", pa.string()) for place in range(len(plan.names))])
     with spool.writing(copy.parent), pq.ParquetWriter(copy, schema, compression="snappy") as out:
@@ -234,9 +225,7 @@ def _stream(
             rows.append(len(columns[0]))
 
 
-def _batches(
-    connection: Connection, plan: _Plan, statement: Select[Any], bounds: dict[str, Any]
-) -> Iterator[list[Sequence[Any]]]:
+def _batches(connection: Connection, plan: _Plan, statement: Select[Any], bounds: dict[str, Any]) -> Iterator[list[Sequence[Any]]]:
     """The rows column by column, some ten thousand at a time."""
     result = connection.execute(statement, bounds, execution_options={"yield_per": ROWS})
     if len(result.keys()) != len(plan.names):

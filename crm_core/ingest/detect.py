@@ -77,9 +77,7 @@ def _check_workbook(path: Path, name: str) -> None:
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         raise InputError(f"{name} is a damaged or cut-off XLSX (its archive has no end); export it again") from None
     if not any(part.filename.startswith("xl/") for part in parts):
-        raise InputError(
-            f"{name} is a ZIP archive but no XLSX workbook; name it .zip, or unpack it and load what is inside"
-        )
+        raise InputError(f"{name} is a ZIP archive but no XLSX workbook; name it .zip, or unpack it and load what is inside")
     unpacked = sum(part.file_size for part in parts)
     packed = max(path.stat().st_size, 1)
     if unpacked > MAX_UNPACKED or unpacked > MAX_RATIO * packed + 2**20:

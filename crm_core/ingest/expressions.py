@@ -62,8 +62,8 @@ def numbers_in(texts: Iterable[str]) -> set[tuple[str, ...]]:
 
 
 def makes_groups(feed: FeedSettings) -> bool:
-    """Whether rows of the feed mean something together only: a table has `per`, or numbers them."""
-    return any(table.per or numbers_in(texts_of(table)) for table in feed.tables.values())
+    """Whether rows of the feed mean something together only: cells are carried, or a table has `per`, or numbers them."""
+    return feed.carry is not None or any(table.per or numbers_in(texts_of(table)) for table in feed.tables.values())
 
 
 def numbered(rows: ir.Table, numbers: Iterable[tuple[str, ...]]) -> ir.Table:
@@ -132,7 +132,9 @@ def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where:
     """
     reductions = {
         node: f"_part_{place}"
-        for place, node in enumerate(dict.fromkeys(node for value in values.values() for node in _reductions(value)))
+        for place, node in enumerate(
+            dict.fromkeys(node for value in values.values() for node in value.op().find(ops.Reduction, filter=ops.Value))
+        )
     }
     parts = rows.group_by(**keys).agg(**{name: node.to_expr() for node, name in reductions.items()}, _rows=rows.count())
     swap = {node: parts[name].op() for node, name in reductions.items()}
@@ -148,22 +150,14 @@ def grouped(rows: ir.Table, keys: dict[str, Any], values: dict[str, Any], where:
     return parts.select(*keys, **result)
 
 
-def amounts(
-    table: ir.Table, texts: dict[str, str], where: str, functions: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def amounts(table: ir.Table, texts: dict[str, str], where: str, functions: dict[str, Any] | None = None) -> dict[str, Any]:
     """The expressions `texts` over `table`, by name, of which sums are made. InputError where one is a floating number."""
     found: dict[str, Any] = {}
     for name, text in texts.items():
         found[name] = compile_expression(text, table, where=f"{where} '{name}'", functions=functions)
         if found[name].type().is_floating():
-            raise InputError(
-                f"{where} '{name}': '{text}' is a floating number; sums of money are of type money or price"
-            )
+            raise InputError(f"{where} '{name}': '{text}' is a floating number; sums of money are of type money or price")
     return found
-
-
-def _reductions(value: Any) -> list[Any]:
-    return list(value.op().find(ops.Reduction, filter=ops.Value))
 
 
 def total(value: Any) -> Any:

@@ -23,8 +23,7 @@ from crm_core.ingest.reader import read_batch, whole
 SAMPLE = 10_000
 FEED = "rows"
 PRIVATE = re.compile(
-    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|name$|phone|mobile|mail|address|nick",
-    re.I,
+    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|name$|phone|mobile|mail|address|nick", re.I
 )
 IDENTIFIER = re.compile(r"号|编码|编号|(^|[^a-z])id$|_id$|code|sku|no\.?$|phone|mobile|电话|手机", re.I)
 MONEY = re.compile(r"金额|价|费|款|余额|amount|price|total|paid|cost|fee|discount", re.I)
@@ -138,11 +137,7 @@ def _column(facts: dict[str, Any], name: str, heading: str) -> Column:
         kind = "text"
     elif "date" in fits or "time" in fits:
         kind = "date" if "date" in fits else "time"
-    elif (
-        MOMENT.search(heading)
-        and {"epoch_s", "epoch_ms"} & fits
-        and re.fullmatch(r"9{10}|9{13}", facts[f"{name}_shape"])
-    ):
+    elif MOMENT.search(heading) and {"epoch_s", "epoch_ms"} & fits and re.fullmatch(r"9{10}|9{13}", facts[f"{name}_shape"]):
         kind, formats = "time", ("epoch_s",) if len(facts[f"{name}_shape"]) == 10 else ("epoch_ms",)
     elif IDENTIFIER.search(heading) or long:
         kind = "text"

@@ -45,9 +45,7 @@ def match(feed: FeedSettings, headings: Sequence[str]) -> Headings:
     for position, heading in enumerate(headings):
         places.setdefault(plain(heading), []).append(position)
     places.pop("", None)
-    numbered = {
-        f"{name}#{n}": [at] for name, all_at in places.items() if len(all_at) > 1 for n, at in enumerate(all_at, 1)
-    }
+    numbered = {f"{name}#{n}": [at] for name, all_at in places.items() if len(all_at) > 1 for n, at in enumerate(all_at, 1)}
     places = {**numbered, **places}
     positions: dict[str, int] = {}
     missing: list[str] = []

@@ -64,9 +64,7 @@ def undo(lake: Lake, vault: Vault, load_id: str, *, actor: str = "crm") -> UndoR
         writer.covers_until = _covers_until(lake.ledger, without=load_id)
         writer.record(record)
         touched = {name: found for name, found in counts.items() if found.keys}
-        writer.audit(
-            "undo", load_id, {"source": record.source, **{name: asdict(each) for name, each in touched.items()}}
-        )
+        writer.audit("undo", load_id, {"source": record.source, **{name: asdict(each) for name, each in touched.items()}})
     vault.forget_load(load_id)
     return UndoReport(load_id, record.source, writer.published.id if writer.published else None, touched)
 
@@ -90,9 +88,7 @@ def _stopped(load_id: str) -> Iterator[None]:
 def _live(ledger: Ledger, load_id: str) -> Load:
     found = load(ledger, load_id)
     if found.state != "live":
-        raise InputError(
-            f"load {load_id} was taken back on {found.undone_at:%Y-%m-%d %H:%M} UTC; nothing is left to undo"
-        )
+        raise InputError(f"load {load_id} was taken back on {found.undone_at:%Y-%m-%d %H:%M} UTC; nothing is left to undo")
     return found
 
 

@@ -50,9 +50,7 @@ def keys(engine: Any, copy: Path, name: str, limit: int) -> dict[str, str]:
     """Heading → JSON pointer of every key that an object of the file at `copy` has, in the order of their first
     mention; InputError where no line is an object.
     """
-    lines = engine.read_csv(
-        [str(copy)], auto_detect=False, header=False, ignore_errors=True, max_line_size=limit, **LINES
-    )
+    lines = engine.read_csv([str(copy)], auto_detect=False, header=False, ignore_errors=True, max_line_size=limit, **LINES)
     objects = lines.mutate(_good=is_object(lines.line)).filter(lambda t: t._good)
     found = objects.agg(structure=_structure(objects.line.cast("json"))).to_pyarrow()["structure"][0].as_py()
     structure = json.loads(found or "null")

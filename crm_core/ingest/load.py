@@ -109,9 +109,7 @@ def context_of(config: Config, lake: Lake, source: str, at: datetime) -> Context
     if settings.source != source:
         raise InputError(f"conf/sources/{source}.yml names itself '{settings.source}'; both names must be the same")
     if lake.engine.name != "duckdb":
-        raise InputError(
-            "loading files is done by DuckDB; set engine.kind: duckdb in conf/project.yml for `crm ingest`"
-        )
+        raise InputError("loading files is done by DuckDB; set engine.kind: duckdb in conf/project.yml for `crm ingest`")
     return Context(
         lake.engine,
         settings,
@@ -216,10 +214,7 @@ def _by_file(rows: ir.Table) -> dict[int, int]:
 
 def _live_accounts(vault: Vault, members: Members) -> list[ir.Table]:
     """The accounts of accepted rows but for those of erased people, which nobody keeps."""
-    return [
-        known.anti_join(erased_accounts(vault, known, namespace), "account_id")
-        for (_, namespace), known in members.items()
-    ]
+    return [known.anti_join(erased_accounts(vault, known, namespace), "account_id") for (_, namespace), known in members.items()]
 
 
 def _dry_tables(prepared: list[Prepared]) -> tuple[TableRecord, ...]:

@@ -161,16 +161,13 @@ def build(context: Context, rows: ir.Table, settings: TableSettings, entry: str,
     """
     schema = TABLES[settings.table or entry]
     if settings.when:
-        rows = rows.filter(
-            condition(settings.when, rows, where=f"{where}.when", functions=_functions(context, rows, ()))
-        )
+        rows = rows.filter(condition(settings.when, rows, where=f"{where}.when", functions=_functions(context, rows, ())))
     functions = _functions(context, rows, settings.per)
     texts = {name: str(text) for name, text in settings.columns.items()}
     if settings.effective_at:
         texts["_effective_at"] = settings.effective_at
     values: dict[str, Any] = {
-        name: compile_expression(text, rows, where=f"{where}.{name}", functions=functions)
-        for name, text in texts.items()
+        name: compile_expression(text, rows, where=f"{where}.{name}", functions=functions) for name, text in texts.items()
     }
     if settings.per:
         keys = _keys(rows, settings, f"{where}.per")
@@ -195,9 +192,7 @@ def _functions(context: Context, rows: ir.Table, per: tuple[str, ...]) -> dict[s
     return {**made(context.settings, rows), **context.days}
 
 
-def _canonical(
-    context: Context, made: ir.Table, schema: TableSchema, texts: dict[str, str], origin: list[str]
-) -> ir.Table:
+def _canonical(context: Context, made: ir.Table, schema: TableSchema, texts: dict[str, str], origin: list[str]) -> ir.Table:
     of_load = {column.name for column in LOAD}
     columns: dict[str, Any] = {}
     for column in schema.columns:
@@ -267,10 +262,7 @@ def check_source(context: Context) -> None:
             if field not in feed.fields:
                 raise unknown("field", field, feed.fields, f"{context.where}, account() in feeds.{name}")
         ids = {member_column(field, space): "string" for field, space in accounts}
-        texts = [
-            *(each.rows for each in feed.balance),
-            *(text for table in feed.tables.values() for text in texts_of(table)),
-        ]
+        texts = [*(each.rows for each in feed.balance), *(text for table in feed.tables.values() for text in texts_of(table))]
         places = {number_column(fields): "int64" for fields in numbers_in(texts)}
         rows = ibis.table({"_row": "int64", **types, **ids, **places}, name="rows")
         for rule in feed.reject_when:

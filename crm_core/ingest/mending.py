@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from crm_core.config import Config
-from crm_core.config.sources import FeedSettings
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest.expressions import makes_groups
 from crm_core.ingest.history import load
@@ -92,21 +91,15 @@ def export_refused(
         for left in written:
             left.unlink(missing_ok=True)
         raise RunFailed(f"{path} cannot be written: {error.strerror or error}; nothing was exported") from None
-    grouped = tuple(sorted({feed for feed, _ in layouts if _makes_groups(reader[feed])}))
+    grouped = tuple(sorted({feed for feed, _ in layouts if makes_groups(reader[feed])}))
     return Mended(load_id, tuple(written), rows, malformed, live, grouped)
-
-
-def _makes_groups(feed: FeedSettings) -> bool:
-    return feed.carry is not None or makes_groups(feed)
 
 
 def _check_path(path: Path, outside: Sequence[Path]) -> None:
     if path.suffix.lower() not in (".csv", ".xlsx"):
         raise InputError(f"'{path.name}' is neither .csv nor .xlsx; write --fix FILE.csv or --fix FILE.xlsx")
     if any(path.resolve().is_relative_to(folder.resolve()) for folder in outside):
-        raise InputError(
-            f"{path} lies in the workspace, where contact data are kept in the vault alone; name a file elsewhere"
-        )
+        raise InputError(f"{path} lies in the workspace, where contact data are kept in the vault alone; name a file elsewhere")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a folder; make it first")
 
@@ -181,12 +174,7 @@ def _write_sheet(target: Path, headings: Sequence[str], pieces: Iterator[list[An
         import xlsxwriter
     except ImportError:
         raise InputError("writing .xlsx needs the extra: install crm-core[excel]; or name a .csv file") from None
-    options = {
-        "constant_memory": True,
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "strings_to_numbers": False,
-    }
+    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with _private(target) as handle, xlsxwriter.Workbook(handle, options) as book:
         sheet = book.add_worksheet()
         as_text = book.add_format({"num_format": "@"})

@@ -157,9 +157,7 @@ class Opening:
         try:
             shown = pq.ParquetFile(self.copy).schema_arrow.names
         except (ArrowException, OSError, ValueError):
-            raise InputError(
-                f"{self.name} is a damaged or cut-off Parquet file (no readable end); export it again"
-            ) from None
+            raise InputError(f"{self.name} is a damaged or cut-off Parquet file (no readable end); export it again") from None
         return self._made("parquet", shown, self._choose(shown), 0)
 
     def _xlsx(self, options: ReaderSettings) -> Opened:

@@ -45,11 +45,7 @@ def judged_phones(engine: Any, country: str, rows: ir.Table, staged: Path) -> ir
     trouble = split._good.isnull().ifelse(_evident(split._digits, unused), ibis.null("string"))
     engine.to_parquet(split.mutate(_trouble=trouble), staged, **LAYOUT)
     split = engine.read_parquet(staged)
-    odd = (
-        split.filter(split._good.isnull(), split._trouble.isnull(), split._digits.notnull())
-        .select("_digits")
-        .distinct()
-    )
+    odd = split.filter(split._good.isnull(), split._trouble.isnull(), split._digits.notnull()).select("_digits").distinct()
     asked = _ask_library(engine, country, odd)
     joined = split.left_join(asked, split._digits == asked.odd)
     number = ibis.coalesce(joined._good, joined.number)

@@ -199,9 +199,7 @@ def _lines(engine: Any, name: str, files: Sequence[Opened]) -> ir.Table:
     )
     wanted: dict[str, Any] = {field: f"c{column}" for field, column in _columns_of(first).items()}
     if json:
-        wanted = json_lines.cells(
-            lines.line, {field: first.pointers[column] for field, column in first.headings.positions.items()}
-        )
+        wanted = json_lines.cells(lines.line, {field: first.pointers[column] for field, column in first.headings.positions.items()})
         wanted |= {"_good": json_lines.is_object(lines.line), LINE: lines.line}
     return lines.select(**({COPY: "filename"} if len(files) > 1 else {}), **wanted)
 
@@ -216,9 +214,7 @@ def _objects(rows: ir.Table, malformed: ir.Table | None) -> tuple[ir.Table, ir.T
     return rows.filter(rows._good).drop("_good"), bad
 
 
-def _numbered(
-    engine: Any, table: ir.Table, files: Sequence[Opened], errors: ir.Table
-) -> tuple[ir.Table, ir.Table | None]:
+def _numbered(engine: Any, table: ir.Table, files: Sequence[Opened], errors: ir.Table) -> tuple[ir.Table, ir.Table | None]:
     """`table` with `_row`, and the malformed lines with theirs: each stretch of the file has a constant
     distance.
     """
@@ -262,9 +258,7 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
     reason = ibis.cases(
         (
             errors.error_type.cast("string") == "UNQUOTED VALUE",
-            ibis.literal("a quotation mark is opened and never closed (it takes in ")
-            + lines.cast("string")
-            + " lines)",
+            ibis.literal("a quotation mark is opened and never closed (it takes in ") + lines.cast("string") + " lines)",
         ),
         (errors.error_type.cast("string") == "LINE SIZE OVER MAXIMUM", "the row is longer than 2 MB"),
         (found.notnull(), ibis.literal("the row has ") + found.cast("string") + " cells, the headings are " + wanted),
@@ -275,9 +269,7 @@ def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Ta
     order = ibis.ifelse(errors.error_type.cast("string") == "TOO MANY COLUMNS", -errors.column_idx, errors.column_idx)
     kind = errors.error_type.cast("string")
     rank = ibis.row_number().over(group_by=[errors.file_id, errors.line], order_by=[kind.desc(), order])
-    ranked = errors.select(
-        "scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, text=errors.csv_line, rank=rank
-    )
+    ranked = errors.select("scan_id", "file_id", line=errors.line.cast("int64"), reason=reason, text=errors.csv_line, rank=rank)
     names = scans.select("scan_id", "file_id", _copy="file_path").distinct()
     once = ranked.filter(ranked.rank == 0).join(names, ["scan_id", "file_id"]).select("_copy", "line", "reason", "text")
     engine.to_parquet(once, path)

@@ -160,10 +160,7 @@ def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings
     """Conditions that every wrong row fulfils, and few others: cheap, as they are asked of every row."""
     now = ibis.literal(context.now).cast("timestamp(6)")
     plain, asked = _plain_accounts(context.settings, feed), _asked(context.settings, feed)
-    found = [
-        condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
-        for rule in feed.reject_when
-    ]
+    found = [condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days) for rule in feed.reject_when]
     for name in batch.shown:
         field = feed.fields[name]
         if name in asked:

@@ -63,9 +63,7 @@ def copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def decode(
-    path: Path, target: Path, reader: ReaderSettings, compressed: bool, json: bool = False, name: str = ""
-) -> Text:
+def decode(path: Path, target: Path, reader: ReaderSettings, compressed: bool, json: bool = False, name: str = "") -> Text:
     """Writes the rows of `path` to `target` as UTF-8 and returns the headings' text. `json`: a quotation mark
     opens nothing that a line end could stand in; `name`: the file's name in errors, where it is another.
 

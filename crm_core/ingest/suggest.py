@@ -111,12 +111,7 @@ def _like(known: Mapping[str, SourceSettings], looked: Looked, path: Path, name:
 
 
 def _guess(
-    known: Mapping[str, SourceSettings],
-    looked: Looked,
-    columns: Sequence[Column],
-    path: Path,
-    name: str,
-    mapped: bool = True,
+    known: Mapping[str, SourceSettings], looked: Looked, columns: Sequence[Column], path: Path, name: str, mapped: bool = True
 ) -> Draft:
     fields: dict[str, tuple[FieldSettings, str]] = {}
     found: list[str] = []
@@ -135,9 +130,7 @@ def _guess(
             for table, target, text in _columns_of(known[source].feeds[feed], origin[0]):
                 votes.setdefault(table, {}).setdefault(target, text.replace(origin[0], field))
         else:
-            made = FieldSettings.model_validate(
-                {name: getattr(column, name) for name in ("heading", "type", "formats", "private")}
-            )
+            made = FieldSettings.model_validate({name: getattr(column, name) for name in ("heading", "type", "formats", "private")})
             why = f"TODO a guess: cells look like {column.shape or '(empty)'}"
             fields[_unused(_slug(column.heading, place), fields)] = (made, why)
     table = _best_table(votes) if mapped else ""
@@ -152,8 +145,7 @@ def _guess(
         lines.append(f"    reader: {_flow({'headings': list(looked.headings.values())})}")
     lines.append("    fields:")
     lines += [
-        f"      {field}: {_flow(settings.model_dump(exclude_defaults=True))}  # {why}"
-        for field, (settings, why) in fields.items()
+        f"      {field}: {_flow(settings.model_dump(exclude_defaults=True))}  # {why}" for field, (settings, why) in fields.items()
     ]
     lines += _tables(table, votes.get(table, {}))
     guessed = tuple(column.heading for column in columns if column.heading not in found)
@@ -236,9 +228,7 @@ def _yaml(value: Mapping[str, Any], depth: int, nested: bool = True) -> list[str
     lines: list[str] = []
     for key, item in value.items():
         pad = "  " * depth
-        deep = isinstance(item, Mapping) and (
-            key == "columns" or any(isinstance(each, Mapping) for each in item.values())
-        )
+        deep = isinstance(item, Mapping) and (key == "columns" or any(isinstance(each, Mapping) for each in item.values()))
         if nested and deep:
             lines += [f"{pad}{key}:", *_yaml(item, depth + 1)]
         elif isinstance(item, Sequence) and item and not isinstance(item, str) and isinstance(item[0], Mapping):
@@ -259,7 +249,5 @@ def _flow(value: Any) -> str:
 
 def _key(key: Any) -> str:
     return (
-        str(key)
-        if re.fullmatch(r"[a-z_][a-z0-9_]*", str(key)) and key not in ("y", "n", "yes", "no", "on", "off")
-        else _flow(key)
+        str(key) if re.fullmatch(r"[a-z_][a-z0-9_]*", str(key)) and key not in ("y", "n", "yes", "no", "on", "off") else _flow(key)
     )

@@ -70,8 +70,7 @@ def beginning(mark: Mark, settings: ExtractSettings, where: str) -> str:
     if isinstance(reach, int) != (mark.kind == "number"):
         found, wanted = ("whole numbers", "a whole number, such as 500") if mark.kind == "number" else ("times", "2d")
         raise InputError(
-            f"{where}: the watermark '{settings.watermark}' holds {found}, overlap {settings.overlap} does not fit; "
-            f"write {wanted}"
+            f"{where}: the watermark '{settings.watermark}' holds {found}, overlap {settings.overlap} does not fit; write {wanted}"
         )
     if mark.kind == "date" and isinstance(reach, timedelta):
         reach = timedelta(days=-(-reach // timedelta(days=1)))  # begun days count whole

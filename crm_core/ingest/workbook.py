@@ -24,9 +24,7 @@ SECONDS = 600
 BATCH = 20_000
 
 
-def convert(
-    path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()
-) -> tuple[list[str], int]:
+def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()) -> tuple[list[str], int]:
     """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the
     rows above the first row. `given`: the headings, where the sheet has none.
 

@@ -93,9 +93,7 @@ def _write_tables(
         if name == "identities":
             hashed = identities_of(vault, [rows for item in prepared for rows in item.contacts])
             if hashed is not None:
-                found = (
-                    hashed.aggregate(rows=hashed.count(), newest=hashed._effective_at.max()).to_pyarrow().to_pylist()[0]
-                )
+                found = hashed.aggregate(rows=hashed.count(), newest=hashed._effective_at.max()).to_pyarrow().to_pylist()[0]
                 parts, total = [*parts, hashed], total + found["rows"]
                 times += [found["newest"]] if found["newest"] is not None else []
         if not parts:
@@ -108,9 +106,7 @@ def _write_tables(
             counts = writer.upsert(name, rows, load_id=load_id, distinct=distinct)
         latest += [max(times).replace(tzinfo=UTC).astimezone(context.project_zone).date()] if times else []
         reports.append(
-            TableRecord(
-                name, total, counts.inserted, counts.updated, counts.unchanged, counts.conflicts, counts.conflict_keys
-            )
+            TableRecord(name, total, counts.inserted, counts.updated, counts.unchanged, counts.conflicts, counts.conflict_keys)
         )
     return reports, max(latest, default=None)
 
@@ -166,16 +162,10 @@ def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
     contacts = [rows.filter(rows.kind.isin(KEPT)) for item in prepared for rows in item.contacts]
     if contacts:
         rows = _union(
-            [
-                table.select("member_id", "kind", "value", "valid", "problem", "seen_at", "first_seen_at")
-                for table in contacts
-            ]
+            [table.select("member_id", "kind", "value", "valid", "problem", "seen_at", "first_seen_at") for table in contacts]
         )
         newest = rows.group_by("member_id", "kind", "value").agg(
-            valid=rows.valid.max(),
-            problem=rows.problem.max(),
-            seen_at=rows.seen_at.max(),
-            first_seen_at=rows.first_seen_at.min(),
+            valid=rows.valid.max(), problem=rows.problem.max(), seen_at=rows.seen_at.max(), first_seen_at=rows.first_seen_at.min()
         )
         vault.put("contacts", load_id, newest.mutate(load_id=ibis.literal(load_id)))
     refused = [item.rejects for item in prepared if any(report.rejected > report.erased for report in item.reports)]
@@ -187,21 +177,11 @@ def _write_vault(vault: Vault, prepared: list[Prepared], load_id: str) -> None:
 
 def _record(writer: Writer, report: LoadReport, started: datetime, latest: date | None, config_hash: str) -> None:
     detail = as_json(asdict(replace(report, files=())))
-    detail |= {
-        "rows_erased": report.erased,
-        "covers_until": latest.isoformat() if latest else None,
-        "config_hash": config_hash,
-    }
+    detail |= {"rows_erased": report.erased, "covers_until": latest.isoformat() if latest else None, "config_hash": config_hash}
     totals = {"rows_read": report.read, "rows_accepted": report.accepted, "rows_duplicate": report.duplicate}
     totals["rows_rejected"] = report.rejected
     load = Load(
-        load_id=report.load_id,
-        source=report.source,
-        state="live",
-        started_at=started,
-        finished_at=now(),
-        detail=detail,
-        **totals,
+        load_id=report.load_id, source=report.source, state="live", started_at=started, finished_at=now(), detail=detail, **totals
     )
     files = [
         LoadFile(

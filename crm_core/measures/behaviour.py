@@ -116,13 +116,7 @@ def functions(table: ir.Table, today: Callable[[str], Any] | None = None) -> Map
         local = {table[name].op(): table[_local(name)].op() for name in _times(table) if _local(name) in table.columns}
         return time.op().replace(local).to_expr().date()
 
-    called: dict[str, Function] = {
-        "times": times,
-        "did": did,
-        "did_not": did_not,
-        "in_segment": in_segment,
-        "bucket": bucket,
-    }
+    called: dict[str, Function] = {"times": times, "did": did, "did_not": did_not, "in_segment": in_segment, "bucket": bucket}
     return {**called, LOCAL_DAY: local_day}
 
 
@@ -222,12 +216,7 @@ def _within(rows: ir.Table, event: str, days: int, tables: Tables) -> Any:
 
 
 def _with_segments(
-    table: ir.Table,
-    wanted: dict[str, str],
-    day: str,
-    tables: Tables | None,
-    today: ir.Table | None,
-    known: Collection[str],
+    table: ir.Table, wanted: dict[str, str], day: str, tables: Tables | None, today: ir.Table | None, known: Collection[str]
 ) -> ir.Table:
     for reference, place in wanted.items():
         if known and not day and reference not in known:
@@ -244,9 +233,7 @@ def _with_segments(
         **{_segment_column(reference, day): (member_of == reference).any() for reference in wanted}
     )
     joined = beside(table, flags)
-    return joined.mutate(
-        **{column: joined[column].fill_null(False) for column in flags.columns if column != "member_id"}
-    )
+    return joined.mutate(**{column: joined[column].fill_null(False) for column in flags.columns if column != "member_id"})
 
 
 def _stored(wanted: dict[str, str], day: date, tables: Tables, known: Collection[str]) -> ir.Table:

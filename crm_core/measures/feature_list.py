@@ -182,6 +182,4 @@ MODEL_FEATURES = tuple(name for name, each in FEATURES.items() if each.type != T
 def empty_features() -> ir.Table:
     """A features table without rows: what expressions are checked against before there is data."""
     types = ibis.schema({"member_id": TEXT, **{name: feature.type for name, feature in FEATURES.items()}})
-    return ibis.memtable(
-        pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)})
-    )
+    return ibis.memtable(pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)}))

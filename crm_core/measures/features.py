@@ -158,9 +158,7 @@ def _heaviest(weighted: ir.Table, column: str, name: str) -> ir.Table:
     ranked = weighted.mutate(_rank=rank, _all=weighted.weight.sum().over(whole), _values=weighted.count().over(whole))
     first = ranked.filter(lambda t: t._rank == 0)
     share, count = f"{name}_share", f"{column}_count"
-    return first.select(
-        "member_id", **{name: first[column], share: _share(first.weight, first._all), count: first._values}
-    )
+    return first.select("member_id", **{name: first[column], share: _share(first.weight, first._all), count: first._values})
 
 
 def _lines(tables: Tables) -> ir.Table:
@@ -196,8 +194,7 @@ def _interactions(tables: Tables) -> ir.Table:
     )
     sent = grouped.messages_sent
     return grouped.mutate(
-        message_open_rate=_share(grouped.messages_opened, sent),
-        message_click_rate=_share(grouped.messages_clicked, sent),
+        message_open_rate=_share(grouped.messages_opened, sent), message_click_rate=_share(grouped.messages_clicked, sent)
     )
 
 
@@ -222,9 +219,7 @@ def _consents(tables: Tables) -> ir.Table:
 
 def _members(tables: Tables) -> ir.Table:
     members = tables.members
-    registered = (members.registered_at < ibis.literal(tables.instant)).ifelse(
-        members.registered_at, ibis.null("timestamp(6)")
-    )
+    registered = (members.registered_at < ibis.literal(tables.instant)).ifelse(members.registered_at, ibis.null("timestamp(6)"))
     return members.select(
         "member_id", "person_id", "tier", "gender", "birth_year", "birth_month", "province", "city",
         registered_at=registered,

@@ -73,9 +73,7 @@ def _less(kept: ir.Table, name: str) -> Any:
     return stored - kept[f"_out_{name}"].cast(stored.type()).fill_null(ibis.literal(0).cast(stored.type()))
 
 
-def _out(
-    tables: Tables, before: Tables, name: str, moment: str, windows: tuple[int, ...], features_of: Any
-) -> ir.Table:
+def _out(tables: Tables, before: Tables, name: str, moment: str, windows: tuple[int, ...], features_of: Any) -> ir.Table:
     rows = getattr(tables, name)
     rows = rows.filter(rows.member_id.notnull())
 
@@ -121,8 +119,7 @@ def _of_orders(tables: Tables, before: Tables) -> ir.Table | None:
     """Members of orders that changed or were placed, paid or reviewed since, or whose lines or products changed."""
     key = ("order_id", "member_id")
     orders = _together(
-        tables.changes("orders", before, *key),
-        _begun(tables, before, "orders", ("ordered_at", "paid_at", "reviewed_at"), *key),
+        tables.changes("orders", before, *key), _begun(tables, before, "orders", ("ordered_at", "paid_at", "reviewed_at"), *key)
     )
     products = _restated(tables, before, "products", ("category",))
     lines = _together(

@@ -95,9 +95,7 @@ class BgBb(FittedModel):
             chance = np.zeros(seen.shape)
             for ahead in range(k, horizon + 1):
                 ways = special.binom(ahead, k)
-                chance = chance + just[ahead] * ways * np.exp(
-                    special.betaln(a + k, b + ahead - k) - special.betaln(a, b)
-                )
+                chance = chance + just[ahead] * ways * np.exp(special.betaln(a + k, b + ahead - k) - special.betaln(a, b))
             yield alive * chance + (1 - alive if k == 0 else 0.0)
 
     def _alive(self, x: ArrayLike, t_x: ArrayLike, n: ArrayLike) -> Array:

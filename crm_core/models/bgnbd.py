@@ -35,10 +35,7 @@ class BgNbd(PurchaseModel):
     @classmethod
     def _starts(cls, x: Array, t_x: Array, T: Array, weight: Array) -> list[list[float]]:
         rate = float((weight @ x) / max(weight @ T, 1e-9))
-        return [
-            [np.log(r), np.log(r / rate), np.log(a), np.log(b)]
-            for r, a, b in ((0.5, 0.8, 2.5), (1.5, 0.5, 8.0), (0.3, 2, 2))
-        ]
+        return [[np.log(r), np.log(r / rate), np.log(a), np.log(b)] for r, a, b in ((0.5, 0.8, 2.5), (1.5, 0.5, 8.0), (0.3, 2, 2))]
 
     @classmethod
     def _likelihood(cls, x: Array, t_x: Array, T: Array) -> Likelihood:
@@ -103,10 +100,7 @@ class BgNbd(PurchaseModel):
         p = self._of_cell(covariates)
         a, beyond, rx = p["a"], p["b"] + x + self.at_first, p["r"] + x
         z = horizon / (p["alpha"] + T + horizon)
-        would, fewer = (
-            (1 - z) ** rx,
-            np.zeros(len(x)),
-        )  # of the purchases of one who never gives up: k of them, fewer than k
+        would, fewer = ((1 - z) ** rx, np.zeros(len(x)))  # of the purchases of one who never gives up: k of them, fewer than k
         still, leaves = np.ones(len(x)), np.zeros(len(x))  # did not give up in k purchases; gives up at just the k-th
         k = 0
         while True:

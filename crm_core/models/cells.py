@@ -81,9 +81,7 @@ def member_purchases(tables: Tables, until: date | None = None) -> ir.Table:
     return each.select("member_id", "x", "t_x", "T", mean_spend=mean)
 
 
-def purchase_counts(
-    tables: Tables, unit: Unit = "day", *, until: date | None = None, by: ir.Table | None = None
-) -> ir.Table:
+def purchase_counts(tables: Tables, unit: Unit = "day", *, until: date | None = None, by: ir.Table | None = None) -> ir.Table:
     """Distinct (x, t_x, T) with `weight`, the members that have them; time in `unit`, exact to the day; sorted.
 
     `by` (member_id and any columns, e.g. a cohort or covariates) splits the cells by those columns too; members that it does not

@@ -162,9 +162,7 @@ def _reasons(moves: Floats, names: list[str]) -> list[str]:
 def _backtest(early: date, day: date, lost: Floats, tried: Mapping[str, Floats]) -> Backtest:
     entrants = tuple(
         Entrant(
-            name,
-            name != MODEL,
-            {"brier": float(np.mean((found - lost) ** 2)), "auc": float(roc_auc_score(lost, found.round(9)))},
+            name, name != MODEL, {"brier": float(np.mean((found - lost) ** 2)), "auc": float(roc_auc_score(lost, found.round(9)))}
         )
         for name, found in tried.items()
     )

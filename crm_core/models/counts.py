@@ -39,13 +39,7 @@ class CountInterval:
 
 
 def count_chances(
-    model: PurchaseModel,
-    horizon: float,
-    x: ArrayLike,
-    t_x: ArrayLike,
-    T: ArrayLike,
-    tail: float = TAIL,
-    **covariates: ArrayLike,
+    model: PurchaseModel, horizon: float, x: ArrayLike, t_x: ArrayLike, T: ArrayLike, tail: float = TAIL, **covariates: ArrayLike
 ) -> Array:
     """P(0), P(1), … purchases in the horizon (N, K) of members with each history; beyond K lies at most `tail` of each."""
     history = checked(None, x, t_x, T)[:3]
@@ -135,9 +129,7 @@ def value_factors(chances: Array, x: Array, spend: GammaGamma, level: float) -> 
                 # on the normal scale the distribution is all but a line in log w, so that the search ends soon
                 at = row.astype(int)
                 share = special.expit(log_w)[:, None]
-                reached = (weights[at] * special.betainc(spend.params["p"] * counts[at], shape[at, None], share)).sum(
-                    axis=1
-                )
+                reached = (weights[at] * special.betainc(spend.params["p"] * counts[at], shape[at, None], share)).sum(axis=1)
                 return np.asarray(special.ndtri(np.clip(none[at] + reached, 1e-12, 1 - 1e-12)) - goal)
 
             ends = np.full(len(asked), LOG_ENDS[0]), np.full(len(asked), LOG_ENDS[1])

@@ -113,21 +113,13 @@ class Design:
 
     def gather(self, gradient: Array) -> Array:
         """The weighted gradient (P, N) of each cell as that of all parameters and coefficients."""
-        extra = [
-            sign * np.sum(gradient[place] * column)
-            for column in self.columns.values()
-            for place, sign in self.acts.items()
-        ]
+        extra = [sign * np.sum(gradient[place] * column) for column in self.columns.values() for place, sign in self.acts.items()]
         return np.append(gradient.sum(axis=1), extra)
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # threads of BLAS wait for each other over matrices of 4 by 4
 def maximise(
-    make: Callable[..., Likelihood],
-    data: Sequence[Array],
-    weight: Array,
-    design: Design,
-    starts: Sequence[Sequence[float]],
+    make: Callable[..., Likelihood], data: Sequence[Array], weight: Array, design: Design, starts: Sequence[Sequence[float]]
 ) -> Estimate:
     """The most likely parameters. `make(*data)` gives the likelihood; `starts` are log-parameters to search from.
 

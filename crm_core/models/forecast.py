@@ -75,10 +75,7 @@ class Smoother:
     def __init__(self, history: Floats) -> None:
         """`history`: one number a week, at least 2 × BURN of them."""
         self.logs = bool((history > 0).all())
-        wave: dict[str, Any] = {
-            "freq_seasonal": [{"period": PERIOD, "harmonics": HARMONICS}],
-            "stochastic_freq_seasonal": [False],
-        }
+        wave: dict[str, Any] = {"freq_seasonal": [{"period": PERIOD, "harmonics": HARMONICS}], "stochastic_freq_seasonal": [False]}
         kinds: list[dict[str, Any]] = [{"level": level} for level in ("llevel", "lldtrend")]
         kinds += [{**kind, **wave} for kind in kinds] if len(history) >= 2 * YEAR else []
         fitted = [self._fit(self._scaled(history), kind) for kind in kinds]
@@ -166,9 +163,7 @@ def forecast(sales: pd.Series, as_of: date, settings: ForecastSettings) -> Model
     test = Backtest("mae", True, days[first - 1], days[-1], truth.size, entrants)
     card = judge("forecast", as_of, needs, test)
     final = Smoother(history)
-    chosen = (
-        final.ahead(history, weeks) if card.published == SMOOTHING else naive(history, weeks, rivals[card.published])
-    )
+    chosen = final.ahead(history, weeks) if card.published == SMOOTHING else naive(history, weeks, rivals[card.published])
     rows = chosen.table().round(2)
     rows.insert(0, "week", [str(sales.index[-1] + timedelta(days=7 * ahead)) for ahead in range(1, weeks + 1)])
     params = {"rows": rows.to_dict("records"), **(final.params if card.published == SMOOTHING else {})}

@@ -33,13 +33,9 @@ class GammaGamma(FittedModel):
         """
         bought, mean, members = checked(weight, x, mean_spend)
         if (bought < 1).any() or (mean <= 0).any():
-            raise InputError(
-                "spend is fitted on members with repeat purchases whose mean value is above 0; leave out the others"
-            )
+            raise InputError("spend is fitted on members with repeat purchases whose mean value is above 0; leave out the others")
         middle = float(np.log((members @ mean) / members.sum()))
-        starts = [
-            [np.log(p), np.log(q), middle + np.log((q - 1) / p)] for p, q in ((6.0, 4.0), (1.5, 2.0), (20.0, 10.0))
-        ]
+        starts = [[np.log(p), np.log(q), middle + np.log((q - 1) / p)] for p, q in ((6.0, 4.0), (1.5, 2.0), (20.0, 10.0))]
         return cls.of(maximise(cls._likelihood, [bought, mean], members, Design(cls.names, {}, {}), starts))
 
     @classmethod
@@ -74,9 +70,7 @@ class GammaGamma(FittedModel):
     def scale(self, x: ArrayLike, mean_spend: ArrayLike) -> Array:
         """γ + x × mean (N,): a member's ν given the history is gamma(p x + q, this), and all of its future values grow with it."""
         n = np.asarray(x, dtype=np.float64)
-        return self.params["gamma"] + n * np.where(
-            n > 0, np.maximum(np.asarray(mean_spend, dtype=np.float64), 0.0), 0.0
-        )
+        return self.params["gamma"] + n * np.where(n > 0, np.maximum(np.asarray(mean_spend, dtype=np.float64), 0.0), 0.0)
 
     def spend_factor(self, x: ArrayLike, probability: float) -> Array:
         """The quantile of a member's own mean value at `probability`, over `scale` (N,)."""

@@ -20,9 +20,7 @@ NEXT = ("antecedent", "consequent", "followed", "members", "share", "low", "base
 ENTRY = ("item", "members", "returned", "share", "low", "base", "lift")
 
 
-def next_after(
-    tables: Tables, by: Item = "category", least: int = 20, most: int = 500, window: int | None = None
-) -> pd.DataFrame:
+def next_after(tables: Tables, by: Item = "category", least: int = 20, most: int = 500, window: int | None = None) -> pd.DataFrame:
     """Bought A, next B: of the pairs seen at least `least` times the `most` that bring most beyond chance, the highest lift first.
 
     A member's purchases of one local day are one visit; the next visit is on the member's next day with a purchase. `followed`
@@ -49,9 +47,7 @@ def next_after(
         return pd.DataFrame(columns=list(NEXT))
     # members and medians of those alone: both hold every case of a pair
     kept = pairs.inner_join(ibis.memtable(best.select(["antecedent", "consequent"])), ["antecedent", "consequent"])
-    told = kept.group_by(["antecedent", "consequent"]).agg(
-        members=kept.member_id.nunique(), median_days=kept.lag.median()
-    )
+    told = kept.group_by(["antecedent", "consequent"]).agg(members=kept.member_id.nunique(), median_days=kept.lag.median())
     rows = best.to_pandas().merge(told.to_pyarrow().to_pandas(), on=["antecedent", "consequent"])
     rows = _shares(rows, rows["followed"], rows["began"], rows["ended"] / total)
     return _sorted(rows, ["antecedent", "consequent"])[list(NEXT)]

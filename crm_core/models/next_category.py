@@ -124,9 +124,7 @@ def _guesses(known: ir.Table, settings: NextCategorySettings) -> ir.Table:
     new = last.inner_join(ibis.memtable(first[["last", "category"]]), "last")
     both = own.union(new.select("member_id", "category", bought=ibis.literal(0, "int64")))
     summed = both.group_by("member_id", "category").agg(bought=both.bought.sum())
-    rows = summed.inner_join(last, "member_id").left_join(
-        ibis.memtable(followed), ["last", "category"], rname="_{name}"
-    )
+    rows = summed.inner_join(last, "member_id").left_join(ibis.memtable(followed), ["last", "category"], rname="_{name}")
     orders = rows.bought.sum().over(group_by=rows.member_id)
     score = ((rows.bought + WEIGHT * rows.p.fill_null(0.0)) / (orders + WEIGHT)).round(9)
     rows = rows.select("member_id", "category", "bought", "last", score=score)

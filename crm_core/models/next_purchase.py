@@ -111,9 +111,7 @@ def _tried(days: ir.Table, start: date, end: date) -> Tried:
     return Tried(Cells.of(counted), *(counted[name].to_numpy().astype(float) for name in ("back", "weight")))
 
 
-def _backtest(
-    tried: Tried, made: dict[str, Chances], before: date, day: date, settings: NextPurchaseSettings
-) -> Backtest:
+def _backtest(tried: Tried, made: dict[str, Chances], before: date, day: date, settings: NextPurchaseSettings) -> Backtest:
     horizons = np.array(settings.horizons, float)
     came = (tried.back[:, None] > 0) & (tried.back[:, None] <= horizons[None, :])
     errors = {name: (chances(tried.cells, horizons) - came) ** 2 for name, chances in made.items()}
@@ -161,9 +159,7 @@ def _coverage(tried: Tried, chances: Chances, settings: NextPurchaseSettings) ->
     return float(tried.weight[inside].sum() / max(tried.weight[came].sum(), 1.0))
 
 
-def _scores(
-    days: ir.Table, day: date, chances: Chances, settings: NextPurchaseSettings, *, has_window: bool
-) -> ir.Table:
+def _scores(days: ir.Table, day: date, chances: Chances, settings: NextPurchaseSettings, *, has_window: bool) -> ir.Table:
     state = last_purchases(days, day)
     distinct = state.select(*CELL).distinct().order_by(*CELL).to_pyarrow()
     cells = Cells.of(distinct)

@@ -61,8 +61,6 @@ def cards(outcomes: Sequence[Outcome]) -> ir.Table:
 
 
 def _whole(scores: ir.Table) -> ir.Table:
-    columns = {
-        name: scores[name].cast(kind) if name in scores.columns else ibis.null(kind) for name, kind in SCORES.items()
-    }
+    columns = {name: scores[name].cast(kind) if name in scores.columns else ibis.null(kind) for name, kind in SCORES.items()}
     numbers = {name: columns[name].round(DIGITS) for name in ("score", "low", "high")}
     return scores.select(**{**columns, **numbers})

@@ -107,9 +107,7 @@ class ParetoNbd(PurchaseModel):
             k += 1
 
 
-def _died(
-    rx: Array, alpha: Array, s: Array, beta: Array, t_x: Array, T: Array
-) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+def _died(rx: Array, alpha: Array, s: Array, beta: Array, t_x: Array, T: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     """The logarithm of the integral above (N,), and the means under its integrand of log(α + t), log(β + t), 1 / (α + t),
     1 / (β + t).
 

@@ -88,10 +88,7 @@ class FittedModel:
         scale = _is_scale(tuple(self.params))
         centre = np.where(scale, np.log(np.where(scale, list(self.params.values()), 1)), list(self.params.values()))
         points = [centre + sign * column for column in root.T for sign in (1.0, -1.0)]
-        return [
-            replace(self, params=dict(zip(self.params, np.where(scale, np.exp(p), p).tolist(), strict=True)))
-            for p in points
-        ]
+        return [replace(self, params=dict(zip(self.params, np.where(scale, np.exp(p), p).tolist(), strict=True))) for p in points]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers that `from_json` reads back."""
@@ -161,9 +158,7 @@ class PurchaseModel(FittedModel):
         if any(column.shape != members.shape or not np.isfinite(column).all() for column in columns.values()):
             raise InputError(f"covariates must be finite numbers, one for each of the {len(members)} cells")
         design = Design(cls.names, columns, {cls.names.index(name): sign for name, sign in cls.acts.items()})
-        starts = (
-            [[np.log(start[name]) for name in cls.names]] if start else cls._starts(data[0], data[1], data[2], members)
-        )
+        starts = [[np.log(start[name]) for name in cls.names]] if start else cls._starts(data[0], data[1], data[2], members)
         return cls.of(maximise(cls._likelihood, data, members, design, starts))
 
     @classmethod

@@ -70,9 +70,7 @@ def uplift_by(score: Any, treated: Any, outcome: Any, groups: int = 10) -> pd.Da
     rows = pd.DataFrame(sums.T, columns=list(SUMS))
     with np.errstate(invalid="ignore", divide="ignore"):
         means = {arm: rows[f"{arm}_outcome"] / rows[arm] for arm in ("treated", "held_out")}
-        error = np.sqrt(
-            sum((rows[f"{arm}_squares"] / rows[arm] - means[arm] ** 2).clip(lower=0) / rows[arm] for arm in means)
-        )
+        error = np.sqrt(sum((rows[f"{arm}_squares"] / rows[arm] - means[arm] ** 2).clip(lower=0) / rows[arm] for arm in means))
     uplift = means["treated"] - means["held_out"]
     return pd.DataFrame(
         {
@@ -83,9 +81,7 @@ def uplift_by(score: Any, treated: Any, outcome: Any, groups: int = 10) -> pd.Da
     )  # fmt: skip
 
 
-def qini_draws(
-    scores: Mapping[str, Any], treated: Any, outcome: Any, draws: int = 400, seed: int = 0
-) -> dict[str, Floats]:
+def qini_draws(scores: Mapping[str, Any], treated: Any, outcome: Any, draws: int = 400, seed: int = 0) -> dict[str, Floats]:
     """Qini of each score in `draws` bootstrap samples of members, drawn within each arm, the same samples for all scores.
 
     Differences of two entries are differences on one sample. The scores are taken as given: what another fit of the model would

@@ -138,9 +138,7 @@ def read_curve(curve: Floats, score: Floats) -> Floats:
 
 
 def _trees(texts: Sequence[bool], seed: int) -> Any:
-    return HistGradientBoostingClassifier(
-        **TREES, categorical_features=list(texts), early_stopping=False, random_state=seed
-    )
+    return HistGradientBoostingClassifier(**TREES, categorical_features=list(texts), early_stopping=False, random_state=seed)
 
 
 def _typical(column: Floats, text: bool) -> float:

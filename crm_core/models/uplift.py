@@ -38,9 +38,7 @@ class Uplift:
     groups: pd.DataFrame | None = None
 
 
-def uplift(
-    rows: pd.DataFrame, settings: UpliftSettings, *, assigned_on: date, measured_until: date, seed: int = 0
-) -> Uplift:
+def uplift(rows: pd.DataFrame, settings: UpliftSettings, *, assigned_on: date, measured_until: date, seed: int = 0) -> Uplift:
     """Fits, scores and judges on the members of one campaign with a random control.
 
     `rows`: member_id, treated (bool), outcome (0 or 1, or an amount), and features known before assignment (numbers or texts,
@@ -60,9 +58,7 @@ def uplift(
     low, high = np.quantile(drawn[best] - rival, [0.025, 0.975])
     entrants = [Entrant(name, name == RESPONSE, {"qini": curve.qini}) for name, curve in curves.items()]
     entrants.append(Entrant(NOBODY, True, {"qini": 0.0}))
-    test = Backtest(
-        "qini", False, assigned_on, measured_until, len(rows), tuple(entrants), low=float(low), high=float(high)
-    )
+    test = Backtest("qini", False, assigned_on, measured_until, len(rows), tuple(entrants), low=float(low), high=float(high))
     own = np.quantile(drawn[best], [0.025, 0.975])
     params = {"qini_low": float(own[0]), "qini_high": float(own[1]), "propensity": float(treated.mean())}
     card = judge("uplift", assigned_on, needs, test, params=params, seed=seed)
@@ -76,9 +72,7 @@ def cross_fitted(rows: pd.DataFrame, folds: int, seed: int) -> dict[str, Floats]
     T-learner: difference of two models, one per arm; X-learner: each arm's outcomes less what the other arm's model expects of
     those members, fitted again and blended by the propensity (Künzel, Sekhon, Bickel, Yu 2019, PNAS 116, p. 4156, eq. 6–9).
     """
-    fold = (
-        pd.util.hash_array(rows["member_id"].astype(str).to_numpy(dtype=object), hash_key=f"{seed:016d}"[:16]) % folds
-    )
+    fold = pd.util.hash_array(rows["member_id"].astype(str).to_numpy(dtype=object), hash_key=f"{seed:016d}"[:16]) % folds
     found = {name: np.zeros(len(rows)) for name in (*LEARNERS, RESPONSE)}
     features = _known(rows.drop(columns=list(GIVEN)))
     with threadpool_limits(1, user_api="openmp"):  # threads that wait for each other cost more than they bring
@@ -97,7 +91,8 @@ def _fitted(rows: pd.DataFrame, known: pd.DataFrame, asked: pd.DataFrame, seed: 
     effects = {}
     for arm, chosen in arms.items():
         moved = outcome[chosen] - models[not arm].of(known[chosen])
-        effects[arm] = _regressor(seed).fit(known[chosen], moved if arm else -moved).predict(asked)
+        trees = HistGradientBoostingRegressor(**TREES, random_state=seed)
+        effects[arm] = trees.fit(known[chosen], moved if arm else -moved).predict(asked)
     share = written.mean()
     return {
         "t_learner": expected[True] - expected[False],
@@ -119,10 +114,6 @@ class _Outcome:
         return found
 
 
-def _regressor(seed: int) -> Any:
-    return HistGradientBoostingRegressor(**TREES, random_state=seed)
-
-
 def _known(features: pd.DataFrame) -> pd.DataFrame:
     """Features that differ at all; of texts the most frequent values, the others as unknown."""
     kept = features.loc[:, features.nunique(dropna=False) > 1]
@@ -138,8 +129,5 @@ def needs_of(treated: Floats, outcome: Floats, settings: UpliftSettings) -> tupl
     arms = {"treated": treated == 1, "held_out": treated == 0}
     return (
         *(Need(f"{arm}_members", int(chosen.sum()), settings.need_arm) for arm, chosen in arms.items()),
-        *(
-            Need(f"{arm}_buyers", int((outcome[chosen] > 0).sum()), settings.need_responders)
-            for arm, chosen in arms.items()
-        ),
+        *(Need(f"{arm}_buyers", int((outcome[chosen] > 0).sum()), settings.need_responders) for arm, chosen in arms.items()),
     )

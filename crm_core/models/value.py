@@ -131,9 +131,7 @@ def _now(task: Task, settings: ValueSettings, horizons: Sequence[int], chosen: C
 
 def _kept(task: Task, name: str, rows: ir.Table) -> ir.Table:
     """The rows as a temporary table: they are asked for several times."""
-    kept: ir.Table = task.engine.create_table(
-        f"value_{name}_{task.tables.as_of:%Y%m%d}", rows, temp=True, overwrite=True
-    )
+    kept: ir.Table = task.engine.create_table(f"value_{name}_{task.tables.as_of:%Y%m%d}", rows, temp=True, overwrite=True)
     return kept
 
 
@@ -163,9 +161,7 @@ def _trial(task: Task, settings: ValueSettings, days: int, chosen: Choice | None
     }
     columns = ["member_id", "x", "t_x", "T", "later"]
     judged = then.select(*columns, mean=own_mean(then), later_spend=as_float(then.later_spend), **rivals)
-    table = (
-        sample_share(judged, task.settings.sample, buyers, salt).order_by("member_id").drop("member_id").to_pyarrow()
-    )
+    table = sample_share(judged, task.settings.sample, buyers, salt).order_by("member_id").drop("member_id").to_pyarrow()
     members = {name: table[name].to_numpy().astype(float) for name in table.column_names}
     task.engine.drop_table(then.op().name, force=True)
     return Trial(days, past, needs, money, fitted, members)
@@ -233,9 +229,7 @@ def _spend(task: Task, trial: Trial, now: Now | None) -> Outcome:
     return _outcome(task, "expected_spend", "spend", trial, now, test)
 
 
-def _backtest(
-    task: Task, trial: Trial, kind: str, name: str, predicted: Any, actual: Any, which: Any = slice(None)
-) -> Backtest:
+def _backtest(task: Task, trial: Trial, kind: str, name: str, predicted: Any, actual: Any, which: Any = slice(None)) -> Backtest:
     """The model `name` beside the baselines of its kind, on the members of `which`."""
     actual = actual[which]
     values = {name: predicted[which]}
@@ -249,9 +243,7 @@ def _backtest(
     return replace(test, low=low, high=high)
 
 
-def _outcome(
-    task: Task, name: str, kind: str, trial: Trial, now: Now | None, test: Backtest | None, *more: Need
-) -> Outcome:
+def _outcome(task: Task, name: str, kind: str, trial: Trial, now: Now | None, test: Backtest | None, *more: Need) -> Outcome:
     """The card by the gate, with the model's scores, or the best baseline's, or none."""
     of_money = kind in ("value", "spend")
     needs = (*(trial.money_needs if of_money else trial.needs), *more)

@@ -51,11 +51,7 @@ def cell_scores(
     known = np.isfinite(np.array(model.covariance)).all()
     error = np.sqrt(np.mean([(each.p_alive(*history) - alive) ** 2 for each in model.around()], axis=0))
     reach = normal_quantile(level) * error if known else np.nan
-    found = {
-        "p_alive": alive,
-        "p_alive_low": np.maximum(alive - reach, 0),
-        "p_alive_high": np.minimum(alive + reach, 1),
-    }
+    found = {"p_alive": alive, "p_alive_low": np.maximum(alive - reach, 0), "p_alive_high": np.minimum(alive + reach, 1)}
     if spend is not None:
         shape = spend.params["p"] * (x + 1) + spend.params["q"]
         a_purchase = np.where(shape > 1, spend.params["p"] / np.maximum(shape - 1, 1e-9), np.nan)

@@ -74,9 +74,7 @@ class Waiting:
     def returning(self, cells: Cells, days: Floats) -> Floats:
         """(cells, days): the probability of a purchase within each of `days`, given the days waited without one."""
         expected, stratum = _expected(cells, self.mean_gap), _stratum(cells)
-        until = (
-            cells.waited[:, None] + np.concatenate([[0.0], days])[None, :] + 0.5
-        )  # the day's purchases are over by then
+        until = cells.waited[:, None] + np.concatenate([[0.0], days])[None, :] + 0.5  # the day's purchases are over by then
         left = np.empty(until.shape)
         for place in np.unique(stratum):
             those = stratum == place
@@ -102,9 +100,7 @@ def _spells(days: ir.Table, until: date) -> ir.Table:
     seen = days.filter(days.day <= ibis.literal(until))
     one_by_one = ibis.window(group_by=seen.member_id, order_by=seen.day)
     number = ibis.row_number().over(one_by_one) + 1
-    rows = seen.mutate(
-        number=number, then=seen.day.lead().over(one_by_one), first=seen.day.min().over(group_by=seen.member_id)
-    )
+    rows = seen.mutate(number=number, then=seen.day.lead().over(one_by_one), first=seen.day.min().over(group_by=seen.member_id))
     span = rows.day.delta(rows["first"], unit="day")
     step = ((span / (rows.number - 1).nullif(0)).ln() * GAP_STEPS).round().cast("int64")
     return rows.select(

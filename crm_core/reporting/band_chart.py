@@ -24,13 +24,10 @@ def band(
         return numbers.show(value, "money", language=labels.language, currency=currency)
 
     coming["hover"] = [
-        f"{row.week:%Y-%m-%d}: {text(row.expected)} [{text(row.low95)}, {text(row.high95)}]"
-        for row in coming.itertuples()
+        f"{row.week:%Y-%m-%d}: {text(row.expected)} [{text(row.low95)}, {text(row.high95)}]" for row in coming.itertuples()
     ]
     seen["hover"] = [f"{row.week:%Y-%m-%d}: {text(row.value)}" for row in seen.itertuples()]
-    joined = pd.concat(
-        [seen.tail(1).rename(columns={"value": "expected"})[["week", "expected"]], coming[["week", "expected"]]]
-    )
+    joined = pd.concat([seen.tail(1).rename(columns={"value": "expected"})[["week", "expected"]], coming[["week", "expected"]]])
 
     def build(size: Size) -> Any:
         x = alt.X("week:T", title=None, axis=alt.Axis(format="%y-%m", tickCount=4 if size.narrow else 10, grid=False))
@@ -41,16 +38,10 @@ def band(
             .encode(x=x, y=alt.Y(f"low{level}:Q", title=None, axis=y), y2=f"high{level}:Q")
             for level, shade in (("95", 0.5), ("80", 0.9))
         ]
+        layers.append(alt.Chart(seen).mark_line(color=INK, strokeWidth=1.5).encode(x=x, y="value:Q", description="hover:N"))
+        layers.append(alt.Chart(joined).mark_line(color=ACCENT, strokeWidth=2, strokeDash=[5, 3]).encode(x=x, y="expected:Q"))
         layers.append(
-            alt.Chart(seen).mark_line(color=INK, strokeWidth=1.5).encode(x=x, y="value:Q", description="hover:N")
-        )
-        layers.append(
-            alt.Chart(joined).mark_line(color=ACCENT, strokeWidth=2, strokeDash=[5, 3]).encode(x=x, y="expected:Q")
-        )
-        layers.append(
-            alt.Chart(coming)
-            .mark_point(color=ACCENT, filled=True, size=20)
-            .encode(x=x, y="expected:Q", description="hover:N")
+            alt.Chart(coming).mark_point(color=ACCENT, filled=True, size=20).encode(x=x, y="expected:Q", description="hover:N")
         )
         return fitted(alt.layer(*layers), size, 220 if size.narrow else 300)
 

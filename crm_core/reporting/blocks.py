@@ -9,7 +9,7 @@ become markup. In JupyterLab the same templates draw the block at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,29 +140,25 @@ def table(
             _add_bars(shown, index, list(frame[name]))
     data: dict[str, Any] = {
         "title": title,
-        "columns": [_heading(column, name, frame) for name, column in columns.items()],
+        "columns": [
+            {"text": each.heading, "number": each.unit not in ("text", "date"), "bar": each.bar} for each in columns.values()
+        ],
         "rows": shown[:VISIBLE_ROWS],
         "more": shown[VISIBLE_ROWS:],
         "more_label": more or labels.text("more_rows", count=max(0, len(shown) - VISIBLE_ROWS)),
         "total": _row(dict(total), columns, labels, currency) if total else None,
         "note": note,
-        "definitions": _definitions([column.metric for column in columns.values()], labels),
+        "definitions": [labels.metric(metric) for metric in dict.fromkeys(each.metric for each in columns.values()) if metric],
     }
     data["widths"] = _widths(data)
     return Block("table", labels.language, data)
 
 
-def _row(
-    record: Mapping[Any, Any], columns: Mapping[str, Column], labels: Labels, currency: str
-) -> list[dict[str, Any]]:
+def _row(record: Mapping[Any, Any], columns: Mapping[str, Column], labels: Labels, currency: str) -> list[dict[str, Any]]:
     return [
         {"text": numbers.show(record.get(name), column.unit, language=labels.language, currency=currency), "bar": None}
         for name, column in columns.items()
     ]
-
-
-def _heading(column: Column, name: str, frame: pd.DataFrame) -> dict[str, Any]:
-    return {"text": column.heading, "number": column.unit not in ("text", "date"), "bar": column.bar}
 
 
 def _add_bars(rows: list[list[dict[str, Any]]], index: int, values: list[Any]) -> None:
@@ -187,10 +183,6 @@ def _widths(data: Mapping[str, Any]) -> list[int]:
 def display_width(text: str) -> int:
     """Width in half-width characters: a Chinese character takes two."""
     return sum(2 if ord(character) > 0x2E7F else 1 for character in text)
-
-
-def _definitions(metrics: Sequence[str], labels: Labels) -> list[dict[str, str]]:
-    return [labels.metric(metric) for metric in dict.fromkeys(metrics) if metric]
 
 
 def steps(labels: Labels, *items: tuple[str, str]) -> Block:

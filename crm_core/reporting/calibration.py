@@ -13,9 +13,7 @@ from crm_core.reporting.charts import ACCENT, MUTED, Size, chart
 from crm_core.reporting.labels import Labels
 
 
-def calibration(
-    frame: pd.DataFrame, labels: Labels, *, title: str, x_title: str, y_title: str, subtitle: str = ""
-) -> Block:
+def calibration(frame: pd.DataFrame, labels: Labels, *, title: str, x_title: str, y_title: str, subtitle: str = "") -> Block:
     """Points of `expected` × `found` (shares) with the interval `low` to `high`, and the line on which both agree."""
     rows = frame[["expected", "found", "low", "high"]].astype(float)
     shown = rows.map(lambda share: numbers.show(share, "percent", language=labels.language))

@@ -30,6 +30,7 @@ LINE = "#dfe4ea"
 SERIES = (ACCENT, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a8594")
 GOOD, BAD, NEUTRAL = "#00795a", "#c04a00", "#7a8594"
 RAMP = ("#edf3f9", "#0b4f86")
+AXIS_FORMATS = {"percent": "~%", "points": "~%", "money": ",~r"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,7 @@ class Size:
 WIDE, NARROW = Size(880, False), Size(330, True)
 
 
-def chart(
-    labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle: str = "", alternative: str = ""
-) -> Block:
+def chart(labels: Labels, build: Callable[[Size], Any], *, title: str, subtitle: str = "", alternative: str = "") -> Block:
     """A chart block from `build`, which returns an Altair chart for a size. `alternative`: what it shows,
     for a screen reader."""
     data = {
@@ -159,9 +158,7 @@ def paired_bars(
     height = max(1, len(frame)) * (20 * len(names) + 8)
 
     def build(size: Size) -> Any:
-        base = _across(rows, size, room=0.3 if size.narrow else 0.12).encode(
-            yOffset=alt.YOffset("series:N", sort=names)
-        )
+        base = _across(rows, size, room=0.3 if size.narrow else 0.12).encode(yOffset=alt.YOffset("series:N", sort=names))
         colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=colours[: len(names)]))
         drawn = base.mark_bar(cornerRadiusEnd=2).encode(color=colour)
         shown = base.mark_text(align="left", dx=5, fontSize=12, color=MUTED).encode(text="text:N")
@@ -205,12 +202,7 @@ def grid(
 
     def build(size: Size) -> Any:
         base = alt.Chart(rows).encode(
-            x=alt.X(
-                "x:N",
-                sort=across,
-                title=x_title,
-                axis=alt.Axis(labelAngle=0, orient="top", labelLimit=size.label_limit),
-            ),
+            x=alt.X("x:N", sort=across, title=x_title, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=size.label_limit)),
             y=alt.Y("y:N", sort=down, title=y_title, axis=alt.Axis(labelLimit=size.label_limit)),
             description="hover:N",
         )
@@ -230,11 +222,7 @@ def grid(
         return fitted(drawn, size, len(down) * (44 if size.narrow else 58) + 40)
 
     return chart(
-        labels,
-        build,
-        title=title,
-        subtitle=subtitle,
-        alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"])),
+        labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows.assign(name=rows["y"] + "×" + rows["x"]))
     )
 
 
@@ -259,9 +247,7 @@ def forest(
     shown = {key: [_signed(value, unit, labels, currency) for value in rows[key]] for key in ("size", "low", "high")}
     rows["text"] = [f"{a}  [{b}, {c}]" for a, b, c in zip(*shown.values(), strict=True)]
     rows["hover"] = rows["name"] + ": " + rows["text"]
-    rows["colour"] = [
-        GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)
-    ]
+    rows["colour"] = [GOOD if b > 0 else BAD if c < 0 else NEUTRAL for b, c in zip(rows["low"], rows["high"], strict=True)]
     least, most = min(0.0, float(rows["low"].min())), max(0.0, float(rows["high"].max()))
     room = (most - least or 1.0) * 0.06
 
@@ -271,7 +257,7 @@ def forest(
             title=None,
             scale=alt.Scale(domain=[least - room, most + room], nice=False),
             axis=alt.Axis(
-                tickCount=4 if size.narrow else 6, format=_axis_format(unit), labelFontSize=12, labelColor=MUTED
+                tickCount=4 if size.narrow else 6, format=AXIS_FORMATS.get(unit, ",~f"), labelFontSize=12, labelColor=MUTED
             ),
         )
         base = alt.Chart(rows).encode(
@@ -287,9 +273,7 @@ def forest(
     return chart(labels, build, title=title, subtitle=subtitle, alternative=_spoken(title, rows))
 
 
-def _rows(
-    frame: pd.DataFrame, category: str, value: str, unit: str, labels: Labels, currency: str, signed: bool
-) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, category: str, value: str, unit: str, labels: Labels, currency: str, signed: bool) -> pd.DataFrame:
     sizes = [0.0 if numbers.is_null(v) or isinstance(v, str) else float(v) for v in frame[value]]
     shown = [numbers.show(v, unit, language=labels.language, currency=currency, sign=signed) for v in frame[value]]
     rows = pd.DataFrame({"name": frame[category].astype(str).to_list(), "size": sizes})
@@ -306,17 +290,11 @@ def _domain(sizes: Any, room: float) -> list[float]:
 
 def fitted(drawing: Any, size: Size, height: int) -> Any:
     """`drawing` as wide as its place on the page."""
-    return drawing.properties(
-        width=size.width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
-    )
+    return drawing.properties(width=size.width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
 
 
 def _signed(value: float, unit: str, labels: Labels, currency: str) -> str:
     return numbers.show(value, unit, language=labels.language, currency=currency, sign=True)
-
-
-def _axis_format(unit: str) -> str:
-    return {"percent": "~%", "points": "~%", "money": ",~r"}.get(unit, ",~f")
 
 
 def _spoken(title: str, rows: pd.DataFrame) -> str:

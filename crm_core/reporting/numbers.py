@@ -15,33 +15,11 @@ from typing import Any, Literal
 import pandas as pd
 
 Unit = Literal[
-    "count",
-    "people",
-    "money",
-    "percent",
-    "points",
-    "days",
-    "hours",
-    "ratio",
-    "score",
-    "number",
-    "date",
-    "text",
-    "masked",
+    "count", "people", "money", "percent", "points", "days", "hours", "ratio", "score", "number", "date", "text", "masked"
 ]
 NOTHING = "–"
 MINUS = "−"
-SYMBOLS = {
-    "CNY": "¥",
-    "USD": "$",
-    "GBP": "£",
-    "EUR": "€",
-    "JPY": "¥",
-    "HKD": "HK$",
-    "TWD": "NT$",
-    "SGD": "S$",
-    "BRL": "R$",
-}
+SYMBOLS = {"CNY": "¥", "USD": "$", "GBP": "£", "EUR": "€", "JPY": "¥", "HKD": "HK$", "TWD": "NT$", "SGD": "S$", "BRL": "R$"}
 SUFFIX = {
     "zh": {"people": " 人", "days": " 天", "hours": " 小时", "points": " 百分点", "ratio": " 倍"},
     "en": {"people": "", "days": " days", "hours": " hours", "points": " pp", "ratio": "×"},

@@ -242,9 +242,7 @@ def _summary(title: str, blocks: list[dict[str, Any]], facts: Mapping[str, Any],
     kinds: dict[str, int] = {}
     for block in _flat(blocks):
         kinds[block["kind"]] = kinds.get(block["kind"], 0) + 1
-    first: Mapping[str, Any] = next(
-        (b["data"] for b in _flat(blocks) if b["kind"] == "headline"), {"cards": [], "sentence": ""}
-    )
+    first: Mapping[str, Any] = next((b["data"] for b in _flat(blocks) if b["kind"] == "headline"), {"cards": [], "sentence": ""})
     cards = [{"label": card["label"], "value": card["value"]} for card in first["cards"][:3]]
     return {
         "title": title,

@@ -43,9 +43,7 @@ class ForkServer:
         with theirs:
             command = [sys.executable, "-m", "crm_core.reporting.forkserver", str(theirs.fileno()), *modules]
             environment = {**os.environ, "PYTHONPATH": _python_path()}
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
-            )
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
         self._socket = ours
         self._send_lock = threading.Lock()
         self._changed = threading.Condition()

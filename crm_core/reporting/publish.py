@@ -90,11 +90,7 @@ def _entry(result: NotebookResult, reports: Path) -> dict[str, Any]:
         "status": result.status,
         "error": result.error,
         "parameters": result.parameters,
-        "seconds": {
-            "kernel_start": result.seconds_in_kernel_start,
-            "cells": result.seconds_in_cells,
-            "all": result.seconds,
-        },
+        "seconds": {"kernel_start": result.seconds_in_kernel_start, "cells": result.seconds_in_cells, "all": result.seconds},
         "files": {kind: file.relative_to(reports).as_posix() for kind, file in files.items()},
         "sha256": {kind: hashlib.sha256(file.read_bytes()).hexdigest() for kind, file in files.items()},
         **result.summary,

@@ -111,11 +111,7 @@ def run_notebook(
 
 
 def run_notebooks(
-    jobs: Sequence[Job],
-    *,
-    concurrency: int = 2,
-    on_result: Callable[[NotebookResult], None] | None = None,
-    **options: Any,
+    jobs: Sequence[Job], *, concurrency: int = 2, on_result: Callable[[NotebookResult], None] | None = None, **options: Any
 ) -> list[NotebookResult]:
     """Run several notebooks, `concurrency` at a time; results in the order of `jobs`, one failing stops no
     other.

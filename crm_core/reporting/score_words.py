@@ -44,11 +44,7 @@ class ScoreReason:
 
 
 def score_reasons(
-    rows: Sequence[Mapping[str, Any]],
-    cards: Mapping[str, ModelCard],
-    features: Mapping[str, Any],
-    labels: Labels,
-    currency: str,
+    rows: Sequence[Mapping[str, Any]], cards: Mapping[str, ModelCard], features: Mapping[str, Any], labels: Labels, currency: str
 ) -> tuple[ScoreReason, ...]:
     """The rows of `member_scores` of one member, with the values of that member's `features`."""
     words = ModelWords(labels, currency)
@@ -61,9 +57,7 @@ def card_of(score: str, cards: Mapping[str, ModelCard]) -> ModelCard | None:
     return cards[max(found, key=len)] if found else None
 
 
-def _reason(
-    row: Mapping[str, Any], card: ModelCard | None, features: Mapping[str, Any], words: ModelWords
-) -> ScoreReason:
+def _reason(row: Mapping[str, Any], card: ModelCard | None, features: Mapping[str, Any], words: ModelWords) -> ScoreReason:
     moved = _moved(row["reason"] or "", card, features, words.labels.language)
     parts = [_said(row, card, words)]
     if card is not None and card.model == "churn":
@@ -91,10 +85,7 @@ def _said(row: Mapping[str, Any], card: ModelCard | None, words: ModelWords) -> 
         return labels.text("score_window", day=days[0], first=days[1], last=days[2], days=_horizon(card))
     chance = model in CHANCES or model.startswith("next_purchase_")
     unit = "percent" if chance else "money" if model.startswith(MONEY) else "number"
-    shown = [
-        numbers.show(row[end], unit, language=labels.language, currency=words.currency)
-        for end in ("score", "low", "high")
-    ]
+    shown = [numbers.show(row[end], unit, language=labels.language, currency=words.currency) for end in ("score", "low", "high")]
     if model == "next_category":
         return f"{row['label']} {shown[0]}"
     return shown[0] if row["low"] is None else f"{shown[0]} ({labels.text('span', low=shown[1], high=shown[2])})"

@@ -17,21 +17,7 @@ from typing import Any
 from crm_core.errors import RunFailed
 
 SPACE = "http://www.w3.org/2000/svg"
-ELEMENTS = {
-    "svg",
-    "g",
-    "path",
-    "rect",
-    "line",
-    "circle",
-    "text",
-    "tspan",
-    "defs",
-    "clipPath",
-    "linearGradient",
-    "stop",
-    "title",
-}
+ELEMENTS = {"svg", "g", "path", "rect", "line", "circle", "text", "tspan", "defs", "clipPath", "linearGradient", "stop", "title"}
 ATTRIBUTES = {
     "viewBox",
     "transform",

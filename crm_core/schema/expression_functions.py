@@ -72,10 +72,6 @@ def _between(c: Compiler, args: list[ast.expr]) -> Any:
     return c.compare(args[0], ast.GtE(), args[1]) & c.compare(args[0], ast.LtE(), args[2])
 
 
-def _coalesce(c: Compiler, args: list[ast.expr]) -> Any:
-    return ibis.coalesce(*c.alike(args[0], [c.value(argument) for argument in args]))
-
-
 def _matches(c: Compiler, args: list[ast.expr]) -> Any:
     pattern = c.constant(args[1], str, "the pattern")
     try:
@@ -106,15 +102,11 @@ def _concat(c: Compiler, args: list[ast.expr]) -> Any:
     return first
 
 
-def _days_between(c: Compiler, args: list[ast.expr]) -> Any:
-    return c.calendar_day(args[1]).delta(c.calendar_day(args[0]), unit="day")
-
-
 FUNCTIONS: dict[str, tuple[int, int, Build]] = {
     "column": (1, 1, lambda c, a: c.column(a[0], c.constant(a[0], str, "the name of a column"))),
     "is_null": (1, 1, lambda c, a: c.value(a[0]).isnull()),
     "not_null": (1, 1, lambda c, a: c.value(a[0]).notnull()),
-    "coalesce": (2, MANY, _coalesce),
+    "coalesce": (2, MANY, lambda c, a: ibis.coalesce(*c.alike(a[0], [c.value(each) for each in a]))),
     "between": (3, 3, _between),
     "starts_with": (2, 2, lambda c, a: c.text_of(a[0]).startswith(c.text_of(a[1]))),
     "ends_with": (2, 2, lambda c, a: c.text_of(a[0]).endswith(c.text_of(a[1]))),
@@ -130,6 +122,6 @@ FUNCTIONS: dict[str, tuple[int, int, Build]] = {
     "text": (1, 1, lambda c, a: c.value(a[0]).cast("string")),
     "concat": (2, MANY, _concat),
     "date": (1, 1, lambda c, a: c.day(a[0], c.constant(a[0], str, "the date"))),
-    "days_between": (2, 2, _days_between),
+    "days_between": (2, 2, lambda c, a: c.calendar_day(a[1]).delta(c.calendar_day(a[0]), unit="day")),
 }
 """Built-in functions: least and most arguments, and how each is made."""

@@ -77,9 +77,7 @@ class _Words:
         said, left = [], self.of(node.left, True)
         for kind, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(kind, (ast.In, ast.NotIn)):
-                listed = ("、", ", ")[self.language].join(
-                    self.of(item, True) for item in getattr(right, "elts", [right])
-                )
+                listed = ("、", ", ")[self.language].join(self.of(item, True) for item in getattr(right, "elts", [right]))
                 words = (("是 {0} 之一", "不是 {0} 之一"), ("one of {0}", "none of {0}"))[self.language]
                 said.append(f"{left} {words[isinstance(kind, ast.NotIn)].format(listed)}")
             else:

@@ -49,9 +49,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-def compile_expression(
-    text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None
-) -> ir.Value:
+def compile_expression(text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None) -> ir.Value:
     """`text` as an ibis value over the columns of `table`.
 
     `where` (file and line, or name of the rule) opens every message. `functions` adds calls of the caller,
@@ -61,9 +59,7 @@ def compile_expression(
     return Compiler(text, where, table, functions or {}).compile()
 
 
-def condition(
-    text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None
-) -> ir.BooleanValue:
+def condition(text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None) -> ir.BooleanValue:
     """`text` as a yes or no per row, never null: unknown counts as no.
 
     Also under `not`: `not tier == 'gold'` is no where the tier is unknown; `is_null(tier) or …` has them too.
@@ -72,9 +68,7 @@ def condition(
     return yes_or_no(text, table, where=where, functions=functions).ifelse(True, False)
 
 
-def yes_or_no(
-    text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None
-) -> ir.BooleanValue:
+def yes_or_no(text: str, table: ir.Table, *, where: str, functions: Mapping[str, Function] | None = None) -> ir.BooleanValue:
     """As `condition`, but null where it is unknown: for a case, which takes unknown for no by itself."""
     value = compile_expression(text, table, where=where, functions=functions)
     if not isinstance(value, ir.BooleanValue):

@@ -22,9 +22,7 @@ def _money(name: str, meaning: str, *, nullable: bool = True, seen_with: str = "
     return Column(name, MONEY, meaning, "currency", nullable=nullable, seen_with=seen_with)
 
 
-def _coded(
-    name: str, meaning: str, vocabulary: tuple[str, ...], *, nullable: bool = True, seen_with: str = ""
-) -> Column:
+def _coded(name: str, meaning: str, vocabulary: tuple[str, ...], *, nullable: bool = True, seen_with: str = "") -> Column:
     return Column(name, TEXT, meaning, nullable=nullable, vocabulary=vocabulary, seen_with=seen_with)
 
 

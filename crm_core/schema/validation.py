@@ -15,9 +15,7 @@ from crm_core.schema.table import Column, TableSchema
 def empty(schema: TableSchema) -> ir.Table:
     """A table without rows that has the schema's columns and types."""
     types = ibis.schema(schema.types())
-    return ibis.memtable(
-        pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)})
-    )
+    return ibis.memtable(pa.table({name: pa.array([], kind) for name, kind in zip(types, types.to_pyarrow().types, strict=True)}))
 
 
 def violations(table: ir.Table, schema: TableSchema) -> ir.StringValue:

@@ -27,9 +27,7 @@ WHERE = "conf/segments.yml"
 RULE = "rule"
 
 
-def assign(
-    features: ir.Table, settings: SegmentSettings, basis: Basis | None = None, *, tables: Tables | None = None
-) -> ir.Table:
+def assign(features: ir.Table, settings: SegmentSettings, basis: Basis | None = None, *, tables: Tables | None = None) -> ir.Table:
     """member_id, scheme, segment: a row per member in each scheme and one per rule that holds. Arguments as of `wide`."""
     return long(wide(features, settings, basis, tables=tables))
 
@@ -55,16 +53,12 @@ def wide(
     """
     wanted = closure(only, settings) if only is not None else all_of(settings)
     table = described(features, wanted, settings, basis, tables)
-    held = {
-        each: rule(each.partition(":")[2], table, settings) for each in sorted(wanted) if each.startswith(f"{RULE}:")
-    }
+    held = {each: rule(each.partition(":")[2], table, settings) for each in sorted(wanted) if each.startswith(f"{RULE}:")}
     rules = {f"{RULE}:{name}": held[f"{RULE}:{name}"] for name in settings.rules if f"{RULE}:{name}" in held}
     return table.select("member_id", **{name: table[f"_{name}"] for name in schemes_of(wanted, settings)}, **rules)
 
 
-def holding(
-    features: ir.Table, text: str, settings: SegmentSettings, *, where: str, tables: Tables | None = None
-) -> ir.Table:
+def holding(features: ir.Table, text: str, settings: SegmentSettings, *, where: str, tables: Tables | None = None) -> ir.Table:
     """The rows of `features` for which the condition `text` (written at `where`) holds; as a rule of no name would."""
     wanted = closure(segments_of_today(text, where), settings, where)
     table = described(features, wanted, settings, None, tables, [(where, text)])
@@ -162,9 +156,7 @@ def closure(wanted: Collection[str], settings: SegmentSettings, where: str = WHE
     def visit(reference: str, path: tuple[str, ...]) -> None:
         if reference in path:
             circle = " → ".join([*path[path.index(reference) :], reference])
-            raise InputError(
-                f"{place(reference.partition(':')[2])}: the rules ask for each other in a circle: {circle}"
-            )
+            raise InputError(f"{place(reference.partition(':')[2])}: the rules ask for each other in a circle: {circle}")
         if reference in found:
             return
         scheme, _, name = reference.partition(":")
@@ -251,10 +243,7 @@ def _number(limit: Decimal, digits: int, rounding: str) -> Any:
 
 def _group(scored: ir.Table) -> ir.StringValue:
     # row by row: of 25 conditions in one list a member would pass twelve on average
-    rows = [
-        (scored._r5 == r, ibis.cases(*((scored._f5 == f, name) for f, name in enumerate(row, 1))))
-        for r, row in GRID.items()
-    ]
+    rows = [(scored._r5 == r, ibis.cases(*((scored._f5 == f, name) for f, name in enumerate(row, 1)))) for r, row in GRID.items()]
     return ibis.cases(*rows, (scored.order_count == 0, NO_PAID_ORDER))
 
 

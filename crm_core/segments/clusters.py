@@ -92,9 +92,7 @@ def clusters_of_day(features: ir.Table, settings: ClusterSettings, tables: Table
     return fit(features, settings, day, before)
 
 
-def fit(
-    features: ir.Table, settings: ClusterSettings, day: date | None = None, before: Clusters | None = None
-) -> Clusters | None:
+def fit(features: ir.Table, settings: ClusterSettings, day: date | None = None, before: Clusters | None = None) -> Clusters | None:
     """Fits on a sample of `features`; the numbers are those of `before` where it was fitted on the same features. None when
     fewer than `enough` members have a paid order, or too few of them differ. UnknownName when a feature does not exist or is
     no number.
@@ -243,13 +241,7 @@ def _kmeans(rows: Matrix, k: int, seed: int, starts: int) -> Any:
 
 
 def _numbers(
-    centres: Matrix,
-    shares: Matrix,
-    means: Matrix,
-    deviations: Matrix,
-    names: list[str],
-    before: Clusters | None,
-    most: int,
+    centres: Matrix, shares: Matrix, means: Matrix, deviations: Matrix, names: list[str], before: Clusters | None, most: int
 ) -> tuple[int, ...]:
     """The number of each centre, up to `most`: that of the old centre it is matched to, else the smallest free one, greatest
     share first.

@@ -78,9 +78,7 @@ def titles(scheme: str, settings: SegmentSettings) -> dict[str, tuple[str, str]]
         return {f"{r}{f}{m}": (f"R{r} F{f} M{m}",) * 2 for r, f, m in codes}
     if scheme == "cluster":
         numbers = range(1, settings.clusters.most + 1)
-        return {f"c{n}": (f"行为群 {n}", f"Cluster {n}") for n in numbers} | {
-            NO_PAID_ORDER: GROUP_TITLES[NO_PAID_ORDER]
-        }
+        return {f"c{n}": (f"行为群 {n}", f"Cluster {n}") for n in numbers} | {NO_PAID_ORDER: GROUP_TITLES[NO_PAID_ORDER]}
     if scheme == "rule":
         return {name: (rule.title.zh, rule.title.en) for name, rule in settings.rules.items()}
     return {"rfm": GROUP_TITLES, "type": TYPE_TITLES, "lifecycle": STAGES}[scheme]

@@ -73,9 +73,7 @@ def rhythm(features: ir.Table, settings: LifecycleSettings) -> Rhythm:
         if members >= FEWEST:
             weight = float(round(min(Decimal(20), max(Decimal("0.5"), square / between)), 1)) if between > 0 else 20.0
     given = settings.usual_gap_days is not None and settings.weight_in_gaps is not None
-    return Rhythm(
-        settings.usual_gap_days or usual, settings.weight_in_gaps or weight, members, "conf" if given else "data"
-    )
+    return Rhythm(settings.usual_gap_days or usual, settings.weight_in_gaps or weight, members, "conf" if given else "data")
 
 
 def _exact(value: ir.Value) -> Any:

@@ -28,9 +28,7 @@ def movement(before: ir.Table, after: ir.Table) -> ir.Table:
     left, right = _slots(before), _slots(after)
     joined = left.outer_join(right, ["member_id", "scheme", "slot"], rname="{name}_after")
     moved = joined.select(
-        scheme=ibis.coalesce(joined.scheme, joined.scheme_after),
-        from_segment=joined.segment,
-        to_segment=joined.segment_after,
+        scheme=ibis.coalesce(joined.scheme, joined.scheme_after), from_segment=joined.segment, to_segment=joined.segment_after
     )
     counted = moved.group_by(["scheme", "from_segment", "to_segment"]).agg(members=moved.count())
     return counted.order_by(["scheme", ibis.desc("members"), "from_segment", "to_segment"])

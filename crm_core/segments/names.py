@@ -99,9 +99,7 @@ def describe(name: str, settings: SegmentSettings, language: str = "zh", basis: 
     if scheme == "cluster":
         return Description(reference, *_of_cluster(segment, title, clusters, index))
     chosen = {"rfm": "quintiles", "rfm5": "quintiles", "rfm3": "thirds", "type": "types"}[scheme]
-    definition = (
-        _cells(segment) if scheme == "rfm" else _better(segment, index) if scheme == "type" else _scores(segment)
-    )
+    definition = _cells(segment) if scheme == "rfm" else _better(segment, index) if scheme == "type" else _scores(segment)
     if limits:
         found_limits = getattr(limits, chosen)
         shown = (f"{NAMES[n][index]} {', '.join(f'{v:,.2f}' for v in getattr(found_limits, n))}" for n in MEASURES)
@@ -152,9 +150,7 @@ def _of_stage(stage: str, settings: SegmentSettings, index: int) -> str:
     silent = ("沉默超过预期间隔的 {0:g} 倍", "silent for more than {0:g} expected gaps")[index]
     within = ("{1}，沉默不超过预期间隔的 {0:g} 倍", "{1}, silent for at most {0:g} expected gaps")[index]
     orders = ("{} 单以上", "{} orders or more")[index]
-    back = ("最近一单之前沉默超过当时预期间隔的 {0:g} 倍", "back after more than {0:g} of the gaps expected then")[
-        index
-    ]
+    back = ("最近一单之前沉默超过当时预期间隔的 {0:g} 倍", "back after more than {0:g} of the gaps expected then")[index]
     return {
         "prospect": ("没有已付款订单", "no paid order")[index],
         "new": within.format(of.cooling, ("1 单", "one order")[index]),
@@ -174,12 +170,8 @@ def _of_cluster(name: str, title: str, clusters: Clusters | None, index: int) ->
     traits = clusters.traits(name)
     said = [f"{NAMES[f][index]}{HIGH[index][v > 0]}" if index == 0 else f"{HIGH[index][v > 0]} {NAMES[f][index]}"
             for f, v in traits]  # fmt: skip
-    short = ("、".join(said[:2]), ", ".join(said[:2]))[index] or ("各项接近平均", "near the average in everything")[
-        index
-    ]
+    short = ("、".join(said[:2]), ", ".join(said[:2]))[index] or ("各项接近平均", "near the average in everything")[index]
     numbers = "; ".join(f"{NAMES[f][index]} {v:+.1f} σ" for f, v in traits)
     share = clusters.shares[clusters.names.index(name)]
-    whole = (f"最近的中心（{numbers}），占有单会员 {share:.0%}", f"nearest centre ({numbers}), {share:.0%} of buyers")[
-        index
-    ]
+    whole = (f"最近的中心（{numbers}），占有单会员 {share:.0%}", f"nearest centre ({numbers}), {share:.0%} of buyers")[index]
     return f"{title} · {short}", whole

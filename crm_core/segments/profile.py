@@ -22,9 +22,7 @@ def growth(before: ir.Table, after: ir.Table) -> ir.Table:
     moved = movement(before, after)
     stays = (moved.from_segment == moved.to_segment).fill_null(False)
     went = moved.filter(moved.from_segment.notnull(), ~stays).mutate(side=ibis.literal("left"), segment="from_segment")
-    came = moved.filter(moved.to_segment.notnull()).mutate(
-        side=stays.ifelse("stayed", "joined"), segment=moved.to_segment
-    )
+    came = moved.filter(moved.to_segment.notnull()).mutate(side=stays.ifelse("stayed", "joined"), segment=moved.to_segment)
     both = ibis.union(*(part.select("scheme", "segment", "side", "members") for part in (went, came)))
     summed = both.group_by(["scheme", "segment"]).agg(
         **{name: both.members.sum(where=both.side == name).fill_null(0) for name in ("joined", "left", "stayed")}
@@ -41,19 +39,13 @@ def overlap(one: ir.Table, other: ir.Table) -> ir.Table:
         for part, name in ((one, "first"), (other, "second"))
     )
     joined = left.inner_join(right, "member_id")
-    both = (
-        joined.filter(joined["first"] != joined["second"])
-        .group_by(["first", "second"])
-        .agg(members=lambda t: t.count())
-    )
-    sizes = [
-        side.group_by(name).agg(**{f"of_{name}": side.count()}) for side, name in ((left, "first"), (right, "second"))
-    ]
+    both = joined.filter(joined["first"] != joined["second"]).group_by(["first", "second"]).agg(members=lambda t: t.count())
+    sizes = [side.group_by(name).agg(**{f"of_{name}": side.count()}) for side, name in ((left, "first"), (right, "second"))]
     sized = both.inner_join(sizes[0], "first").inner_join(sizes[1], "second")
     either = sized.of_first + sized.of_second - sized.members
-    return sized.select(
-        "first", "second", "members", jaccard=sized.members.cast("float64") / either.cast("float64")
-    ).order_by(ibis.desc("members"), "first", "second")
+    return sized.select("first", "second", "members", jaccard=sized.members.cast("float64") / either.cast("float64")).order_by(
+        ibis.desc("members"), "first", "second"
+    )
 
 
 @dataclass(frozen=True)
@@ -107,10 +99,7 @@ def _means(rows: ir.Table, joined: ir.Table, names: Sequence[str]) -> list[tuple
         for name in names:
             mean, whole, spread = row[f"{name} mean"], everybody[f"{name} mean"], everybody[f"{name} sd"] or 0.0
             if mean is not None and spread > 1e-12:
-                means = (
-                    float(f"{mean:.9g}"),
-                    float(f"{whole:.9g}"),
-                )  # sums of floats differ in the last digits from run to run
+                means = (float(f"{mean:.9g}"), float(f"{whole:.9g}"))  # sums of floats differ in the last digits from run to run
                 trait = Trait(name, None, *means, round((mean - whole) / spread, 6), row[f"{name} n"])
                 found.append((row["_segment"], trait))
     return found
@@ -121,9 +110,7 @@ def _shares(rows: ir.Table, joined: ir.Table, names: Sequence[str]) -> list[tupl
         return []
     everybody = _counted(rows.mutate(_segment=ibis.literal("")), names)
     kinds = Counter(name for _, name, _ in everybody)
-    sizes = {
-        row["_segment"]: row["n"] for row in joined.group_by("_segment").agg(n=joined.count()).to_pyarrow().to_pylist()
-    }
+    sizes = {row["_segment"]: row["n"] for row in joined.group_by("_segment").agg(n=joined.count()).to_pyarrow().to_pylist()}
     total = int(rows.count().to_pyarrow().as_py())
     found = []
     for (segment, name, value), members in _counted(joined, names).items():

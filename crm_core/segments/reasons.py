@@ -93,9 +93,7 @@ class _Rule:
             self.columns[self.values[asked]] = compile_expression(asked, table, where=where, functions=called)
 
     def reason(self, row: dict[str, Any]) -> SegmentReason:
-        because = [
-            (in_words(part, NAMES, self.language), row[f"part {self.name} {at}"]) for at, part in enumerate(self.parts)
-        ]
+        because = [(in_words(part, NAMES, self.language), row[f"part {self.name} {at}"]) for at, part in enumerate(self.parts)]
         values = {name: row[alias] for name, alias in self.values.items()}
         return SegmentReason(self.shown.reference, self.shown.title, self.shown.definition, tuple(because), values)
 
@@ -124,9 +122,7 @@ class _Explainer:
         else:
             sentences, names = made.get(scheme, lambda: self._scores(scheme))()
         values = {name: self.row[name] for name in names}
-        return SegmentReason(
-            shown.reference, shown.title, shown.definition, tuple((text, True) for text in sentences), values
-        )
+        return SegmentReason(shown.reference, shown.title, shown.definition, tuple((text, True) for text in sentences), values)
 
     def _scores(self, scheme: str) -> tuple[list[str], list[str]]:
         assert self.basis.limits
@@ -164,10 +160,7 @@ class _Explainer:
                 "expected from {n} gaps of its own ({own:.1f} days on average) and the usual {usual:.1f} days (as {weight:g} gaps)",
             )
             if gaps
-            else (
-                "还没有自己的间隔，取常见间隔 {usual:.1f} 天",
-                "no gap of its own yet: the usual one of {usual:.1f} days",
-            )
+            else ("还没有自己的间隔，取常见间隔 {usual:.1f} 天", "no gap of its own yet: the usual one of {usual:.1f} days")
         )[self.index]
         sentences = [
             text.format(silent=silent, gap=gap, times=silent / gap),
@@ -182,9 +175,7 @@ class _Explainer:
         clusters = self.basis.clusters
         assert clusters
         traits = clusters.traits(segment) or clusters.traits(segment, least=0.0, most=1)
-        words = ("{name}，{own:+.1f} σ（中心 {centre:+.1f} σ）", "{name}, {own:+.1f} σ (centre {centre:+.1f} σ)")[
-            self.index
-        ]
+        words = ("{name}，{own:+.1f} σ（中心 {centre:+.1f} σ）", "{name}, {own:+.1f} σ (centre {centre:+.1f} σ)")[self.index]
         sentences = [
             words.format(name=self._named(name), own=scaled_value(clusters, name, self.row[name]), centre=centre)
             for name, centre in traits

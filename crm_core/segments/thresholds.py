@@ -108,9 +108,7 @@ def _whole(buyers: ir.Table, name: str) -> _Counted:
     return _Counted(below[-1], Decimal(sum(value * n for value, n in ordered)), cuts)
 
 
-@ibis.udf.agg.builtin(
-    name="quantile_disc", signature=(("decimal(18, 2)", "array<decimal(10, 9)>"), "array<decimal(18, 2)>")
-)
+@ibis.udf.agg.builtin(name="quantile_disc", signature=(("decimal(18, 2)", "array<decimal(10, 9)>"), "array<decimal(18, 2)>"))
 def _quantiles(value: Any, shares: Any) -> Any: ...
 
 
@@ -119,9 +117,7 @@ def _in_one_pass(values: ir.Table) -> ir.Table:
     nine digits gives the same rank up to a billion members."""
     shares = [ibis.literal(Decimal(part * 10**9 // whole).scaleb(-9), "decimal(10, 9)") for part, whole in CUTS]
     total: Any = values.value.sum()
-    return values.agg(
-        n=values.count(), total=total.cast("decimal(38, 2)"), cuts=_quantiles(values.value, ibis.array(shares))
-    )
+    return values.agg(n=values.count(), total=total.cast("decimal(38, 2)"), cuts=_quantiles(values.value, ibis.array(shares)))
 
 
 def _by_value(values: ir.Table) -> ir.Table:
@@ -131,7 +127,5 @@ def _by_value(values: ir.Table) -> ir.Table:
     ranked = per_value.mutate(below=per_value.n.sum().over(running), everyone=per_value.n.sum().over(ibis.window()))
     total: Any = (ranked.value * ranked.n).sum()
     cuts = [ranked.value.min(where=ranked.below * whole >= ranked.everyone * part) for part, whole in CUTS]
-    counted = ranked.agg(
-        n=ranked.n.sum(), total=total.cast("decimal(38, 2)"), **{str(at): cut for at, cut in enumerate(cuts)}
-    )
+    counted = ranked.agg(n=ranked.n.sum(), total=total.cast("decimal(38, 2)"), **{str(at): cut for at, cut in enumerate(cuts)})
     return counted.select("n", "total", cuts=ibis.array([counted[str(at)] for at in range(len(CUTS))]))

@@ -25,9 +25,7 @@ def read_phones(path: Path) -> Ints:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if "phone" not in (rows.fieldnames or []):
-                raise InputError(
-                    f"{path} has no column 'phone'; found: {', '.join(rows.fieldnames or []) or 'nothing'}"
-                )
+                raise InputError(f"{path} has no column 'phone'; found: {', '.join(rows.fieldnames or []) or 'nothing'}")
             cells = [row["phone"] or "" for row in rows]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a payload in UTF-8: {error}") from None

@@ -102,24 +102,18 @@ def _brought(world: World, people: Members, found: Assignment, number: int) -> p
     return purchases.extra(world, people, rows, campaign.sent_at, campaign.number, rng)
 
 
-def _later(
-    world: World, people: Members, goods: Catalogue, sent: list[Sent], answers: list[Answer], number: int
-) -> Trade | None:
+def _later(world: World, people: Members, goods: Catalogue, sent: list[Sent], answers: list[Answer], number: int) -> Trade | None:
     """Orders that the lists brought; a stream for each list, so that one does not disturb the other."""
     if not sent:
         return None
     found = [
-        purchases.extra(
-            world, people, each.row[each.responds], one.at, purchases.LATER, world.rng(f"later {place}", number)
-        )
+        purchases.extra(world, people, each.row[each.responds], one.at, purchases.LATER, world.rng(f"later {place}", number))
         for place, (one, each) in enumerate(zip(sent, answers, strict=True))
     ]
     return _trade(world, people, purchases.join(*found), goods, number, "later orders")
 
 
-def _trade(
-    world: World, people: Members, bought: purchases.Purchases, goods: Catalogue, number: int, room: str
-) -> Trade:
+def _trade(world: World, people: Members, bought: purchases.Purchases, goods: Catalogue, number: int, room: str) -> Trade:
     found = orders(world, people, bought, goods, number, room)
     return Trade(room, found, refunds(world, found, number, f"refunds of {room}"))
 

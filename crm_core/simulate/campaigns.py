@@ -32,9 +32,7 @@ class Assignment:
     responds: Flags
 
 
-def assign(
-    world: World, people: Members, bought: Purchases, consents: Consents, campaign: PastCampaign, block: int
-) -> Assignment:
+def assign(world: World, people: Members, bought: Purchases, consents: Consents, campaign: PastCampaign, block: int) -> Assignment:
     """Members who may be written to, by the campaign's own rule, and the arm drawn for each."""
     rng = world.rng(f"campaign {campaign.number}", block)
     before = (bought.row != NONE) & (bought.at < campaign.assigned_at - DAY)
@@ -48,9 +46,7 @@ def assign(
     treated = rng.random(len(people)) >= campaign.control
     row = np.flatnonzero(fits)
     stratum: Ints = (
-        (quiet > 120 * DAY).astype(np.int64)
-        if campaign.number == 1
-        else np.searchsorted(np.array([2, 5]), count, "right")
+        (quiet > 120 * DAY).astype(np.int64) if campaign.number == 1 else np.searchsorted(np.array([2, 5]), count, "right")
     )
     return Assignment(campaign, row, treated[row], stratum[row], people.responder[campaign.number - 1, row])
 

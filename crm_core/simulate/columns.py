@@ -32,9 +32,7 @@ def numbers(values: Ints, none: Flags | None = None) -> pa.Array:
 def money(fen: Ints, none: Flags | None = None) -> pa.Array:
     """Decimal(18, 2) from fen without going through floats; empty where `none`."""
     whole = pa.array(fen, mask=none).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(
-        pa.decimal128(18, 2), len(whole), whole.buffers()
-    )  # the same digits, two behind the point
+    return pa.Array.from_buffers(pa.decimal128(18, 2), len(whole), whole.buffers())  # the same digits, two behind the point
 
 
 def picked(words: Words, codes: Ints) -> pa.Array:

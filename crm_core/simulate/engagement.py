@@ -78,14 +78,7 @@ def _points_expired(world: World, book: Book, rng: np.random.Generator, people: 
         earned = np.bincount(found.row[counted], found.net[counted] // 100, len(people)).astype(np.int64)
         rows = np.flatnonzero((earned > 50) & (rng.random(len(people)) < 0.4))
         lapsed = np.maximum((earned[rows] * rng.uniform(0.1, 0.6, len(rows))).astype(np.int64), 1)
-        book.add(
-            "points_expired",
-            np.full(len(rows), at),
-            row=rows,
-            channel=APP,
-            quantity=lapsed,
-            detail=detail("年度清零")[0],
-        )
+        book.add("points_expired", np.full(len(rows), at), row=rows, channel=APP, quantity=lapsed, detail=detail("年度清零")[0])
 
 
 def _unused_coupons(world: World, book: Book, rng: np.random.Generator, people: Members, until: Floats) -> None:

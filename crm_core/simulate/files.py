@@ -130,9 +130,7 @@ def write_workbook(path: Path, columns: dict[str, pa.Array]) -> None:
     try:
         import xlsxwriter
     except ImportError:
-        raise InputError(
-            "writing 商品.xlsx needs xlsxwriter; install the extra: pip install 'crm-core[excel]'"
-        ) from None
+        raise InputError("writing 商品.xlsx needs xlsxwriter; install the extra: pip install 'crm-core[excel]'") from None
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     content = BytesIO()
     with xlsxwriter.Workbook(content, options) as book:

@@ -38,9 +38,7 @@ def journey(world: World, people: Members, found: Orders, until: Floats, product
     return book.close()
 
 
-def _own_sessions(
-    world: World, book: Book, rng: np.random.Generator, people: Members, until: Floats, products: int
-) -> None:
+def _own_sessions(world: World, book: Book, rng: np.random.Generator, people: Members, until: Floats, products: int) -> None:
     yearly = np.array([each.sessions_per_year for each in TYPES])[people.kind] * world.events
     span = np.maximum(until - people.started, 0.0)
     row, _ = spread(rng.poisson(yearly * span / 365.0))
@@ -51,12 +49,7 @@ def _own_sessions(
     _session_events(book, "login", people, row[logs_in], at[logs_in], place[logs_in])
     views, rank = spread(rng.poisson(0.7, len(row)))
     _looks(book, "browse", rng, people, row[views], at[views] + 20 + rank * 70, place[views], products)
-    for event, share, delay in (
-        ("search", 0.2, 30),
-        ("favourite", 0.1, 200),
-        ("consult", 0.04, 260),
-        ("cart_add", 0.1, 300),
-    ):
+    for event, share, delay in (("search", 0.2, 30), ("favourite", 0.1, 200), ("consult", 0.04, 260), ("cart_add", 0.1, 300)):
         chosen = some(rng, len(row), share)
         word = np.array(KEYWORDS)[rng.integers(0, len(KEYWORDS), len(chosen))] if event == "search" else NONE
         product = NONE if event == "search" else _tasteful(rng, people, row[chosen], products)

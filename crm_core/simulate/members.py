@@ -95,7 +95,7 @@ def members(world: World, block: int) -> Members:
         first_delay=_first_delay(rng, started),
         registered_at=registered_at,
         started=started,
-        channel=_channels(rng, size),
+        channel=np.array(words.SALES_CHANNELS)[pick(rng, words.SALES_WEIGHTS, size)],
         campaign=_source_campaign(world, rng, registered_at),
         referrer=_referrers(rng, registered_at, started),
         gender=gender[person],
@@ -143,10 +143,6 @@ def _first_delay(rng: np.random.Generator, started: Floats) -> Floats:
     """Operational days from joining to the first order: many join because they order."""
     at_once = (rng.random(len(started)) < 0.6) & (started > 0)
     return np.where(at_once, rng.exponential(0.15, len(started)), rng.exponential(30.0, len(started)))
-
-
-def _channels(rng: np.random.Generator, size: int) -> Ints:
-    return np.array(words.SALES_CHANNELS)[pick(rng, words.SALES_WEIGHTS, size)]
 
 
 def _source_campaign(world: World, rng: np.random.Generator, registered_at: Ints) -> Ints:

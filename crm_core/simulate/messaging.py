@@ -19,9 +19,7 @@ def messaging(world: World, assignments: list[Assignment], block: int) -> tuple[
     rng = world.rng("messaging", block)
     book = Book("messaging", block, world.clock.start, world.clock.end)
     refused = [_campaign(book, rng, each) for each in assignments]
-    return book.close(), [
-        (channel, row[at < world.clock.end], at[at < world.clock.end]) for channel, row, at in refused
-    ]
+    return book.close(), [(channel, row[at < world.clock.end], at[at < world.clock.end]) for channel, row, at in refused]
 
 
 def _campaign(book: Book, rng: np.random.Generator, found: Assignment) -> tuple[int, Ints, Ints]:

@@ -100,9 +100,7 @@ def guests(world: World, members: int, block: int) -> Purchases:
 
 def join(*parts: Purchases) -> Purchases:
     """All parts in order of time."""
-    row, at, value, origin = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "at", "value", "origin")
-    )
+    row, at, value, origin = (np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "at", "value", "origin"))
     order = np.lexsort((row, at))
     return Purchases(row[order], at[order], value[order], origin[order])
 

@@ -77,9 +77,7 @@ def campaign_sheet(world: World) -> Sheet:
             "营销活动": picked(words_of("campaign_id"), every),
             "活动名称": picked(words_of("name"), every),
             "活动目标": picked(words_of("objective"), every),
-            "渠道": picked(
-                list(words.CHANNELS), np.array([words.CHANNEL_CODES[each.channel] for each in found], dtype=np.int64)
-            ),
+            "渠道": picked(list(words.CHANNELS), np.array([words.CHANNEL_CODES[each.channel] for each in found], dtype=np.int64)),
             "开始时间": times(fen("starts_at"), NEVER),
             "结束时间": times(fen("sent_at") + 14 * DAY, NEVER),
             "预算": money(fen("budget")),

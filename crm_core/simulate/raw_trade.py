@@ -69,9 +69,7 @@ def order_sheet(world: World, block: Block, given: SoiledTrade) -> Sheet:
             "发货时间": times(known["shipped"], cut),
             "签收时间": times(known["delivered"], cut),
             "确认收货时间": times(known["confirmed"], cut),
-            "确认方式": picked(
-                list(words.CONFIRMERS), np.where(known["confirmed"] < cut, found.confirmed_by[rows], NONE)
-            ),
+            "确认方式": picked(list(words.CONFIRMERS), np.where(known["confirmed"] < cut, found.confirmed_by[rows], NONE)),
             "评价时间": times(known["reviewed"], cut),
             "评价得分": numbers(found.score[rows], known["reviewed"] >= cut),
             "订单关闭时间": times(known["closed"], cut),

@@ -40,9 +40,7 @@ def service(world: World, people: Members, found: Orders, returned: Refunds, blo
     return book.close()
 
 
-def _cases(
-    book: Book, rng: np.random.Generator, found: Orders, chosen: Ints, event: str, texts: list[int], base: int
-) -> None:
+def _cases(book: Book, rng: np.random.Generator, found: Orders, chosen: Ints, event: str, texts: list[int], base: int) -> None:
     """A case each: opened by the member, followed up by an employee, closed by most."""
     size = len(chosen)
     opened = found.delivered[chosen] + HOUR + seconds(rng, 3 * DAY, size)
@@ -75,9 +73,7 @@ def _care(world: World, book: Book, rng: np.random.Generator, people: Members) -
     """A greeting on birthdays to one member in five, a welcome to one new member in three."""
     greeted = np.flatnonzero((people.birthday < NEVER) & (rng.random(len(people)) < 0.2))
     born = (np.datetime64(EPOCH, "D") + people.birthday[greeted]).astype("datetime64[M]")
-    day_of_month = (np.datetime64(EPOCH, "D") + people.birthday[greeted] - born.astype("datetime64[D]")).astype(
-        np.int64
-    )
+    day_of_month = (np.datetime64(EPOCH, "D") + people.birthday[greeted] - born.astype("datetime64[D]")).astype(np.int64)
     month = born.astype(np.int64) % 12
     for year in range(world.first_day.year, world.until.year + 1):
         first = np.array([f"{year}-{number:02d}" for number in range(1, 13)], dtype="datetime64[M]")[month]

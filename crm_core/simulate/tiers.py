@@ -83,13 +83,7 @@ def member_log(people: Members, tiers: TierChanges, closed_at: Ints, status: Int
     moved, closed = np.flatnonzero(people.moved_at < NEVER), np.flatnonzero(closed_at < NEVER)
     unset = np.full
     parts = [
-        (
-            everyone,
-            people.registered_at,
-            np.zeros(len(people), dtype=np.int64),
-            people.city,
-            unset(len(people), ACTIVE),
-        ),
+        (everyone, people.registered_at, np.zeros(len(people), dtype=np.int64), people.city, unset(len(people), ACTIVE)),
         (tiers.row, tiers.at, tiers.level, unset(len(tiers.row), NONE), unset(len(tiers.row), NONE)),
         (moved, people.moved_at[moved], unset(len(moved), NONE), people.new_city[moved], unset(len(moved), NONE)),
         (closed, closed_at[closed], unset(len(closed), NONE), unset(len(closed), NONE), status[closed]),

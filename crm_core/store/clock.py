@@ -56,10 +56,7 @@ def _shift(value: ir.TimestampValue, steps: list[tuple[datetime, timedelta]]) ->
     seconds = [(start, int(offset.total_seconds())) for start, offset in steps]
     if len(seconds) == 1:
         return value + ibis.interval(seconds=seconds[0][1])
-    branches = [
-        (value < ibis.literal(after[0]), value + ibis.interval(seconds=before[1]))
-        for before, after in pairwise(seconds)
-    ]
+    branches = [(value < ibis.literal(after[0]), value + ibis.interval(seconds=before[1])) for before, after in pairwise(seconds)]
     return ibis.cases(*branches, else_=value + ibis.interval(seconds=seconds[-1][1]))
 
 

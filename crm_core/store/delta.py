@@ -76,9 +76,7 @@ def partition_values(folder: Path, version: int, column: str) -> list[str]:
     return sorted(set(actions[name].to_pylist())) if name in actions.column_names else []
 
 
-def write(
-    folder: Path, rows: Any, *, append: bool, partition_by: list[str] | None = None, predicate: str | None = None
-) -> int:
+def write(folder: Path, rows: Any, *, append: bool, partition_by: list[str] | None = None, predicate: str | None = None) -> int:
     """Commits `rows` (an Arrow reader) and returns the new version.
 
     Raises RunFailed when the disk will not take them; files that were begun are deleted then, so that a full disk is
@@ -137,9 +135,7 @@ def _or_failed(folder: Path, done: str) -> Iterator[None]:
         for path in parquet(folder) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, DeltaError | OSError):
-            raise RunFailed(
-                f"table {folder.name} could not be {done}: {reason(error)}; nothing was published"
-            ) from None
+            raise RunFailed(f"table {folder.name} could not be {done}: {reason(error)}; nothing was published") from None
         raise
 
 
@@ -232,7 +228,5 @@ def reason(error: BaseException) -> str:
     if "Out of Memory" in text or "failed to offload" in text or "could not allocate" in text:
         return "the engine's memory or spill limit is too small; see engine: in conf/project.yml"
     return (
-        f"{type(error).__name__}: {text.splitlines()[0][:300]}"
-        if isinstance(error, DeltaError | OSError)
-        else type(error).__name__
+        f"{type(error).__name__}: {text.splitlines()[0][:300]}" if isinstance(error, DeltaError | OSError) else type(error).__name__
     )

@@ -34,9 +34,7 @@ def connect(settings: EngineSettings, spill: Path, share: int = 1) -> Any:
     try:
         spill.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise RunFailed(
-            f"the spill folder {spill} cannot be made: {error.strerror}; check permissions and space"
-        ) from None
+        raise RunFailed(f"the spill folder {spill} cannot be made: {error.strerror}; check permissions and space") from None
     if settings.kind == "spark":
         return _connect_spark(spill)
     processes.clear(spill, "duckdb_*")
@@ -97,9 +95,7 @@ def _connect_spark(spill: Path) -> Any:
     try:
         from pyspark.sql import SparkSession
     except ImportError:
-        raise InputError(
-            "engine kind 'spark' needs the extra: install crm-core[spark] (make spark) and Java 17"
-        ) from None
+        raise InputError("engine kind 'spark' needs the extra: install crm-core[spark] (make spark) and Java 17") from None
     session = (
         SparkSession.builder.master("local[*]")
         .appName("crm")

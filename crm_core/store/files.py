@@ -60,9 +60,7 @@ def write(
         for path in delta.parquet(folder) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, DeltaError | OSError):
-            raise RunFailed(
-                f"table {folder.name} could not be written: {delta.reason(error)}; nothing was published"
-            ) from None
+            raise RunFailed(f"table {folder.name} could not be written: {delta.reason(error)}; nothing was published") from None
         raise
     version = delta.current_version(folder)
     assert version is not None
@@ -134,9 +132,7 @@ def _version(rows: ir.Table) -> dict[str, str]:
     return {} if floats else {"parquet_version": "V2"}
 
 
-def _commit(
-    folder: Path, added: list[AddAction], schema: Schema, append: bool, partition: str, values: list[str] | None
-) -> None:
+def _commit(folder: Path, added: list[AddAction], schema: Schema, append: bool, partition: str, values: list[str] | None) -> None:
     columns = [partition] if partition else None
     table = delta.open_table(folder)
     if table is None:

@@ -60,9 +60,7 @@ def table_hash(table: ir.Table, columns: Sequence[str] | None = None) -> str:
         .to_pyarrow()
     )
     digest = hashlib.sha256(SEPARATOR.join(names).encode())
-    for bucket, content, count in zip(
-        *(buckets[name].to_pylist() for name in ("bucket", "content", "rows")), strict=True
-    ):
+    for bucket, content, count in zip(*(buckets[name].to_pylist() for name in ("bucket", "content", "rows")), strict=True):
         digest.update(f"{bucket}:{content}:{count}\n".encode())
     return digest.hexdigest()
 

@@ -32,9 +32,7 @@ REJECTS = TableSchema(
     (
         Column("load_id", "string", "load", nullable=False),
         Column("file", "string", "file name", nullable=False),
-        Column(
-            "row_number", "int64", "row as a spreadsheet shows it, headings included; Parquet from 1", nullable=False
-        ),
+        Column("row_number", "int64", "row as a spreadsheet shows it, headings included; Parquet from 1", nullable=False),
         Column("field", "string", "field at fault"),
         Column("reason", "string", "what was found and what is allowed", nullable=False),
         Column("row", "string", "the row as JSON text, contact fields masked"),
@@ -69,10 +67,7 @@ RESULTS = {
             "segment_models",
             "one row per model and date",
             ("model", "as_of"),
-            (
-                Column("model", "string", "limits, rhythm or clusters"),
-                Column("params", "string", "its numbers, as JSON"),
-            ),
+            (Column("model", "string", "limits, rhythm or clusters"), Column("params", "string", "its numbers, as JSON")),
         ),
         ("member_tags", "one row per member and date", ("member_id", "as_of"), ()),
         (
@@ -81,9 +76,7 @@ RESULTS = {
             ("member_id", "model", "as_of"),
             (
                 Column("model", "string", "model, and what of it where it gives several scores"),
-                Column(
-                    "score", "float64", "what the model expects; a probability, a count, days or money by the model"
-                ),
+                Column("score", "float64", "what the model expects; a probability, a count, days or money by the model"),
                 Column("low", "float64", "bound below"),
                 Column("high", "float64", "bound above"),
                 Column("label", "string", "the score in a word"),

@@ -17,9 +17,7 @@ from crm_core.errors import RunFailed
 from crm_core.store import processes
 from crm_core.store.ledger import Lease, Ledger, now
 
-_HELD: set[tuple[str, int]] = (
-    set()
-)  # by this process; a lease that could not be given back (full disk) is not among them
+_HELD: set[tuple[str, int]] = set()  # by this process; a lease that could not be given back (full disk) is not among them
 NAME = "writer"
 LENGTH = timedelta(hours=1)
 WAIT_SECONDS = 600.0

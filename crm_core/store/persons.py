@@ -29,9 +29,7 @@ STATED, LINK = "stated", "likeness"
 """Kinds beside those of conf/identity.yml: a person that a source names (strongest), a probabilistic link (weakest)."""
 EDGES = pa.schema([("member_id", pa.string()), ("id_kind", pa.string()), ("id_value_hash", pa.string())])
 FOUND = pa.schema([("member_id", pa.string()), ("person_id", pa.string())])
-HELD = pa.schema(
-    [("id_kind", pa.string()), ("id_value_hash", pa.string()), ("members", pa.int64()), ("why", pa.string())]
-)
+HELD = pa.schema([("id_kind", pa.string()), ("id_value_hash", pa.string()), ("members", pa.int64()), ("why", pa.string())])
 NO_LIMIT = np.iinfo(np.int64).max
 TOO_MANY, TOO_LARGE = "shared by too many members", "its person grew too large"
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -109,10 +107,7 @@ def _stated(stated: ir.Table) -> pa.Table:
 
 def _pairs(links: ir.Table) -> pa.Table:
     pair = links.select("member_id", "other_member_id", id_value_hash=links.member_id + "/" + links.other_member_id)
-    ends = [
-        pair.select(member_id=end, id_kind=ibis.literal(LINK), id_value_hash="id_value_hash")
-        for end in pair.columns[:2]
-    ]
+    ends = [pair.select(member_id=end, id_kind=ibis.literal(LINK), id_value_hash="id_value_hash") for end in pair.columns[:2]]
     return ibis.union(*ends).to_pyarrow().cast(EDGES)
 
 
@@ -149,9 +144,7 @@ def _held(edges: pa.Table, crowded: Flags, too_many: str, dropped: Flags, too_la
     return pa.concat_tables(found).sort_by([("id_kind", "ascending"), ("id_value_hash", "ascending")])
 
 
-def _named(
-    members: Any, labels: Ints, identities: ir.Table, links: ir.Table | None, stated: ir.Table | None
-) -> pa.Table:
+def _named(members: Any, labels: Ints, identities: ir.Table, links: ir.Table | None, stated: ir.Table | None) -> pa.Table:
     """member_id, person_id: the name that a source gave, else the member first seen."""
     if not len(members):
         return FOUND.empty_table()

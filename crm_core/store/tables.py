@@ -59,9 +59,7 @@ class Tables:
 
     def at(self, as_of: date, among: ir.Table | None = None) -> Tables:
         """The same snapshot as of another day; `among` (member_id): rows of those members alone."""
-        return Tables(
-            self._lake, self.snapshot, as_of, self.zone, self.identity, self._among if among is None else among
-        )
+        return Tables(self._lake, self.snapshot, as_of, self.zone, self.identity, self._among if among is None else among)
 
     def only(self, members: ir.Table) -> Tables:
         """The same day with the rows of `members` (member_id) alone; whether orders are priced and who is one person stay
@@ -134,7 +132,7 @@ class Tables:
     def orders(self) -> ir.Table:
         """One row per order, with `refund_amount` (all its refunds so far) and `refunded_at` (the last of them)."""
         orders = self._timestamps(TABLES["orders"])
-        orders = orders.mutate(status=_status(orders))
+        orders = orders.mutate(status=ibis.cases(*[(orders[column].notnull(), word) for column, word in STATUS], else_="placed"))
         refunds = self.refunds.filter(self.refunds.order_id.notnull())
         per_order = refunds.group_by("order_id").agg(
             refund_amount=refunds.amount.sum().cast("decimal(18, 2)"), refunded_at=refunds.refunded_at.max()
@@ -291,7 +289,3 @@ def _until(value: ir.Value, known_at: ir.TimestampValue, instant: datetime) -> i
 def _public(table: ir.Table, schema: TableSchema) -> ir.Table:
     of_load = [column.name for column in LOAD]
     return table.select(*[name for name in schema.names if name not in of_load], "load_id")
-
-
-def _status(orders: ir.Table) -> ir.StringValue:
-    return ibis.cases(*[(orders[column].notnull(), word) for column, word in STATUS], else_="placed")

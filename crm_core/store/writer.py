@@ -98,10 +98,7 @@ class Writer:
         rest = held.filter(held.as_of != ibis.literal(as_of))
         rest = rest.mutate(_as_of=rest.as_of.cast("string"), _basis=ibis.null("string"))
         types = {**rest.schema(), **dated.schema()}
-        sides = [
-            each.select(**{column: as_type(each, column, kind) for column, kind in types.items()})
-            for each in (rest, dated)
-        ]
+        sides = [each.select(**{column: as_type(each, column, kind) for column, kind in types.items()}) for each in (rest, dated)]
         self._commit(name, ibis.union(*sides), append=False, partition="_as_of")
 
     def remove_dates(self, name: str, days: Sequence[date]) -> None:
@@ -382,6 +379,4 @@ class Writer:
             raise
         except Exception as error:  # noqa: BLE001 - the engine's error arrives through the Arrow stream in many classes
             # its text may quote values of members, and a cause would travel into logs
-            raise RunFailed(
-                f"table {name} could not be written: {delta.reason(error)}; nothing was published"
-            ) from None
+            raise RunFailed(f"table {name} could not be written: {delta.reason(error)}; nothing was published") from None

@@ -94,10 +94,9 @@ def _counted(features: ir.Table, ordered: ir.Table, feature: str) -> pd.DataFram
     flagged = ordered.mutate(_ordered=True)
     known = features.filter(features[feature].notnull()).select("member_id", value=features[feature].cast("float64"))
     if known.value.nunique().to_pyarrow().as_py() > MOST_VALUES:
-        limits = (
-            known.aggregate(low=known.value.quantile(0.01), high=known.value.quantile(0.99)).to_pyarrow().to_pylist()[0]
-        )
-        step = _nice((limits["high"] - limits["low"]) / (MOST_VALUES / 2)) or 1.0
+        limits = known.aggregate(low=known.value.quantile(0.01), high=known.value.quantile(0.99)).to_pyarrow().to_pylist()[0]
+        step = (limits["high"] - limits["low"]) / (MOST_VALUES / 2)
+        step = float(10 ** floor(log10(step))) if step > 0 else 1.0
         known = known.mutate(value=(known.value / step).floor() * step)
     joined = known.left_join(flagged, "member_id").drop("member_id_right")
     grouped = joined.group_by(value=joined.value, half=salted_bucket(joined.member_id, SALT, 2)).agg(
@@ -131,10 +130,6 @@ def _between(values: Any, cut: float) -> float:
     return float(above)
 
 
-def _nice(number: float) -> float:
-    return float(10 ** floor(log10(number))) if number > 0 else 0.0
-
-
 def _explained(rows: pd.DataFrame, bounds: tuple[float, ...]) -> float:
     """Share of the variance of 'ordered' that lies between the bands."""
     grouped = rows.groupby(np.searchsorted(bounds, rows["value"], side="right"))[["members", "hits"]].sum()
@@ -165,11 +160,7 @@ def _compared(text: str) -> tuple[str, float] | None:
     if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.left, ast.Name)):
         return None
     number = node.comparators[0]
-    if (
-        not isinstance(number, ast.Constant)
-        or isinstance(number.value, bool)
-        or not isinstance(number.value, int | float)
-    ):
+    if not isinstance(number, ast.Constant) or isinstance(number.value, bool) or not isinstance(number.value, int | float):
         return None
     # "x <= 90" parts the members where "x > 90" does
     above = isinstance(node.ops[0], ast.LtE | ast.Gt)

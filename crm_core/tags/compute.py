@@ -19,9 +19,7 @@ YES = "true"
 """The value of an uploaded list that gives none: such a list is a yes-or-no tag."""
 
 
-def compute(
-    features: ir.Table, settings: TagSettings, as_of: date | None = None, sources: Sources | None = None
-) -> ir.Table:
+def compute(features: ir.Table, settings: TagSettings, as_of: date | None = None, sources: Sources | None = None) -> ir.Table:
     """member_id and one column per tag, lazily, in the order of conf/tags.yml.
 
     Yes-or-no tags are never null (unknown counts as no); tags with cases are text, null when no case
@@ -42,8 +40,7 @@ def long(wide: ir.Table) -> ir.Table:
     if not names:
         return wide.select("member_id", tag=ibis.null("string"), value=ibis.null("string")).limit(0)
     parts = [
-        wide.select("member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=~has(wide[name]))
-        for name in names
+        wide.select("member_id", tag=ibis.literal(name), value=wide[name].cast("string"), _no=~has(wide[name])) for name in names
     ]
     stacked = ibis.union(*parts)
     return stacked.filter(stacked.value.notnull(), ~stacked._no).drop("_no")
@@ -101,9 +98,7 @@ def _value(name: str, tag: Tag, rows: ir.Table) -> Any:
         return _storable(compile_expression(tag.value, rows, where=f"{WHERE}, tag '{name}'", functions=calls))
     if tag.when is not None:
         return condition(tag.when, rows, where=f"{WHERE}, tag '{name}'", functions=calls)
-    branches = [
-        (yes_or_no(when, rows, where=where, functions=calls), value) for value, when, where in conditions(name, tag)
-    ]
+    branches = [(yes_or_no(when, rows, where=where, functions=calls), value) for value, when, where in conditions(name, tag)]
     return ibis.cases(*branches, else_=ibis.literal(tag.otherwise, type="string"))
 
 

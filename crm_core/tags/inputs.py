@@ -46,7 +46,9 @@ def inputs(features: ir.Table, settings: TagSettings, sources: Sources | None = 
         rows = _beside(rows, found.scores, "model", {model: _score_columns(model) for model in models}, SCORES)
     lists = [name for name, tag in settings.tags.items() if tag.kind == "list"]
     if lists:
-        rows = _beside(rows, found.lists, "tag", {name: _list_columns(name) for name in lists}, LISTED)
+        rows = _beside(
+            rows, found.lists, "tag", {name: {part: list_column(name, part) for part in LISTED} for name in lists}, LISTED
+        )
     return _kept(rows, settings, found.earlier)
 
 
@@ -89,10 +91,6 @@ def _score_columns(model: str) -> dict[str, str]:
     return {part: f"{model}_{part}" for part in SCORES}
 
 
-def _list_columns(name: str) -> dict[str, str]:
-    return {part: list_column(name, part) for part in LISTED}
-
-
 def _beside(
     rows: ir.Table, source: ir.Table | None, key: str, wanted: dict[str, dict[str, str]], types: dict[str, str]
 ) -> ir.Table:
@@ -109,7 +107,5 @@ def _kept(rows: ir.Table, settings: TagSettings, earlier: ir.Table | None) -> ir
     names = [name for name, tag in settings.tags.items() if tag.update == "keep"]
     there = [name for name in names if earlier is not None and name in earlier.columns]
     if earlier is not None and there:
-        rows = measures.beside(
-            rows, earlier.select("member_id", **{kept_column(name): earlier[name] for name in there})
-        )
+        rows = measures.beside(rows, earlier.select("member_id", **{kept_column(name): earlier[name] for name in there}))
     return rows.mutate(**{kept_column(name): ibis.null() for name in names if name not in there}) if names else rows

@@ -67,9 +67,7 @@ def upload(
     if name not in settings.tags:
         raise unknown("tag", name, settings.tags, WHERE)
     if settings.tags[name].kind != "list":
-        raise InputError(
-            f"{WHERE}, tag '{name}': it is of kind {settings.tags[name].kind}; only a tag of kind list takes a file"
-        )
+        raise InputError(f"{WHERE}, tag '{name}': it is of kind {settings.tags[name].kind}; only a tag of kind list takes a file")
     rows, rejected = _read(path, accounts)
     listed = ibis.memtable(rows) if len(rows) else ibis.memtable([], schema=dict.fromkeys(rows.columns, "string"))
     for source, (namespace, plain) in accounts.items():

@@ -55,9 +55,7 @@ def reasons(
     plan = {name: _Plan(name, tag, one, as_of) for name, tag in settings.tags.items()}
     wanted = {alias: value for tag_plan in plan.values() for alias, value in tag_plan.columns.items()}
     names = sorted({name for tag_plan in plan.values() for name in tag_plan.names})
-    rows = (
-        one.select("member_id", **{f"feature {name}": one[name] for name in names}, **wanted).to_pyarrow().to_pylist()
-    )
+    rows = one.select("member_id", **{f"feature {name}": one[name] for name in names}, **wanted).to_pyarrow().to_pylist()
     if not rows:
         raise InputError(f"member '{member_id}' is not among the members of that date; check the id and the date")
     return [tag_plan.reason(rows[0]) for tag_plan in plan.values()]
@@ -80,9 +78,7 @@ class _Plan:
             self.columns[f"whole {name} {number}"] = compile_expression(when, one, where=place, functions=calls)
             self.parts.append(clauses(when, place))
             for position, part in enumerate(self.parts[-1]):
-                self.columns[f"part {name} {number} {position}"] = compile_expression(
-                    part, one, where=place, functions=calls
-                )
+                self.columns[f"part {name} {number} {position}"] = compile_expression(part, one, where=place, functions=calls)
 
     def reason(self, row: dict[str, Any]) -> Reason:
         features = {_shown(name): row[f"feature {name}"] for name in self.names}
@@ -91,9 +87,7 @@ class _Plan:
             return Reason(self.name, value, None, (), features)
         held = [n for n in range(len(self.conditions)) if row[f"whole {self.name} {n}"]]
         chosen = held[0] if held else len(self.conditions) - 1
-        parts = tuple(
-            (part, row[f"part {self.name} {chosen} {position}"]) for position, part in enumerate(self.parts[chosen])
-        )
+        parts = tuple((part, row[f"part {self.name} {chosen} {position}"]) for position, part in enumerate(self.parts[chosen]))
         kept = self.kept and not held and bool(row[f"before {self.name}"])
         return Reason(self.name, value, self.conditions[chosen][1] if held else None, parts, features, kept)
 

@@ -82,9 +82,7 @@ def checks_of(rows: ir.Table) -> list[Check]:
 
 def definition_hash(name: str, settings: TagSettings) -> str:
     """What a tag says and how, as a short hash; titles, owner and bounds do not count."""
-    tag = settings.tags[name].model_dump_json(
-        include={"kind", "model", "when", "cases", "otherwise", "value", "update"}
-    )
+    tag = settings.tags[name].model_dump_json(include={"kind", "model", "when", "cases", "otherwise", "value", "update"})
     return hashlib.sha256(tag.encode()).hexdigest()[:12]
 
 

@@ -25,9 +25,7 @@ def main() -> int:
     """Runs the steps asked for and returns 0 when every goal was met."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--members", type=int, default=1_000_000)
-    parser.add_argument(
-        "--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there"
-    )
+    parser.add_argument("--keep", default="", help="folder for the sample and its lake; kept, and used again when it is there")
     every = "simulate,ingest,rfm,notebooks,decode,upsert,daily,persons,ingest5m,phones,purchases,features,tags,segments,baskets"
     parser.add_argument("--only", default=every)
     asked = parser.parse_args()
@@ -160,9 +158,7 @@ def child(*arguments: str) -> tuple[float, int]:
     """Runs one step of `work` in a fresh process; (wall seconds, peak resident MB)."""
     began = time.perf_counter()
     pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "tests.bench", "--work", *arguments],
-        {**os.environ, "PYTHONPATH": str(ROOT)},
+        sys.executable, [sys.executable, "-m", "tests.bench", "--work", *arguments], {**os.environ, "PYTHONPATH": str(ROOT)}
     )
     _, status, usage = os.wait4(pid, 0)
     if status:

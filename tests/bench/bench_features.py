@@ -94,13 +94,9 @@ class Shop:
         """Count of members and the sum of every number of the features stored for `day`."""
         rows = self.stored(day)
         exact = {
-            name: rows[name].sum()
-            for name in rows.columns
-            if rows[name].type().is_integer() or rows[name].type().is_decimal()
+            name: rows[name].sum() for name in rows.columns if rows[name].type().is_integer() or rows[name].type().is_decimal()
         }
-        mixed = rows.select(
-            one=ibis.literal("|").join([rows[name].cast("string").fill_null("") for name in rows.columns]).hash()
-        )
+        mixed = rows.select(one=ibis.literal("|").join([rows[name].cast("string").fill_null("") for name in rows.columns]).hash())
         return rows.aggregate(members=rows.count(), **exact).to_pyarrow().to_pylist()[0] | {
             "rows": mixed.aggregate(all=mixed.one.cast("decimal(38, 0)").sum()).to_pyarrow()["all"][0].as_py()
         }
@@ -128,10 +124,7 @@ class Shop:
             "members": (self.members, f"""{MEMBER.format('i')} AS member_id, {when} AS registered_at, 'tin' AS tier,
                 1950 + i % 50 AS birth_year, i % 12 + 1 AS birth_month"""),
         }  # fmt: skip
-        return {
-            name: self._view(name, 0 if name == "products" else first, count, text)
-            for name, (count, text) in texts.items()
-        }
+        return {name: self._view(name, 0 if name == "products" else first, count, text) for name, (count, text) in texts.items()}
 
     def _view(self, name: str, first: int, count: int, text: str) -> Any:
         view = f"made_{name}_{first}"

@@ -107,9 +107,7 @@ def refused(rows: int) -> int:
     import duckdb
 
     found = (
-        duckdb.connect()
-        .sql(f"SELECT count(*) FROM range({rows}) r(i) WHERE (hash(i) >> 1)::bigint // 13 % 1000 = 0")
-        .fetchone()
+        duckdb.connect().sql(f"SELECT count(*) FROM range({rows}) r(i) WHERE (hash(i) >> 1)::bigint // 13 % 1000 = 0").fetchone()
     )
     assert found is not None
     return int(found[0])
@@ -121,9 +119,7 @@ def ours(root: Path, path: Path, phones: bool = False) -> Any:
     from crm_core.ingest import ingest
     from crm_core.store import Lake, Ledger, Vault, connect
 
-    config = Config(
-        {"project.yml": "time_zone: Asia/Shanghai\n", "sources/bench.yml": WITH_PHONE if phones else SOURCE}
-    )
+    config = Config({"project.yml": "time_zone: Asia/Shanghai\n", "sources/bench.yml": WITH_PHONE if phones else SOURCE})
     engine = connect(config.project.engine, root / "spill")
     ledger = Ledger.in_folder(root / "ledger")
     return ingest(config, Lake(root / "lake", ledger, engine), Vault(root / "vault", ledger, engine), "bench", [path])
@@ -184,9 +180,7 @@ def pandas_whole(path: Path, target: Path) -> None:
     frame[reason != ""].assign(reason=reason[reason != ""]).to_parquet(target.with_suffix(".rejects"))
     good = typed[reason == ""]
     good = good[~good.drop(columns="row_number").duplicated()].drop(columns="row_number")
-    ids = {
-        name: hmac.digest(b"k" * 32, name.encode(), hashlib.sha256).hex()[:24] for name in good["member_no"].unique()
-    }
+    ids = {name: hmac.digest(b"k" * 32, name.encode(), hashlib.sha256).hex()[:24] for name in good["member_no"].unique()}
     good = good.assign(member_no=good["member_no"].map(ids), month=good["ordered_at"].dt.strftime("%Y-%m"))
     write_deltalake(str(target), good, partition_by=["month"])
 

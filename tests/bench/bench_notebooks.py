@@ -70,14 +70,7 @@ def _write(folder: Path, count: int) -> list[Path]:
 
 def _cell(name: str, source: str, tags: list[str]) -> dict[str, Any]:
     metadata = {"tags": tags}
-    return {
-        "cell_type": "code",
-        "id": name,
-        "metadata": metadata,
-        "execution_count": None,
-        "outputs": [],
-        "source": source,
-    }
+    return {"cell_type": "code", "id": name, "metadata": metadata, "execution_count": None, "outputs": [], "source": source}
 
 
 def _ours(paths: list[Path], out: Path) -> None:
@@ -92,9 +85,7 @@ def _papermill(paths: list[Path]) -> None:
 
     for path in paths:
         target = path.with_suffix(".executed.ipynb")
-        papermill.execute_notebook(
-            str(path), str(target), parameters={"number": 10}, kernel_name="python3", progress_bar=False
-        )
+        papermill.execute_notebook(str(path), str(target), parameters={"number": 10}, kernel_name="python3", progress_bar=False)
 
 
 def _timed(work: Callable[[], None]) -> float:

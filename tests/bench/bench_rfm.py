@@ -137,11 +137,7 @@ def _with_pandas(spec: dict[str, Any]) -> Any:
 def _totals(result: Any) -> tuple[int, int, float]:
     import pyarrow.compute as pc
 
-    return (
-        result.num_rows,
-        pc.sum(result["order_count"]).as_py(),
-        round(float(pc.sum(result["net_amount"]).as_py()), 2),
-    )
+    return (result.num_rows, pc.sum(result["order_count"]).as_py(), round(float(pc.sum(result["net_amount"]).as_py()), 2))
 
 
 def _peak_in_child(name: str, spec: dict[str, Any]) -> int:
@@ -181,9 +177,7 @@ def made_up_lake(folder: Path, members: int = 1_000_000, orders: int = 10_000_00
         FROM (SELECT i::UBIGINT AS i FROM range({orders}) t(i)) """)
     made = engine.table("made")
     types = stored_schema("orders").types()
-    rows = made.select(
-        **{name: made[name] if name in made.columns else ibis.null(kind) for name, kind in types.items()}
-    )
+    rows = made.select(**{name: made[name] if name in made.columns else ibis.null(kind) for name, kind in types.items()})
     with lake.write("bench") as writer:
         writer._commit("orders", rows, append=False, month_of="ordered_at")
     return Tables(lake, lake.snapshot(), date(2026, 10, 31), ZoneInfo("Asia/Shanghai"))

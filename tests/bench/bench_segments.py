@@ -74,9 +74,7 @@ def rows(members: int = 1_000_000) -> list[dict[str, Any]]:
 def _scores(engine: Any, path: str) -> list[dict[str, Any]]:
     made, settings = engine.read_parquet(path), SegmentSettings()
     groups = " ".join(
-        f"WHEN r_score = {r} AND f_score = {f} THEN '{name}'"
-        for r, row in GRID.items()
-        for f, name in enumerate(row, 1)
+        f"WHEN r_score = {r} AND f_score = {f} THEN '{name}'" for r, row in GRID.items() for f, name in enumerate(row, 1)
     )
 
     def ours() -> Any:
@@ -106,9 +104,7 @@ def _scores(engine: Any, path: str) -> list[dict[str, Any]]:
     taken = _interleaved(works)
     same = engine.table("ours").difference(engine.table("by_hand").cast(engine.table("ours").schema()))
     assert int(same.count().to_pyarrow().as_py()) == 0, "not the scores that were written by hand"
-    split = (
-        engine.table("ours").inner_join(made, "member_id").group_by("order_count").agg(n=lambda t: t.f_score.nunique())
-    )
+    split = engine.table("ours").inner_join(made, "member_id").group_by("order_count").agg(n=lambda t: t.f_score.nunique())
     assert int(split.n.max().to_pyarrow().as_py()) == 1, "equal values have different scores"
     return _told("rfm scores", taken, {"duckdb by hand": 0.8, "pandas qcut": 2.0})
 
@@ -171,12 +167,7 @@ def _told(step: str, taken: dict[str, tuple[float, float]], goals: dict[str, flo
     told = [{"step": f"{step}, one million members", "seconds": round(ours, 3), "cpu": round(cpu, 3)}]
     for name, (seconds, spent) in list(taken.items())[1:]:
         ratio = seconds / ours
-        row = {
-            "step": f"{step} against {name}",
-            "seconds": round(seconds, 3),
-            "cpu": round(spent, 3),
-            "ratio": round(ratio, 2),
-        }
+        row = {"step": f"{step} against {name}", "seconds": round(seconds, 3), "cpu": round(spent, 3), "ratio": round(ratio, 2)}
         told.append(row | ({"goal": goals[name], "met": ratio >= goals[name]} if name in goals else {}))
     return told
 

@@ -94,15 +94,7 @@ def upsert_rows(rows: int = 10_000_000) -> list[dict[str, Any]]:
     made = [{"step": f"upsert 1 % of {rows:,} orders", "seconds": ours, "met": once, "counts": str(counts[0])}]
     for what, spent in whole.items():
         ratio = spent / ours
-        made.append(
-            {
-                "step": f"upsert against {what}",
-                "seconds": spent,
-                "ratio": round(ratio, 2),
-                "goal": 3.0,
-                "met": ratio >= 3,
-            }
-        )
+        made.append({"step": f"upsert against {what}", "seconds": spent, "ratio": round(ratio, 2), "goal": 3.0, "met": ratio >= 3})
     made.append({"step": f"undoing one of these loads {taken_back}", "seconds": undoing})
     return [*made, {"step": "upsert against MERGE of deltalake", "seconds": merge, "ratio": round(merge / ours, 2)}]
 
@@ -111,9 +103,7 @@ def daily_rows(days: int = 500, rows: int = 1000, views: int = 9) -> list[dict[s
     """`days` loads of `rows` orders, a tenth of them late changes, against one load of the same; reading and disk."""
     with tempfile.TemporaryDirectory(prefix="crm-daily-") as name:
         many, one = open_lake(Path(name) / "many"), open_lake(Path(name) / "one")
-        parts = [
-            orders(day * rows * 9 // 10, day * rows * 9 // 10 + rows, day, day + 2, "10.00", day) for day in range(days)
-        ]
+        parts = [orders(day * rows * 9 // 10, day * rows * 9 // 10 + rows, day, day + 2, "10.00", day) for day in range(days)]
         began = time.perf_counter()
         for day, part in enumerate(parts):
             with many.write("daily") as writer:

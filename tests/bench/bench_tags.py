@@ -22,16 +22,7 @@ import duckdb
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = 100
 TITLE = {"zh": "甲", "en": "A"}
-NUMBERS = (
-    "orders_30d",
-    "orders_90d",
-    "orders_365d",
-    "days_since_last_order",
-    "visits_30d",
-    "age",
-    "tenure_days",
-    "order_count",
-)
+NUMBERS = ("orders_30d", "orders_90d", "orders_365d", "days_since_last_order", "visits_30d", "age", "tenure_days", "order_count")
 MONEYS = ("net_amount", "net_amount_30d", "net_amount_365d")
 TEXTS = ("tier", "main_channel", "favourite_category")
 
@@ -58,9 +49,7 @@ def make(path: Path, members: int) -> None:
     from crm_core.measures import FEATURES
 
     kinds = {"int64": "BIGINT", "decimal(18, 2)": "DECIMAL(18, 2)", "float64": "DOUBLE", "string": "VARCHAR"}
-    whole = {
-        name: f"CASE WHEN hash(i, '{name}') % 9 > 0 THEN (hash(i, '{name}') % 120)::BIGINT END" for name in NUMBERS
-    }
+    whole = {name: f"CASE WHEN hash(i, '{name}') % 9 > 0 THEN (hash(i, '{name}') % 120)::BIGINT END" for name in NUMBERS}
     money = {name: f"((hash(i, '{name}') % 90000) / 100)::DECIMAL(18, 2)" for name in MONEYS}
     texts = {name: f"['a', 'b', 'c1', 'c2', 'd', NULL][(hash(i, '{name}') % 6 + 1)::INT]" for name in TEXTS}
     given = {**whole, **money, **texts}
@@ -98,9 +87,7 @@ def _differing(folder: Path, other: str) -> list[str]:
     text, number = "{1}.{0}::VARCHAR", "TRY_CAST({1}.{0}::VARCHAR AS DOUBLE)"
     both = "CASE WHEN {n} IS NULL THEN {o} IS DISTINCT FROM {p} ELSE {n} IS DISTINCT FROM {m} END"
     tests = [
-        both.format(
-            n=number.format(name, "o"), m=number.format(name, "p"), o=text.format(name, "o"), p=text.format(name, "p")
-        )
+        both.format(n=number.format(name, "o"), m=number.format(name, "p"), o=text.format(name, "o"), p=text.format(name, "p"))
         for name in names
     ]
     counts = ", ".join(f"count_if({test})" for test in tests)

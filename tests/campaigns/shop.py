@@ -83,11 +83,7 @@ class Shop:
 def _arrow(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = TABLES[name]
     types = ibis.schema(schema.types()).to_pyarrow()
-    columns = {
-        f.name: pa.array([r.get(f.name) for r in rows], f.type)
-        for f in types
-        if f.name not in ("load_id", "recorded_at")
-    }
+    columns = {f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in types if f.name not in ("load_id", "recorded_at")}
     stamp = [r.get("_effective_at") or r.get(schema.exists_at) or datetime(2025, 1, 1) for r in rows]
     return pa.table({**columns, "_effective_at": pa.array(stamp, pa.timestamp("us"))})
 
@@ -133,18 +129,11 @@ def _rows(rng: random.Random, vault: Vault) -> dict[str, list[dict[str, Any]]]:
         for number in range(2 if at % 3 == 0 else 1)
     ]
     consents = [
-        {"member_id": member(at), "channel": "sms", "state": "granted", "changed_at": start}
-        for at in everyone
-        if at % 10 != 1
+        {"member_id": member(at), "channel": "sms", "state": "granted", "changed_at": start} for at in everyone if at % 10 != 1
     ]
     known = [at for at in everyone if at % 10 != 2]
     identities = [
-        {
-            "id_kind": "phone",
-            "id_value_hash": vault.hmac_one("phone", _shared(at)),
-            "member_id": member(at),
-            "first_seen_at": start,
-        }
+        {"id_kind": "phone", "id_value_hash": vault.hmac_one("phone", _shared(at)), "member_id": member(at), "first_seen_at": start}
         for at in known
     ]
     return {"members": members, "orders": orders, "consents": consents, "identities": identities}

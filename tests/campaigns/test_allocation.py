@@ -24,9 +24,7 @@ SIZES = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0
 
 def _members(persons: list[tuple[str, str, str]]) -> ibis.Table:
     names = ("member_id", "person_id", "stratum")
-    return ibis.memtable(
-        pa.table({name: pa.array([row[at] for row in persons], pa.string()) for at, name in enumerate(names)})
-    )
+    return ibis.memtable(pa.table({name: pa.array([row[at] for row in persons], pa.string()) for at, name in enumerate(names)}))
 
 
 def _drawn(persons: list[tuple[str, str, str]], shares: dict[str, Fraction], salt: str) -> dict[str, str]:
@@ -102,10 +100,7 @@ def test_adding_a_member_moves_few_others() -> None:
 
 def test_stratum_names_missing_values() -> None:
     table = ibis.memtable(pa.table({"tier": ["gold", None], "orders": [1, 2]}))
-    assert table.select(s=stratum_of(table, ("tier", "orders"))).to_pyarrow()["s"].to_pylist() == [
-        "gold / 1",
-        "unknown / 2",
-    ]
+    assert table.select(s=stratum_of(table, ("tier", "orders"))).to_pyarrow()["s"].to_pylist() == ["gold / 1", "unknown / 2"]
 
 
 def test_too_many_strata_are_refused() -> None:

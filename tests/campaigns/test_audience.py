@@ -114,15 +114,11 @@ def test_long_campaign_names_keep_lists_apart() -> None:
 
 
 @pytest.mark.slow
-def test_a_list_is_rebuilt_after_new_data_and_without_its_rows_and_fails_when_one_is_altered(
-    new_shop: Callable[[], Shop],
-) -> None:
+def test_a_list_is_rebuilt_after_new_data_and_without_its_rows_and_fails_when_one_is_altered(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
     frozen = freeze(shop.tables(), shop.config, campaign="trial", **shop.parts)
     shop.load("L2", orders=orders_after({member(at): 9.0 for at in range(50)}, datetime(2026, 10, 20)))
-    shop.vault.suppress(
-        [{"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(10)), "reason": "x", "source": "t"}]
-    )
+    shop.vault.suppress([{"kind": "phone", "value_hmac": shop.vault.hmac_one("phone", phone(10)), "reason": "x", "source": "t"}])
     assert rebuild(frozen.audience_id, **shop.parts).stored
     row = next(row for row in _rows(shop, frozen.audience_id) if row["status"] == "held_out")
     altered = pa.Table.from_pylist([row | {"arm": "message", "status": "selected"}])
@@ -139,9 +135,7 @@ def test_a_list_is_rebuilt_after_new_data_and_without_its_rows_and_fails_when_on
 
 
 @pytest.mark.slow
-def test_members_of_live_campaigns_of_full_inboxes_and_of_the_suppression_list_stay_out(
-    new_shop: Callable[[], Shop],
-) -> None:
+def test_members_of_live_campaigns_of_full_inboxes_and_of_the_suppression_list_stay_out(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
     freeze(shop.tables(), shop.config, campaign="winback_at_risk", **shop.parts)
     sent = [
@@ -170,9 +164,7 @@ def test_everybody_selected_is_in_an_arm_held_out_or_rejected_with_the_first_rea
     people = [f"p{rng.randrange(size):03d}" for _ in ids]
     kept, removed = ({one for one in ids if rng.random() < share} for share in (0.7, 0.2))
     members = pa.table({"member_id": ids, "person_id": people, "tier": [rng.choice(["a", "b", None]) for _ in ids]})
-    tables = {
-        name: pa.table({"member_id": pa.array(sorted(of), pa.string())}) for name, of in (("k", kept), ("r", removed))
-    }
+    tables = {name: pa.table({"member_id": pa.array(sorted(of), pa.string())}) for name, of in (("k", kept), ("r", removed))}
     rules = [Rule("keep", "keeps", ibis.memtable(tables["k"])), Rule("cut", "removes", ibis.memtable(tables["r"]))]
     lazy = audience_rows(ibis.memtable(members), rules, SETTINGS, "trial", 1, AS_OF, datetime(2026, 10, 31, 16))
     rows = {row["member_id"]: row for row in lazy.to_pyarrow().to_pylist()}

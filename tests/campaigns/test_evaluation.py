@@ -29,9 +29,7 @@ SETTINGS = parse_yaml(CAMPAIGN, CampaignSettings, "trial.yml")
 
 
 def _assigned(*rows: tuple[str, str, str]) -> ibis.Table:
-    return ibis.memtable(
-        pa.Table.from_pylist([dict(zip(("member_id", "person_id", "arm"), row, strict=True)) for row in rows])
-    )
+    return ibis.memtable(pa.Table.from_pylist([dict(zip(("member_id", "person_id", "arm"), row, strict=True)) for row in rows]))
 
 
 def _listed(campaign: str, rows: list[dict[str, Any]], fixed: datetime = START) -> list[dict[str, Any]]:
@@ -70,9 +68,7 @@ def test_orders_count_by_when_they_were_paid_and_by_person() -> None:
 
 def test_means_of_cents_are_not_rounded_to_cents() -> None:
     # ibis computes the mean of the decimals .01, .02, .02 as .02
-    orders = [
-        order(f"o{at}", f"m{at}", "2026-10-02 00:00", amount) for at, amount in enumerate(("0.01", "0.02", "0.02"))
-    ]
+    orders = [order(f"o{at}", f"m{at}", "2026-10-02 00:00", amount) for at, amount in enumerate(("0.01", "0.02", "0.02"))]
     assigned = _assigned(*[(f"m{at}", f"m{at}", "message") for at in range(3)])
     rows = outcomes(assigned, ibis.memtable(arrow("orders", orders)), WINDOW)
     assert moments(rows, "arm", ["net_amount"])["message"].mean("net_amount") == pytest.approx(0.05 / 3)
@@ -94,10 +90,7 @@ def test_a_known_effect_is_recovered_and_read_as_raised() -> None:
     found = evaluate(_world("2026-10-20", audience, orders=orders), "c", settings)
     result = found.result()
     assert result.reading == "raised" and result.lift.low < 10.0 < result.lift.high
-    assert found.sample_ratio.verdict == "as_planned" and found.sample_ratio.counts == {
-        "control": 1600,
-        "message": 6400,
-    }
+    assert found.sample_ratio.verdict == "as_planned" and found.sample_ratio.counts == {"control": 1600, "message": 6400}
     assert result.incremental == pytest.approx(result.chosen.lift * 6400)
     money = found.money["message"]
     assert money.cost == pytest.approx(0.05 * 6400)
@@ -157,11 +150,7 @@ def test_the_reading_comes_from_the_interval_that_the_settings_named() -> None:
     rng = np.random.default_rng(2)
     before = rng.gamma(1, 50, 2000)
     arms = rng.permutation(np.repeat(["control", "message"], 1000))
-    data = {
-        "arm": arms,
-        "net_amount": before + rng.normal(0, 5, 2000) + 2 * (arms == "message"),
-        "before_net_amount": before,
-    }
+    data = {"arm": arms, "net_amount": before + rng.normal(0, 5, 2000) + 2 * (arms == "message"), "before_net_amount": before}
     found = moments(ibis.memtable(pa.table(data)), "arm", ["net_amount", BEFORE + "net_amount"])
     plain, adjusted = (judge(found, "net_amount", way)[0] for way in ("none", "pre_period"))
     assert (plain.read_from, plain.reading, adjusted.read_from, adjusted.reading) == (
@@ -174,11 +163,7 @@ def test_the_reading_comes_from_the_interval_that_the_settings_named() -> None:
 def test_a_handed_over_list_is_measured_from_its_hand_off_and_costs_what_was_sent(shop: Shop, tmp_path: Path) -> None:
     shop.frozen()
     done = export(
-        shop.config,
-        exports_dir=shop.root / "exports",
-        campaign="trial",
-        at=datetime(2026, 11, 2, 4, tzinfo=UTC),
-        **shop.parts,
+        shop.config, exports_dir=shop.root / "exports", campaign="trial", at=datetime(2026, 11, 2, 4, tzinfo=UTC), **shop.parts
     )
     shop.load("L9", orders=orders_after({member(at): 50.0 for at in range(0, 600, 4)}, datetime(2026, 11, 5)))
     found = evaluate(shop.tables(date(2026, 11, 20)), "trial", shop.config.campaign("trial"), ledger=shop.ledger)

@@ -71,9 +71,7 @@ def test_the_manifest_names_every_file_with_hash_and_rows_and_where_it_comes_fro
         assert each["sha256"] == hashlib.sha256(found[path]).hexdigest()
     assert sum(each["rows"] for each in manifest["files"]) == 400 + manifest["counts"]["exported"]
     assert manifest["expires_at"] == "2026-12-01T02:00:00Z" and manifest["hand_off_at"] == "2026-11-01T02:00:00Z"
-    assert {"actor", "purpose", "versions", "rules", "config_hash", "audience_hash", "suppression_version"} <= set(
-        manifest
-    )
+    assert {"actor", "purpose", "versions", "rules", "config_hash", "audience_hash", "suppression_version"} <= set(manifest)
 
 
 def test_numbers_are_in_the_payload_and_nowhere_else(shop: Shop) -> None:
@@ -92,9 +90,7 @@ def test_files_are_private(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_hand_off_again_is_byte_identical_also_when_its_files_were_deleted(
-    new_shop: Callable[[], Shop],
-) -> None:
+def test_the_same_hand_off_again_is_byte_identical_also_when_its_files_were_deleted(new_shop: Callable[[], Shop]) -> None:
     shop = new_shop()
     first = _export(shop, actor="ann")
     before = _bytes(first.folder)
@@ -116,9 +112,7 @@ def test_a_refusal_stops_the_pinned_hand_off_and_renew_lists_the_difference(new_
     _suppress(shop, *out[:2])
     withdrawn = {"member_id": member(out[2]), "channel": "sms", "state": "revoked", "changed_at": datetime(2026, 11, 2)}
     shop.load("L2", consents=[withdrawn])
-    with pytest.raises(
-        InputError, match=r"is pinned, and 3 of its \d+ recipients .*no_consent 1, suppressed 2.*--renew"
-    ):
+    with pytest.raises(InputError, match=r"is pinned, and 3 of its \d+ recipients .*no_consent 1, suppressed 2.*--renew"):
         _export(shop)
     renewed = _export(shop, renew=True)
     assert renewed.export_id != first.export_id and renewed.counts["exported"] == first.counts["exported"] - 3

@@ -101,9 +101,7 @@ def test_relative_adjusted_interval_agrees_with_the_bootstrap() -> None:
 def test_a_constant_covariate_changes_nothing() -> None:
     data = _world(4).set_column(2, "before", pa.array(np.zeros(4000)))
     arms = moments(ibis.memtable(data), "arm", ["value", "before"])
-    assert compare(arms["control"], arms["message"], "value", "before") == compare(
-        arms["control"], arms["message"], "value"
-    )
+    assert compare(arms["control"], arms["message"], "value", "before") == compare(arms["control"], arms["message"], "value")
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0, 0.0, 0.0], [3.0, 3.0, 3.0, 3.0]])
@@ -122,9 +120,7 @@ def test_one_person_in_an_arm_gives_no_interval() -> None:
 
 def test_a_control_mean_of_zero_leaves_the_relative_lift_undefined() -> None:
     found = compare(
-        Aggregates(100, {"value": 0.0}, {"value": 0.0}, {}),
-        Aggregates(100, {"value": 1.0}, {"value": 4.0}, {}),
-        "value",
+        Aggregates(100, {"value": 0.0}, {"value": 0.0}, {}), Aggregates(100, {"value": 1.0}, {"value": 4.0}, {}), "value"
     )
     assert found.relative is None and found.reading == "raised"
 

@@ -83,11 +83,7 @@ def test_an_unknown_campaign_offers_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "strata: [tier]",
-            "strata: [teir]",
-            "stratum 'teir' is not known in conf/campaigns/trial.yml; did you mean 'tier'",
-        ),
+        ("strata: [tier]", "strata: [teir]", "stratum 'teir' is not known in conf/campaigns/trial.yml; did you mean 'tier'"),
         ("order_count == 1", "order_cuont == 1", "conf/campaigns/trial.yml, segment.*order_count"),
         ("order_count == 1", "rfm:at_rsik", "did you mean 'rfm:at_risk'"),
     ],

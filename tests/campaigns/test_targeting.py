@@ -28,9 +28,7 @@ def shop(later: int = 0, arms: bool = True) -> Any:
     orders, audience = [], []
     for number in range(MEMBERS):
         member, regular, written = f"m{number:05d}", draw.random() < 0.5, draw.random() < 0.6
-        orders += [
-            order(f"{member}-{past}", member, f"2026-0{5 + past}-10 02:00") for past in range(4 if regular else 1)
-        ]
+        orders += [order(f"{member}-{past}", member, f"2026-0{5 + past}-10 02:00") for past in range(4 if regular else 1)]
         if draw.random() < (0.6 if regular else 0.5 if written else 0.1):
             orders.append(order(f"{member}-w", member, "2026-10-05 02:00"))
         orders += [order(f"{member}-l{extra}", member, "2026-10-28 02:00") for extra in range(later * (not regular))]

@@ -174,9 +174,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
+@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_bad_input_gets_one_clear_message_and_code_2(shop: Path, words: list[str], message: str) -> None:
     done = crm(shop, *words, code=2)
     assert message in done.stderr

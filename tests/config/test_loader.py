@@ -33,9 +33,7 @@ def wrong(text: str) -> str:
 
 def test_a_file_becomes_a_frozen_model_of_plain_values(tmp_path: Path) -> None:
     path = tmp_path / "我的 100%.yml"
-    path.write_text(
-        "title: 店  # comment\nrules:\n  - {name: a, share: 0.5}\nnamed:\n  x: {name: b}\n", encoding="utf-8"
-    )
+    path.write_text("title: 店  # comment\nrules:\n  - {name: a, share: 0.5}\nnamed:\n  x: {name: b}\n", encoding="utf-8")
     book = read_yaml(path, Book)
     assert (book.title, book.rules[0].share, book.named["x"].name) == ("店", 0.5, "b")
     assert type(book.title) is str and type(book.rules[0].share) is float
@@ -107,11 +105,7 @@ def test_what_is_wrong_is_named_with_its_line_and_what_is_allowed(text: str, mes
 
 def test_several_errors_come_at_once_each_on_its_own_line() -> None:
     lines = wrong("titel: a\nrules:\n- {name: a, share: 7}\n- {share: 0.2}\n").splitlines()
-    assert sorted(line.split(":")[0] for line in lines) == [
-        "conf/book.yml line 1",
-        "conf/book.yml line 3",
-        "conf/book.yml line 4",
-    ]
+    assert sorted(line.split(":")[0] for line in lines) == ["conf/book.yml line 1", "conf/book.yml line 3", "conf/book.yml line 4"]
 
 
 def test_a_missing_unreadable_or_wrongly_encoded_file_is_one_clear_error(tmp_path: Path) -> None:

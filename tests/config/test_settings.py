@@ -37,9 +37,7 @@ def test_a_workspace_replaces_files_whole_and_adds_its_own(two: list[Path]) -> N
 
 def test_an_error_names_the_file_that_it_is_in(two: list[Path]) -> None:
     write(two[1], project="name: mine\nmin_cel: 3\n")
-    with pytest.raises(
-        InputError, match=r"我的 100%/project\.yml line 2: setting 'min_cel' .* did you mean 'min_cell'\?"
-    ):
+    with pytest.raises(InputError, match=r"我的 100%/project\.yml line 2: setting 'min_cel' .* did you mean 'min_cell'\?"):
         _ = Config.read(two).project
     write(two[0], project="currency: yuan\n")
     with pytest.raises(InputError, match=r"^conf/project\.yml line 1: setting 'currency': .* found 'yuan'"):
@@ -64,9 +62,7 @@ def test_the_texts_handed_out_are_a_copy(two: list[Path]) -> None:
 
 def test_an_unknown_name_offers_the_nearest(two: list[Path]) -> None:
     config = Config.read([write(two[0], sources__online_retail="x: 1\n", campaigns__winback="x: 1\n")])
-    with pytest.raises(
-        UnknownName, match=r"source 'online_retial' is not known in conf/sources/; did you mean 'online_retail'\?"
-    ):
+    with pytest.raises(UnknownName, match=r"source 'online_retial' is not known in conf/sources/; did you mean 'online_retail'\?"):
         config.source("online_retial")
     with pytest.raises(UnknownName, match=r"campaign 'x' is not known in conf/campaigns/; known: winback"):
         config.campaign("x")

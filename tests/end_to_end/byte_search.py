@@ -33,9 +33,7 @@ def blobs(root: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _values(table: pa.Table) -> Iterator[object]:
     for column in table.columns:
-        yield from (
-            column.combine_chunks().unique().to_pylist() if not pa.types.is_nested(column.type) else column.to_pylist()
-        )
+        yield from (column.combine_chunks().unique().to_pylist() if not pa.types.is_nested(column.type) else column.to_pylist())
 
 
 def holds(root: Path, needles: Iterable[str]) -> dict[str, set[str]]:

@@ -33,9 +33,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", params=DAYS, ids=str)
-def both(
-    request: pytest.FixtureRequest, full: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Workspace, Workspace]:
+def both(request: pytest.FixtureRequest, full: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
     """(the full load read as of D, the export of D loaded alone and read as of D)."""
     day: date = request.param
     root = tmp_path_factory.mktemp(str(day)) / "我的 数据 100%"

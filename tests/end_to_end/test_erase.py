@@ -95,18 +95,10 @@ def handed_over(workspace: Workspace) -> Path:
     return export(space.config, exports_dir=space.exports_dir, campaign="trial", **parts).folder
 
 
-def test_nothing_of_the_person_is_left_and_the_same_files_bring_nothing_back(
-    workspace: Workspace, files: list[Path]
-) -> None:
+def test_nothing_of_the_person_is_left_and_the_same_files_bring_nothing_back(workspace: Workspace, files: list[Path]) -> None:
     ids = load(workspace, files)
     folder = handed_over(workspace)
-    assert set(holds(workspace.root, SPELLINGS)) == {
-        "tb赵小敏88",
-        "13900137777",
-        "139 0013-7777",
-        "+8613900137777",
-        "0013-7777",
-    }
+    assert set(holds(workspace.root, SPELLINGS)) == {"tb赵小敏88", "13900137777", "139 0013-7777", "+8613900137777", "0013-7777"}
     made = forget(workspace)
     assert made.removed["refused_rows"] == 3 and made.removed["accounts"] == 2 and made.removed["contacts"] == 2
     assert made.also_held_by_members == 1
@@ -249,9 +241,7 @@ def test_a_short_account_takes_no_rows_of_others_that_hold_its_number(workspace:
     report = load_orders("订单1.csv", "2026-10-01 08:00:00")
     assert (report.accepted, report.rejected) == (1, 24)
     made = erase(reopened(workspace), workspace.vault.member_id("corner_shop", "5"), actor="mei")
-    assert made.removed["refused_rows"] == 3, (
-        "the row of its own, the one whose columns are shifted, the line cut short"
-    )
+    assert made.removed["refused_rows"] == 3, "the row of its own, the one whose columns are shifted, the line cut short"
     assert load_orders("订单2.csv", "2026-10-02 08:00:00").erased == 4
 
 

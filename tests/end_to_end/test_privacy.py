@@ -111,10 +111,7 @@ def test_no_file_outside_the_vault_and_the_payload_names_anybody(shop: tuple[Pat
     assert len(people) > 4_000
     assert people_in(root, people, ("vault", "payload")) == {}
     inside = people_in(root, people)
-    assert {part for path in inside for part in Path(path).parts if part in ("vault", "payload")} == {
-        "vault",
-        "payload",
-    }
+    assert {part for path in inside for part in Path(path).parts if part in ("vault", "payload")} == {"vault", "payload"}
 
 
 def test_no_command_says_anybody_s_name(shop: tuple[Path, Path, str]) -> None:
@@ -131,9 +128,7 @@ def test_a_planted_person_is_found(shop: tuple[Path, Path, str], tmp_path: Path,
     if how == "text":
         (tmp_path / "a.log").write_text(f"call +86{phone}, 收货人{name}女士")
     elif how == "parquet":
-        pq.write_table(
-            pa.table({"a": [f"0086{phone}"] * 9, "b": [[name]] * 9}), tmp_path / "a.parquet", compression="zstd"
-        )
+        pq.write_table(pa.table({"a": [f"0086{phone}"] * 9, "b": [[name]] * 9}), tmp_path / "a.parquet", compression="zstd")
     else:
         ledger = Ledger.in_folder(tmp_path)
         with ledger.transaction() as session:

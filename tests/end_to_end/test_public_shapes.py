@@ -19,9 +19,7 @@ def reports(root: Path, *words: str) -> dict[str, str]:
     """The visible text of every report of one `crm run`."""
     crm(root, "run", *words)
     pages = sorted((root / "reports").glob("*/*.html"))
-    return {
-        page.stem: re.sub(r"(?s)<(script|style|svg).*?</\1>|<[^>]+>", "|", page.read_text("utf-8")) for page in pages
-    }
+    return {page.stem: re.sub(r"(?s)<(script|style|svg).*?</\1>|<[^>]+>", "|", page.read_text("utf-8")) for page in pages}
 
 
 def test_event_logs_give_reports_that_say_which_amounts_are_not_supplied(tmp_path: Path) -> None:
@@ -37,9 +35,7 @@ def test_event_logs_give_reports_that_say_which_amounts_are_not_supplied(tmp_pat
     assert number((features.order_count > 0).sum()) > 100
     pages = reports(root, "rfm_segments", "member_tags")
     assert not any(MONEY.search(text) for text in pages.values()), "no amount is shown where none is known"
-    assert all(
-        "未提供：|订单金额" in re.sub(r"\s*\|[\s|]*", "|", text) or "订单金额" in text for text in pages.values()
-    )
+    assert all("未提供：|订单金额" in re.sub(r"\s*\|[\s|]*", "|", text) or "订单金额" in text for text in pages.values())
     assert "核心客户" in pages["rfm_segments"]
 
 

@@ -120,9 +120,7 @@ def trip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The world in one shape, loaded on a machine in New York."""
     folder = tmp_path_factory.mktemp(request.param)
     with elsewhere():
-        simulate(
-            folder / "raw", WORLD.members, WORLD.seed, WORLD.days, WORLD.until, events=WORLD.events, shape=request.param
-        )
+        simulate(folder / "raw", WORLD.members, WORLD.seed, WORLD.days, WORLD.until, events=WORLD.events, shape=request.param)
         (folder / "shop").mkdir()
         workspace = Workspace.open(folder / "shop")
         report = ingest(workspace.config, workspace.lake, workspace.vault, request.param, [folder / "raw"])
@@ -132,12 +130,9 @@ def trip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.slow
 def test_orders_are_those_that_were_meant(trip: Trip) -> None:
     columns = trip.carried.orders
-    lake = Counter(
-        (row["order_id"], row["account_id"], *(row[name] for name in columns)) for row in trip.lake("orders")
-    )
+    lake = Counter((row["order_id"], row["account_id"], *(row[name] for name in columns)) for row in trip.lake("orders"))
     meant = Counter(
-        (trip.carried.prefix + row["order_id"], row["account"], *(row[name] for name in columns))
-        for row in trip.orders.values()
+        (trip.carried.prefix + row["order_id"], row["account"], *(row[name] for name in columns)) for row in trip.orders.values()
     )
     assert lake - meant == {}, "in the lake but never meant"
     assert meant - lake == {}, "meant but not in the lake"

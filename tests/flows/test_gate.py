@@ -46,10 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_data_health_is_made_and_the_message_says_check_found_and_allowed(root: Path) -> None:
     done = crm(root, code=1)
-    assert (
-        "held back one, two (held back by the gate: completeness of orders.city: found 0, allowed at least 0.9;"
-        in done.stderr
-    )
+    assert "held back one, two (held back by the gate: completeness of orders.city: found 0, allowed at least 0.9;" in done.stderr
     assert "--ignore-gate" in done.stderr
     run = read_runs(root / "reports")[0]
     assert {name: entry["status"] for name, entry in run["notebooks"].items()} == {
@@ -60,10 +57,7 @@ def test_only_data_health_is_made_and_the_message_says_check_found_and_allowed(r
     assert listed["one"].held and listed["one"].stale and not listed["data_health"].stale
     assert (root / "reports" / listed["one"].path).is_file()
     page = (root / "reports" / "index.html").read_text(encoding="utf-8")
-    assert (
-        "数据未过门禁，其余报告没有更新" in page
-        and "完整度（订单 · 城市）：实际 <strong>0.0%</strong>，至少应为 90.0%" in page
-    )
+    assert "数据未过门禁，其余报告没有更新" in page and "完整度（订单 · 城市）：实际 <strong>0.0%</strong>，至少应为 90.0%" in page
     stored = Workspace.open(root).ledger.get(Run, run["run_id"])
     assert stored is not None and stored.state == "failed" and stored.detail["gate"] == run["gate"]
 

@@ -73,9 +73,7 @@ def test_the_inbox_is_loaded_and_every_notebook_published(root: Path, first: str
 
 def test_its_server_listens_on_loopback_only_and_asks_for_a_password(server: local_server.Server, first: str) -> None:
     assert server.process is not None
-    open_ports = [
-        each for each in psutil.Process(server.process.pid).net_connections() if each.status == psutil.CONN_LISTEN
-    ]
+    open_ports = [each for each in psutil.Process(server.process.pid).net_connections() if each.status == psutil.CONN_LISTEN]
     assert {each.laddr.ip for each in open_ports} == {"127.0.0.1"}
     assert not local_server._answers(server.url.replace("/api", "/api/flows"), "", 5.0)
 
@@ -146,17 +144,13 @@ def test_a_gate_that_closes_holds_the_others_back_and_the_index_says_why(
     facts = runs.summary(workspace, closed)
     assert facts["state"] == "failed" and list(facts["reports"]) == ["data_health"] and facts["held"] == ["one", "two"]
     gate = runs.find_run(workspace, closed).detail["gate"]
-    assert (
-        not gate["passed"] and not gate["ignored"] and [check["check"] for check in gate["checks"]] == ["completeness"]
-    )
+    assert not gate["passed"] and not gate["ignored"] and [check["check"] for check in gate["checks"]] == ["completeness"]
     anyway = runs.summary(workspace, ignored)
     assert anyway["state"] == "done" and set(anyway["reports"]) == {"data_health", "one", "two"}
     assert anyway["gate"]["ignored"] and not anyway["held"]
 
 
-def test_a_run_that_was_killed_is_marked_interrupted_by_the_next(
-    root: Path, server: local_server.Server, first: str
-) -> None:
+def test_a_run_that_was_killed_is_marked_interrupted_by_the_next(root: Path, server: local_server.Server, first: str) -> None:
     command = [sys.executable, "-c", HALF_A_RUN, str(root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as half:
         assert half.stdout is not None

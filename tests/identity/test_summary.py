@@ -14,9 +14,7 @@ from tests.identity.people import load, open_people, reopened, write_rows
 
 
 @pytest.mark.slow
-def test_a_shop_phone_is_held_back_and_reported_without_its_value(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shop_phone_is_held_back_and_reported_without_its_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": f"A{number:03d}", "mobile": "13800138000", "mail": f"a{number}@x.cn"} for number in range(500)]
     rows += [{"id": f"B{number}", "mobile": "13900139000", "mail": ""} for number in range(3)]
     rows += [{"id": "C1", "mobile": "", "mail": "a7@x.cn"}, {"id": "D1", "mobile": "", "mail": ""}]

@@ -8,20 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Engine,
-    MetaData,
-    Numeric,
-    String,
-    Table,
-    Text,
-    create_engine,
-    insert,
-)
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Engine, MetaData, Numeric, String, Table, Text, create_engine, insert
 from sqlalchemy.dialects.mysql import DATETIME, TIMESTAMP
 
 from crm_core.config import Config

@@ -45,15 +45,7 @@ AMOUNTS: dict[str, Any] = {
     "12.345": BAD, "1.38E+10": BAD, "12,34.50": BAD, "12.": BAD, ".5": BAD, "1e3": BAD, "１２": BAD, "1_000": BAD,
     "99999999999999999999": BAD, "nan": BAD, "": None, "NULL": None, "-": None,
 }  # fmt: skip
-WORDS: dict[str, Any] = {
-    "天猫": "tmall",
-    " 门店 ": "store",
-    "门店": "store",
-    "集市": BAD,
-    "tmall": BAD,
-    "": None,
-    "-": None,
-}
+WORDS: dict[str, Any] = {"天猫": "tmall", " 门店 ": "store", "门店": "store", "集市": BAD, "tmall": BAD, "": None, "-": None}
 NAMES: dict[str, Any] = {"A 1": "A 1", "\u00a0A1\u200b": "A1", "张三": "张三", "\ufeffB": "B", "": None, "NULL": None}
 USUAL = ("", "", "", "2026-10-05 08:26:00", "2026-10-05 08:26:00", "12.50", "", "天猫")
 

@@ -23,9 +23,7 @@ FIRST_ROW_TELLS = ("shopify",)
 
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("source", TOGETHER)
-def test_files_shuffled_cut_and_repeated_give_the_tables_of_the_files_as_they_were(
-    tmp_path: Path, source: str, seed: int
-) -> None:
+def test_files_shuffled_cut_and_repeated_give_the_tables_of_the_files_as_they_were(tmp_path: Path, source: str, seed: int) -> None:
     raw = tmp_path / "raw"
     simulate(raw, WORLD.members, WORLD.seed, WORLD.days, WORLD.until, shape=source)
     whole, pieces = open_shop(tmp_path / "whole", TEXTS), open_shop(tmp_path / "pieces", TEXTS)

@@ -135,9 +135,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("what", WRITERS)
 @pytest.mark.parametrize("name", ["订单.csv", "订单.csv.gz", "订单.zip"])
-def test_a_file_that_another_process_changes_meanwhile_is_refused_whole(
-    shop: Shop, files: Path, what: str, name: str
-) -> None:
+def test_a_file_that_another_process_changes_meanwhile_is_refused_whole(shop: Shop, files: Path, what: str, name: str) -> None:
     content = text_of((order(number) for number in range(60_000)), HEADINGS).encode()
     path = files / name
     if name.endswith(".zip"):

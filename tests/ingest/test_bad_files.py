@@ -46,11 +46,7 @@ CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
         lambda _: GOOD.encode("cp949", "replace") + b"\xff\xff",
         "cannot be decoded as utf-8 or gb18030",
     ),
-    "truncated gz": (
-        "订单.csv.gz",
-        lambda _: gzip.compress(GOOD.encode())[:-40],
-        r"订单\.csv\.gz is a damaged or cut-off gzip",
-    ),
+    "truncated gz": ("订单.csv.gz", lambda _: gzip.compress(GOOD.encode())[:-40], r"订单\.csv\.gz is a damaged or cut-off gzip"),
     "truncated parquet": ("订单.parquet", lambda path: parquet(path)[:-500], "damaged or cut-off Parquet"),
     "a name in parquet that is no text": (
         "订单.parquet",
@@ -65,16 +61,8 @@ CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "truncated xlsx": ("订单.xlsx", lambda path: workbook(path)[:-500], "damaged or cut-off XLSX"),
     "garbage in xlsx": ("订单.xlsx", lambda path: garbage_inside(workbook(path)), r"订单\.xlsx.* damaged"),
     "no xlsx": ("订单.xlsx", lambda _: GOOD.encode(), "should be xlsx but does not begin like one"),
-    "missing heading": (
-        "订单.csv",
-        lambda _: GOOD.replace("总金额", "金额", 1).encode(),
-        "heading '总金额' is missing",
-    ),
-    "heading twice": (
-        "订单.csv",
-        lambda _: GOOD.replace("会员号", "总金额", 1).encode(),
-        "heading '总金额' stands there 2 times",
-    ),
+    "missing heading": ("订单.csv", lambda _: GOOD.replace("总金额", "金额", 1).encode(), "heading '总金额' is missing"),
+    "heading twice": ("订单.csv", lambda _: GOOD.replace("会员号", "总金额", 1).encode(), "heading '总金额' stands there 2 times"),
     "headings only of others": ("别的.csv", lambda _: b"a,b\n1,2\n", "Headings found: a, b"),
 }
 

@@ -22,9 +22,7 @@ ENGINE = ibis.duckdb.connect()
 NOW = datetime(2026, 11, 1)
 
 
-def read(
-    texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False, **field: Any
-) -> list[tuple[Any, Any]]:
+def read(texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False, **field: Any) -> list[tuple[Any, Any]]:
     """(value, problem) of each text."""
     setting = FieldSettings(heading="h", **field)
     table = ibis.memtable({"raw": texts}, schema={"raw": "string"})
@@ -106,42 +104,20 @@ def test_a_fact_of_the_future_is_refused_and_a_plan_is_not() -> None:
 
 
 def test_a_date_stays_the_day_that_is_written() -> None:
-    days = [
-        item[0] for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")
-    ]
+    days = [item[0] for item in read(["1990-05-01", "1990/5/1", "1990-05-01 00:00:00", "1990-05-01 10:00"], type="date")]
     assert days == [date(1990, 5, 1)] * 3 + [None]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [
-        ("1,234.50", "1234.50"),
-        ("¥12", "12.00"),
-        ("￥-3.1", "-3.10"),
-        ("12元", "12.00"),
-        ("12.340", "12.34"),
-        ("0", "0.00"),
-    ],
+    [("1,234.50", "1234.50"), ("¥12", "12.00"), ("￥-3.1", "-3.10"), ("12元", "12.00"), ("12.340", "12.34"), ("0", "0.00")],
 )
 def test_money_may_have_a_sign_of_currency_and_thousands(text: str, expected: str) -> None:
     assert value(text, type="money") == Decimal(expected)
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "1.38E+10",
-        "12.345",
-        "12,34",
-        "499.00（系统计算中，该值仅供参考）",
-        "９",
-        "1.2.3",
-        "--1",
-        "",
-        "12 345",
-        "0x10",
-        "nan",
-    ],
+    "text", ["1.38E+10", "12.345", "12,34", "499.00（系统计算中，该值仅供参考）", "９", "1.2.3", "--1", "", "12 345", "0x10", "nan"]
 )
 def test_money_is_never_guessed(text: str) -> None:
     assert value(text, type="money") is None
@@ -202,9 +178,7 @@ def test_any_text_is_read_or_refused_and_never_stops_the_engine(text: str, kind:
     text = text.replace("\0", "")
     found, trouble = read([text], type=kind, future=True)[0]
     assert (found is None) or trouble is None
-    assert (
-        not text.strip(casts.BLANKS) or text.strip(casts.BLANKS) == "NULL" or (found is None) == (trouble is not None)
-    )
+    assert not text.strip(casts.BLANKS) or text.strip(casts.BLANKS) == "NULL" or (found is None) == (trouble is not None)
 
 
 def test_the_machine_s_own_zone_plays_no_part() -> None:

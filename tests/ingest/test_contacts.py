@@ -49,9 +49,7 @@ def test_a_usable_number_becomes_e164(shop: Shop, files: Path, text: str, number
         ("12345678901", "no number that is in use"),
     ],
 )
-def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(
-    shop: Shop, files: Path, text: str, problem: str
-) -> None:
+def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(shop: Shop, files: Path, text: str, problem: str) -> None:
     report = shop.load(write(files / "订单.csv", text_of([order(1, mobile=text)])))
     assert report.accepted == 1
     assert [(item.kind, item.values, item.invalid) for item in report.contacts] == [("phone", 1, 1)]
@@ -62,9 +60,7 @@ def test_an_unusable_number_is_kept_with_the_reason_and_never_repaired(
 
 @given(st.lists(st.from_regex(r"(\+86)?1[3-9][0-9]{9}", fullmatch=True), min_size=1, max_size=40))
 @settings(max_examples=8, deadline=None)
-def test_the_engine_s_pattern_agrees_with_the_library(
-    tmp_path_factory: pytest.TempPathFactory, numbers: list[str]
-) -> None:
+def test_the_engine_s_pattern_agrees_with_the_library(tmp_path_factory: pytest.TempPathFactory, numbers: list[str]) -> None:
     folder = tmp_path_factory.mktemp("phones")
     shop = open_shop(folder / "shop")
     rows = [order(place, member_no=f"m{place}", mobile=number) for place, number in enumerate(numbers)]

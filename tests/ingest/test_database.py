@@ -51,9 +51,7 @@ def test_a_whole_load_reconciles_and_keeps_every_value_exactly(web: DatabaseShop
     assert [(file.name, file.feed, file.format, file.read) for file in report.files] == [
         ("database:lines", "lines", "database", 2), ("database:orders", "orders", "database", 3),
     ]  # fmt: skip
-    assert [(each.file, each.reason) for each in report.rejects] == [
-        ("database:orders", "the amount of an order is negative")
-    ]
+    assert [(each.file, each.reason) for each in report.rejects] == [("database:orders", "the amount of an order is negative")]
     assert [balance.rows for balance in report.balances] == [Decimal("1234567890123456.79")]
     first, second = web.shop.rows("orders")
     assert (first["net_amount"], first["city"]) == (Decimal("1234567890123456.78"), "重庆 🐼 'x' \"y\"\n二行")
@@ -202,8 +200,7 @@ def test_what_the_database_lacks_is_one_clear_error(web: DatabaseShop) -> None:
 def test_a_query_can_do_nothing_but_read(web: DatabaseShop) -> None:
     web.add(web.orders, order(1))
     bad = SOURCE.replace(
-        "from shop_lines where changed_no >= :since",
-        "from shop_lines where changed_no >= :since); delete from shop_orders; --",
+        "from shop_lines where changed_no >= :since", "from shop_lines where changed_no >= :since); delete from shop_orders; --"
     )
     with pytest.raises(InputError, match=r"does not take|cannot be read"):
         web.with_source(bad).load()
@@ -329,9 +326,7 @@ def read_texts(web: DatabaseShop, query: str) -> dict[str, str | None]:
     names = query.count(" as c")
     fields = {f"f{place}": {"heading": f"c{place}" if names > 1 else "c"} for place in range(names)}
     feed = {"extract": {"query": query}, "fields": fields}
-    settings = SourceSettings.model_validate(
-        {"source": "any", "database": {"url_env": "WEB_SHOP_URL"}, "feeds": {"all": feed}}
-    )
+    settings = SourceSettings.model_validate({"source": "any", "database": {"url_env": "WEB_SHOP_URL"}, "feeds": {"all": feed}})
     copy = web.shop.root / "copy"
     with reading(settings) as connection, database_errors(settings, "all", []):
         options = database.extracts(settings)["all"]
@@ -370,9 +365,7 @@ def test_a_url_that_does_not_serve_is_one_clear_error_without_it(
     ("nobody", "crm", "refuses user or password"), ("crm", "nowhere", "has no database of that name")
 ])  # fmt: skip
 @pytest.mark.parametrize("web", PRODUCTS[1:], indirect=True)
-def test_who_is_refused_hears_so(
-    web: DatabaseShop, monkeypatch: pytest.MonkeyPatch, user: str, name: str, message: str
-) -> None:
+def test_who_is_refused_hears_so(web: DatabaseShop, monkeypatch: pytest.MonkeyPatch, user: str, name: str, message: str) -> None:
     url = web.engine.url.set(username=user, database=name).render_as_string(hide_password=False)
     monkeypatch.setenv("WEB_SHOP_URL", url)
     with pytest.raises(RunFailed, match=message) as caught:

@@ -89,11 +89,7 @@ def test_headings_that_came_and_went_since_the_load_before_are_kept_in_the_recor
     assert second.files[0].unknown_headings == ("备注",)
     load_id = shop.load(path).load_id
     (_, (record,)), _ = loads(shop.ledger)
-    assert (record.load_id, record.detail["new_headings"], record.detail["gone_headings"]) == (
-        load_id,
-        ["备注"],
-        ["渠道"],
-    )
+    assert (record.load_id, record.detail["new_headings"], record.detail["gone_headings"]) == (load_id, ["备注"], ["渠道"])
     # what was taken back is nothing to compare with
     undo(shop.lake, shop.vault, load_id)
     assert shop.load(orders_file(files, 3, name="订单3.csv")).files[0].new_headings == ()

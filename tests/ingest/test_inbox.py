@@ -158,9 +158,7 @@ def test_a_file_that_changed_after_it_was_loaded_is_kept(quick: Shop, files: Pat
     assert len(quick.rows("orders")) == 2
 
 
-def test_the_command_loads_every_folder_and_names_one_that_is_no_source(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_loads_every_folder_and_names_one_that_is_no_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = corner.make(tmp_path / "shop", {})
     strange = root / "data" / "inbox" / "corner_shpo"
     strange.mkdir()

@@ -35,9 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_clear_error_and_leaves_the_lake_as_it_was(
-    disk: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_full_disk_is_one_clear_error_and_leaves_the_lake_as_it_was(disk: Callable[[str], Path], tmp_path: Path) -> None:
     shop = open_shop(disk("size=64m") / "shop")
     shop.load(orders_file(tmp_path, 1, 2, 3))
     before, snapshot = shop.content(), shop.lake.snapshot().id

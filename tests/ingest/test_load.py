@@ -23,9 +23,7 @@ def reasons(shop: Shop) -> list[tuple[str, int, str]]:
 
 
 def test_good_orders_arrive_with_every_column_typed(shop: Shop, files: Path) -> None:
-    report = shop.load(
-        write(files / "订单.csv", text_of([order(1, refunded="3.00"), order(2, member_no="", paid_at="")]))
-    )
+    report = shop.load(write(files / "订单.csv", text_of([order(1, refunded="3.00"), order(2, member_no="", paid_at="")])))
     assert (report.read, report.accepted, report.duplicate, report.rejected) == (2, 2, 0, 0)
     first, second = shop.rows("orders")
     assert first["member_id"] == shop.vault.member_id("corner_shop", "M1")
@@ -69,11 +67,7 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
         ("订单.csv", 4, "渠道: '拼多多' is not known; known: 天猫, 门店"),
         ("订单.csv", 5, "the amount of an order is negative"),
         ("订单.csv", 6, "订单编号: is empty"),
-        (
-            "订单.csv",
-            7,
-            "付款时间: '2027-01-01' lies in the future; 总金额: '1.38E+10' is not an amount, such as 1,234.50",
-        ),
+        ("订单.csv", 7, "付款时间: '2027-01-01' lies in the future; 总金额: '1.38E+10' is not an amount, such as 1,234.50"),
     ]
     assert json.loads(rejects(shop.lake, report.load_id).to_pyarrow().to_pylist()[0]["row"]) == {
         "订单编号": "A2",
@@ -121,9 +115,7 @@ def test_rows_too_wide_for_little_memory_are_read_again_in_more_and_counted_once
 
 
 def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Shop, files: Path) -> None:
-    lines = (
-        text_of([order(1)]) + "A2,M2\n\n" + '"A3\nx",M3,,2026-13-45,,1,,天猫\n' + ",".join([*order(4), "5", "6"]) + "\n"
-    )
+    lines = text_of([order(1)]) + "A2,M2\n\n" + '"A3\nx",M3,,2026-13-45,,1,,天猫\n' + ",".join([*order(4), "5", "6"]) + "\n"
     lines += 'A5,"M5"x,,,,,,\n' + "A6,M6,,昨天,,1,,天猫\n" + ",".join(order(7)) + "\n"
     report = shop.load(write(files / "订单.csv", lines))
     assert (report.read, report.accepted, report.rejected) == (7, 2, 5)
@@ -189,11 +181,7 @@ def test_files_in_any_order_split_or_overlapping_give_the_same_tables(tmp_path: 
     late = text_of([order(1), order(2), order(4)])
     paths = [write(tmp_path / "files" / "订单1.csv", early), write(tmp_path / "files" / "订单2.csv", late)]
     contents = []
-    for name, calls in {
-        "both": [paths],
-        "forward": [[paths[0]], [paths[1]]],
-        "backward": [[paths[1]], [paths[0]]],
-    }.items():
+    for name, calls in {"both": [paths], "forward": [[paths[0]], [paths[1]]], "backward": [[paths[1]], [paths[0]]]}.items():
         shop = open_shop(tmp_path / name)
         for call in calls:
             shop.load(*call)
@@ -224,8 +212,7 @@ def test_undo_restores_exactly_what_was_there(shop: Shop, files: Path) -> None:
     shop.load(orders_file(files, 1, 2, 3))
     before, covered = shop.content(), shop.lake.snapshot().covers_until
     path = write(
-        files / "订单2.csv",
-        text_of([order(1, amount="77.00", paid_at="2026-10-30 10:00:00"), order(9), order(8, amount="x")]),
+        files / "订单2.csv", text_of([order(1, amount="77.00", paid_at="2026-10-30 10:00:00"), order(9), order(8, amount="x")])
     )
     second = shop.load(path)
     assert shop.content() != before
@@ -282,9 +269,7 @@ def test_every_format_gives_the_same_orders(shop: Shop, files: Path, name: str) 
 
 
 def test_other_delimiters_are_found(shop: Shop, files: Path) -> None:
-    paths = [
-        write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark)) for place, mark in enumerate(",;\t|")
-    ]
+    paths = [write(files / f"订单{place}.csv", text_of([order(place)], delimiter=mark)) for place, mark in enumerate(",;\t|")]
     assert shop.load(*paths).accepted == 4
 
 
@@ -359,12 +344,7 @@ feeds:
 def test_a_load_is_in_the_ledger_with_its_files_and_in_the_audit_trail(shop: Shop, files: Path) -> None:
     report = shop.load(orders_file(files, 1, 2), actor="ann")
     ((load, (file,)),) = loads(shop.ledger)
-    assert (load.load_id, load.source, load.rows_read, load.snapshot_id) == (
-        report.load_id,
-        "corner_shop",
-        2,
-        report.snapshot,
-    )
+    assert (load.load_id, load.source, load.rows_read, load.snapshot_id) == (report.load_id, "corner_shop", 2, report.snapshot)
     assert (file.name, file.sha256, file.rows_accepted) == ("订单1.csv", report.files[0].sha256, 2)
     assert load.detail["balances"] == [{"feed": "orders", "name": "net amount", "rows": "24.00", "written": "24.00"}]
     assert shop.ledger.verify_audit() == 1

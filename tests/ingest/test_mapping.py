@@ -122,14 +122,10 @@ def test_times_without_an_offset_belong_to_the_source_s_zone(tmp_path: Path) -> 
         ("tier: total(tier) if tier == 'a' else tier", "differs within a group|cannot be worked out"),
     ],
 )
-def test_a_column_that_differs_within_a_group_must_say_which_value_is_meant(
-    tmp_path: Path, column: str, message: str
-) -> None:
+def test_a_column_that_differs_within_a_group_must_say_which_value_is_meant(tmp_path: Path, column: str, message: str) -> None:
     text = MEMBERS.replace("BACKDATE", "false").replace("tier: tier\n", f"{column}\n")
     text = text.replace("effective_at: changed", "per: [card]\n        effective_at: latest(changed)")
-    text = text.replace("year(birthday)", "year(any_value(birthday))").replace(
-        "month(birthday)", "month(any_value(birthday))"
-    )
+    text = text.replace("year(birthday)", "year(any_value(birthday))").replace("month(birthday)", "month(any_value(birthday))")
     text = text.replace("part(address, ' ', 1)", "part(first(address), ' ', 1)")
     shop = open_shop(tmp_path / "shop", {"sources/members.yml": text})
     with pytest.raises(InputError, match=message):

@@ -55,9 +55,7 @@ def test_refused_rows_come_back_whole_with_the_files_own_headings(shop: Shop, fi
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in made.files)
 
 
-def test_the_mended_file_loads_and_the_export_stands_in_the_audit_trail(
-    shop: Shop, files: Path, tmp_path: Path
-) -> None:
+def test_the_mended_file_loads_and_the_export_stands_in_the_audit_trail(shop: Shop, files: Path, tmp_path: Path) -> None:
     report = shop.load(dirty(files))
     made = fix(shop, report.load_id, tmp_path / "mend.csv")
     text = made.files[0].read_text(encoding="utf-8-sig")
@@ -84,16 +82,12 @@ def test_two_layouts_make_two_files(shop: Shop, files: Path, tmp_path: Path) -> 
     one = write(files / "订单1.csv", text_of([order(1, amount="much")]))
     two = write(files / "订单2.csv", text_of([[*order(2, amount="much"), "x"]], MORE))
     made = fix(shop, shop.load(one, two).load_id, tmp_path / "mend.csv")
-    headings = {
-        path.name: path.read_text(encoding="utf-8-sig").splitlines()[0] for path in made.files if path.suffix == ".csv"
-    }
+    headings = {path.name: path.read_text(encoding="utf-8-sig").splitlines()[0] for path in made.files if path.suffix == ".csv"}
     assert {name for name in headings if "reasons" not in name} == {"mend-orders.csv", "mend-orders-2.csv"}
     assert made.rows == 2
 
 
-def test_files_of_the_workspace_are_refused_and_so_is_one_that_is_there(
-    shop: Shop, files: Path, tmp_path: Path
-) -> None:
+def test_files_of_the_workspace_are_refused_and_so_is_one_that_is_there(shop: Shop, files: Path, tmp_path: Path) -> None:
     report = shop.load(dirty(files))
     with pytest.raises(InputError, match="in the vault alone"):
         fix(shop, report.load_id, shop.root / "mend.csv")

@@ -39,9 +39,7 @@ def test_it_writes_what_the_stream_writes(tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.usefixtures("piece")
-@given(
-    st.lists(st.sampled_from([text.encode() for text in PARTS]), max_size=9), st.sampled_from(OTHER), st.integers(0, 9)
-)
+@given(st.lists(st.sampled_from([text.encode() for text in PARTS]), max_size=9), st.sampled_from(OTHER), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_what_is_not_plain_is_left_to_the_stream(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], other: bytes, place: int

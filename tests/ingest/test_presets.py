@@ -77,11 +77,7 @@ def test_a_preset_loads_its_shape_to_the_row_and_to_the_cent_and_keeps_contacts_
     assert report.read == report.accepted + report.duplicate + report.rejected > 0
     assert all(balance.rows == balance.written for balance in report.balances)
     written = {table.table for table in report.tables if table.inserted}
-    assert (
-        report.balances
-        or not written & {"orders", "order_lines", "refunds", "contract_payments"}
-        or name == "user_behavior"
-    )
+    assert report.balances or not written & {"orders", "order_lines", "refunds", "contract_payments"} or name == "user_behavior"
     assert not revealed(shop.lake.root, CONFIG.source(name).ids == "plain")
 
 
@@ -113,9 +109,7 @@ def revealed(root: Path, plain_ids: bool) -> list[str]:
         ("rows: amount", "rows: price", "column 'price' is not known"),
     ],
 )
-def test_a_mapping_that_makes_no_sense_is_refused_before_any_file_is_read(
-    tmp_path: Path, old: str, new: str, message: str
-) -> None:
+def test_a_mapping_that_makes_no_sense_is_refused_before_any_file_is_read(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = EXAMPLE.replace(old, new, 1)
     shop = open_shop(tmp_path / "shop", {"sources/corner_shop.yml": text})
     with pytest.raises(InputError, match=message):

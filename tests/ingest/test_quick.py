@@ -20,9 +20,7 @@ PIECES = st.sampled_from(
      " ", "\t", "\f", "\v", "\u3000", "\u200b", "12", "-", "+", "0", "007", ".50", ".505", "1,234", "1e5", "999999999999999999",
      "NULL", "infinity", "天猫", "元", "_", "'"]
 )  # fmt: skip
-CELL = (
-    st.none() | st.lists(PIECES, max_size=4).map("".join) | st.text(max_size=8).map(lambda text: text.replace("\0", ""))
-)
+CELL = st.none() | st.lists(PIECES, max_size=4).map("".join) | st.text(max_size=8).map(lambda text: text.replace("\0", ""))
 
 
 def both(cells: list[str | None], kind: str, **more: Any) -> list[tuple[Any, Any]]:

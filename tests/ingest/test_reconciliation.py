@@ -35,9 +35,7 @@ def csv_text(draw: st.DrawFn) -> tuple[str, bool]:
     rows = draw(st.lists(ROW, max_size=12))
     text = text_of(rows)
     raw = draw(st.lists(RAW, max_size=3))
-    return text + "".join(line + "\n" for line in raw) + text_of(draw(st.lists(ROW, max_size=4))).split("\n", 1)[
-        1
-    ], bool(raw)
+    return text + "".join(line + "\n" for line in raw) + text_of(draw(st.lists(ROW, max_size=4))).split("\n", 1)[1], bool(raw)
 
 
 @given(st.lists(csv_text(), min_size=1, max_size=2))

@@ -210,11 +210,7 @@ def source(old: str, new: str) -> SourceSettings:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "heading: 总金额,",
-            'strip: "(?=x)", heading: 总金额,',
-            r"line \d+: .*'\(\?=x\)' is no pattern \(RE2\): invalid perl",
-        ),
+        ("heading: 总金额,", 'strip: "(?=x)", heading: 总金额,', r"line \d+: .*'\(\?=x\)' is no pattern \(RE2\): invalid perl"),
         ("heading: 下单时间,", "formats: [epoch_s, '%Y'], heading: 下单时间,", "epoch_s stands alone"),
         ("heading: 总金额,", "formats: [epoch_ms], heading: 总金额,", "formats belong to type time or date"),
         ("reject_when:", "carry: {by: [order], fields: [amount]}\n    reject_when:", "carry names the field 'order'"),

@@ -25,8 +25,7 @@ def decode(path: Path, **options: object) -> tuple[spool.Text, str]:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "named"),
-    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("gb18030", "gb18030"), ("utf-16", "utf-16")],
+    ("encoding", "named"), [("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("gb18030", "gb18030"), ("utf-16", "utf-16")]
 )
 def test_the_encoding_is_found(tmp_path: Path, encoding: str, named: str) -> None:
     (tmp_path / "a.csv").write_bytes(TEXT.encode(encoding))
@@ -59,9 +58,7 @@ def test_a_heading_may_hold_a_line_end_in_quotes(tmp_path: Path) -> None:
     assert (spool.split_headings(text, ",", "a"), rows) == (["na\nme", "city"], "x,y\n")
 
 
-@given(
-    st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40), st.integers(1, 7)
-)
+@given(st.lists(st.sampled_from(["1,2", "", '"a\n\nb",3', 'x,"y\n"', ",,"]), min_size=1, max_size=40), st.integers(1, 7))
 @settings(max_examples=100, deadline=None)
 def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list[str], size: int) -> None:
     text = "".join(line + "\n" for line in lines).encode()
@@ -79,10 +76,7 @@ def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list
         ("a,b\n1,2\n".encode("utf-16-le"), "holds NUL bytes"),
         (b"a,b\n\xff\xfe\x81\xff\xff", "cannot be decoded as utf-8 or gb18030"),
         (gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:-9], "damaged or cut-off gzip"),
-        (
-            "姓名,城市\n".encode() + "张三,北京\n".encode() * 20 + b"\xb0\xa1,1\n",
-            "UTF-8 with 2 broken bytes, the first in line 22",
-        ),
+        ("姓名,城市\n".encode() + "张三,北京\n".encode() * 20 + b"\xb0\xa1,1\n", "UTF-8 with 2 broken bytes, the first in line 22"),
         ("name\nMüller\nFrançois\n".encode("cp1252"), "look like Windows-1252"),
         (b"\x1f\x8b\x08garbage", "damaged or cut-off gzip"),
         (b"x" * 3_000_000, "no line end in its first megabyte"),

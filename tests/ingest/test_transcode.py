@@ -56,9 +56,7 @@ def test_pieces_give_what_the_codec_gives(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_pieces")
 @given(st.lists(st.sampled_from([*(piece.encode("gb18030") for piece in PIECES * 4), *WRONG]), max_size=30))
 @settings(max_examples=25, deadline=None)
-def test_pieces_of_any_text_give_what_the_codec_gives(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
-) -> None:
+def test_pieces_of_any_text_give_what_the_codec_gives(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("pieces") / "a"
     path.write_bytes(content := b"head\n" + b"".join(parts))
     assert in_pieces(path, 5, "gb18030") == reference(content[5:], "gb18030")

@@ -65,10 +65,7 @@ def test_reading_begins_at_the_mark_less_the_overlap(kind: str, high: str, overl
     [
         ([datetime(2026, 10, 31, tzinfo=UTC), None], "2026-10-31T00:00:00+00:00"),
         ([datetime(2099, 1, 1, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC)], "2026-10-06T00:00:00+00:00"),
-        (
-            [datetime(2026, 11, 1, 8), datetime(2026, 11, 1, 9)],
-            "2026-11-01T08:00:00",
-        ),  # the shop's clock is eight hours on
+        ([datetime(2026, 11, 1, 8), datetime(2026, 11, 1, 9)], "2026-11-01T08:00:00"),  # the shop's clock is eight hours on
         (["2099-01-01T00:00:00Z", "2026-10-06T00:00:00Z"], "2026-10-06T00:00:00Z"),
         (["2026-11-01 08:00:00", "2026-11-01 08:00:01"], "2026-11-01 08:00:00"),
         (["2099-01-01", "2026-11-01"], "2026-11-01"),
@@ -78,9 +75,7 @@ def test_reading_begins_at_the_mark_less_the_overlap(kind: str, high: str, overl
         ([None], ""),
     ],
 )
-def test_the_highest_is_that_of_the_rows_that_are_not_later_than_the_present(
-    values: list[object], expected: str
-) -> None:
+def test_the_highest_is_that_of_the_rows_that_are_not_later_than_the_present(values: list[object], expected: str) -> None:
     high = Highest(ExtractSettings(table="t", watermark="w"), NOW, ZONE, "here")
     high.see(values)
     assert high.text == expected

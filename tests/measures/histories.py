@@ -19,17 +19,7 @@ from tests.tiny_world import SHANGHAI, arrow
 FIRST = date(2026, 1, 10)
 MEMBERS = st.sampled_from([*"abcdef"])
 BACK = st.sampled_from([-1, 0, 1, 5, 29, 30, 31, 60, 89, 90, 120, 180, 200, 364, 365, 366, 500])  # −1: dated later
-EVENTS = (
-    "visit",
-    "cart_add",
-    "complaint",
-    "sent",
-    "opened",
-    "points_earned",
-    "points_spent",
-    "coupon_issued",
-    "check_in",
-)
+EVENTS = ("visit", "cart_add", "complaint", "sent", "opened", "points_earned", "points_spent", "coupon_issued", "check_in")
 
 
 def _rows(**columns: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:

@@ -107,14 +107,8 @@ def test_segments_of_the_same_day_come_from_the_caller():
         ("did('visit', 1, 2, 3)", "too many"),
         ("in_segment('lost')", "written 'scheme:segment'"),
         ("in_segment('rfm:lost', '1.10.2026')", "written like '2026-10-31'"),
-        (
-            "in_segment('rfm:lost', '2026-10-02')",
-            "no segments are stored for 2026-10-02.*stored: 2026-09-01, 2026-10-01",
-        ),
-        (
-            "in_segment('rfm:lsot', '2026-10-01')",
-            "segment 'rfm:lsot' is not known in rule 'x'.*did you mean 'rfm:lost'",
-        ),
+        ("in_segment('rfm:lost', '2026-10-02')", "no segments are stored for 2026-10-02.*stored: 2026-09-01, 2026-10-01"),
+        ("in_segment('rfm:lsot', '2026-10-01')", "segment 'rfm:lsot' is not known in rule 'x'.*did you mean 'rfm:lost'"),
         ("bucket(3, 10) == 1", "takes a salt in quotes"),
         ("bucket('a', 0) == 1", "number of buckets must be a whole number"),
     ],

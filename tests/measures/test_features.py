@@ -19,42 +19,16 @@ MEMBERS = [
 ]  # fmt: skip
 ORDERS = [
     order("1", "a", "2026-10-01 02:00", "90.00", gross_amount=Decimal("100"), discount_amount=Decimal("10")),
-    order(
-        "2", "a", "2026-10-11 02:00", "60.00", channel="jd", gross_amount=Decimal("100"), discount_amount=Decimal("40")
-    ),
+    order("2", "a", "2026-10-11 02:00", "60.00", channel="jd", gross_amount=Decimal("100"), discount_amount=Decimal("40")),
     order("3", "a", "2026-10-31 02:00", "50.00", channel="jd", gross_amount=Decimal("50"), review_score=4.0),
     order("4", "x", "2025-12-01 02:00", "5.00"),  # ordered, but in no list of members
     order("5", "y", None),
 ]
 LINES = [
-    {
-        "order_id": "1",
-        "line_no": 1,
-        "ordered_at": moment("2026-10-01"),
-        "product_id": "tea",
-        "line_amount": Decimal("40"),
-    },
-    {
-        "order_id": "1",
-        "line_no": 2,
-        "ordered_at": moment("2026-10-01"),
-        "product_id": "cup",
-        "line_amount": Decimal("50"),
-    },
-    {
-        "order_id": "2",
-        "line_no": 1,
-        "ordered_at": moment("2026-10-11"),
-        "product_id": "tea",
-        "line_amount": Decimal("10"),
-    },
-    {
-        "order_id": "5",
-        "line_no": 1,
-        "ordered_at": moment("2026-01-01"),
-        "product_id": "tea",
-        "line_amount": Decimal("9"),
-    },
+    {"order_id": "1", "line_no": 1, "ordered_at": moment("2026-10-01"), "product_id": "tea", "line_amount": Decimal("40")},
+    {"order_id": "1", "line_no": 2, "ordered_at": moment("2026-10-01"), "product_id": "cup", "line_amount": Decimal("50")},
+    {"order_id": "2", "line_no": 1, "ordered_at": moment("2026-10-11"), "product_id": "tea", "line_amount": Decimal("10")},
+    {"order_id": "5", "line_no": 1, "ordered_at": moment("2026-01-01"), "product_id": "tea", "line_amount": Decimal("9")},
 ]
 PRODUCTS = [{"product_id": "tea", "category": "Tea"}, {"product_id": "cup", "category": "Cups"}]
 REFUNDS = [
@@ -146,21 +120,14 @@ def test_a_member_without_orders_has_noughts_for_counts_and_nothing_for_the_rest
     quiet = found["b"]
     assert (quiet["order_count"], quiet["net_amount"], quiet["orders_30d"]) == (0, Decimal("0.00"), 0)
     assert quiet["days_since_last_order"] is quiet["average_order_value"] is quiet["main_channel"] is None
-    assert (quiet["coupons_held"], quiet["sms_consent"], quiet["age"], quiet["months_to_birthday"]) == (
-        0,
-        "expired",
-        26,
-        0,
-    )
+    assert (quiet["coupons_held"], quiet["sms_consent"], quiet["age"], quiet["months_to_birthday"]) == (0, "expired", 26, 0)
     assert quiet["tenure_days"] is None
 
 
 def test_someone_seen_only_in_orders_has_order_features_and_no_attributes(found):
     assert (found["x"]["order_count"], found["x"]["tier"], found["y"]["order_count"]) == (1, None, 0)
     assert found["x"]["mean_days_between_orders"] is None
-    assert (found["x"]["refund_share"], found["b"]["refund_share"]) == (0.0, None), (
-        "a buyer who returned nothing, and no buyer"
-    )
+    assert (found["x"]["refund_share"], found["b"]["refund_share"]) == (0.0, None), "a buyer who returned nothing, and no buyer"
 
 
 @pytest.mark.parametrize("table", sorted({feature.table for feature in FEATURES.values()}))
@@ -168,9 +135,7 @@ def test_features_asked_for_by_name_are_those_of_the_whole(found, table):
     names = [name for name, feature in FEATURES.items() if feature.table == table]
     asked = features(world(**ALL), names[::-1])
     assert asked.columns == ("member_id", *names)
-    assert rows_of(asked) == {
-        key: {"member_id": key} | {name: row[name] for name in names} for key, row in found.items()
-    }
+    assert rows_of(asked) == {key: {"member_id": key} | {name: row[name] for name in names} for key, row in found.items()}
 
 
 def test_the_columns_are_those_of_the_registry_with_its_types():

@@ -121,13 +121,11 @@ def test_each_contradiction_is_counted_with_three_order_ids(clean: Path, tmp_pat
         orders.loc[4:4, "shipped_at"] = orders.loc[4:4, "paid_at"] - pd.Timedelta(hours=1)
         orders.loc[5:6, "member_id"] = "nobody"
         lines.loc[7:8, "line_amount"] += 5
-        orders.loc[10, ["member_id", "ordered_at", "channel", "net_amount", "gross_amount", "discount_amount"]] = (
-            orders.loc[9, ["member_id", "ordered_at", "channel", "net_amount", "gross_amount", "discount_amount"]]
-        )
-        orders.loc[10, ["paid_at", "shipped_at"]] = orders.loc[9, ["paid_at", "shipped_at"]]
-        lines.loc[10, ["ordered_at", "unit_price", "line_amount"]] = lines.loc[
-            9, ["ordered_at", "unit_price", "line_amount"]
+        orders.loc[10, ["member_id", "ordered_at", "channel", "net_amount", "gross_amount", "discount_amount"]] = orders.loc[
+            9, ["member_id", "ordered_at", "channel", "net_amount", "gross_amount", "discount_amount"]
         ]
+        orders.loc[10, ["paid_at", "shipped_at"]] = orders.loc[9, ["paid_at", "shipped_at"]]
+        lines.loc[10, ["ordered_at", "unit_price", "line_amount"]] = lines.loc[9, ["ordered_at", "unit_price", "line_amount"]]
         first = refunds.index[0]
         refunds.loc[first, "amount"] += 1
         refunds.loc[refunds.index[1], "refunded_at"] -= pd.Timedelta(days=1)
@@ -150,13 +148,7 @@ def test_broken_rules_sums_and_headings_are_named(clean: Path, tmp_path: Path) -
 
     wrong = [{"feed": "orders", "name": "net", "rows": "10.00", "written": "9.99"}]
     workspace = another(
-        clean,
-        tmp_path / "shop",
-        plant,
-        rows_rejected=3,
-        balances=wrong,
-        headings=["订单编号", "新列"],
-        unknown=["新列"],
+        clean, tmp_path / "shop", plant, rows_rejected=3, balances=wrong, headings=["订单编号", "新列"], unknown=["新列"]
     )
     found = quality(workspace)
     assert findings(found) == {
@@ -174,9 +166,7 @@ def test_rejects_are_told_by_kind_and_never_quote_a_value(clean: Path, tmp_path:
         "下单: '2031-01-01' lies in the future", "the row has 3 cells, the headings are 4",
         "orders: net = gross − discount + shipping", "the amount of an order is negative",
     ]  # fmt: skip
-    rejects = pd.DataFrame(
-        {"file": "订单.csv", "row_number": np.arange(7), "field": "f", "reason": reasons, "row": "{}"}
-    )
+    rejects = pd.DataFrame({"file": "订单.csv", "row_number": np.arange(7), "field": "f", "reason": reasons, "row": "{}"})
     found = quality(another(clean, tmp_path / "shop", rows_read=440, rows_rejected=7, rejects=rejects))
     kinds = {each.kind: (each.heading, each.rule) for each in found.refused}
     assert kinds == {
@@ -258,9 +248,7 @@ def test_a_check_of_an_unknown_table_column_or_source_names_the_nearest() -> Non
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=30))
-def test_the_stability_index_is_never_negative_symmetric_and_nothing_for_equal_shares(
-    pairs: list[tuple[int, int]],
-) -> None:
+def test_the_stability_index_is_never_negative_symmetric_and_nothing_for_equal_shares(pairs: list[tuple[int, int]]) -> None:
     newer, earlier = ([pair[side] for pair in pairs] for side in (0, 1))
     index = stability_index(newer, earlier)
     assert index >= 0 and index == pytest.approx(stability_index(earlier, newer))

@@ -29,8 +29,7 @@ def cdnow_rows() -> pd.DataFrame:
 def cdnow_tables(rows: pd.DataFrame, as_of: date = ENDED, **more: Any) -> Any:
     """The transactions as paid orders at noon, UTC."""
     orders = [
-        order(str(number), row.customer, f"{row.day:%Y-%m-%d} 12:00", str(row.usd))
-        for number, row in enumerate(rows.itertuples())
+        order(str(number), row.customer, f"{row.day:%Y-%m-%d} 12:00", str(row.usd)) for number, row in enumerate(rows.itertuples())
     ]
     return world(as_of.isoformat(), zone=ZoneInfo("UTC"), orders=orders, **more)
 

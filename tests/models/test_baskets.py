@@ -110,9 +110,7 @@ def test_pairs_counted_in_parts_are_the_pairs_counted_at_once(monkeypatch: pytes
     assert len(pairs) > 50
 
 
-@pytest.mark.parametrize(
-    ("support", "confidence", "most"), [(0.0, 0.5, 2), (1.2, 0.5, 2), (0.1, -1.0, 2), (0.1, 0.5, 1)]
-)
+@pytest.mark.parametrize(("support", "confidence", "most"), [(0.0, 0.5, 2), (1.2, 0.5, 2), (0.1, -1.0, 2), (0.1, 0.5, 1)])
 def test_thresholds_out_of_range_are_refused(support: float, confidence: float, most: int) -> None:
     with pytest.raises(InputError, match=r"allowed is a share above 0|a rule has 2 items"):
         basket_rules(table([["a", "b"]]), support, confidence, most)
@@ -140,9 +138,7 @@ def test_groceries_give_the_published_number_of_rules(
 
 
 @pytest.mark.parametrize(("support", "confidence", "most"), [(0.002, 0.4, 10), (0.01, 0.1, 4), (0.005, 0.3, 3)])
-def test_groceries_give_the_rules_of_mlxtend(
-    groceries: list[list[str]], support: float, confidence: float, most: int
-) -> None:
+def test_groceries_give_the_rules_of_mlxtend(groceries: list[list[str]], support: float, confidence: float, most: int) -> None:
     from mlxtend.frequent_patterns import association_rules, fpgrowth
     from mlxtend.preprocessing import TransactionEncoder
 
@@ -153,8 +149,7 @@ def test_groceries_give_the_rules_of_mlxtend(
     rules = association_rules(sets, metric="confidence", min_threshold=confidence - 1e-9)
     rules = rules[rules.consequents.map(len) == 1]
     theirs = {
-        (tuple(sorted(row.antecedents)), *row.consequents): (row.support, row.confidence, row.lift)
-        for row in rules.itertuples()
+        (tuple(sorted(row.antecedents)), *row.consequents): (row.support, row.confidence, row.lift) for row in rules.itertuples()
     }
     found = basket_rules(table(groceries), support, confidence, most)
     ours = {(r.antecedent, r.consequent): (r.support, r.confidence, r.lift) for r in found.itertuples()}

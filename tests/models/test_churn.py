@@ -50,9 +50,7 @@ def test_who_is_lost_is_decided_by_local_days(tmp_path: Path) -> None:
         for moment in (before, after)
         if moment
     ]
-    rows.append(
-        (9, (datetime(2026, 7, 31, 16) - first_day).total_seconds() / 86400)
-    )  # a first order a second late: no buyer yet
+    rows.append((9, (datetime(2026, 7, 31, 16) - first_day).total_seconds() / 86400))  # a first order a second late: no buyer yet
     small = shop(tmp_path / "shop", pd.DataFrame(rows, columns=["member", "at"]))
     found = labelled(small.tables, day, ChurnSettings(days=30), ["order_count"], "salt").to_pyarrow().to_pylist()
     lost = {row["member_id"]: row["lost"] for row in found}
@@ -66,16 +64,12 @@ def test_with_gaps_each_member_waits_by_their_own_rhythm(tmp_path: Path) -> None
     known = [([40, 20, 0], 40, False), ([40, 20, 0], 41, True), ([10, 5, 0], 30, False), ([10, 5, 0], 31, True),
              ([200, 100, 0], 90, False), ([200, 100, 0], 91, True), ([0], 90, False), ([0], 91, True)]  # fmt: skip
     rows = [
-        (member, start + days)
-        for member, (before, after, _) in enumerate(known)
-        for days in [*(-each for each in before), after]
+        (member, start + days) for member, (before, after, _) in enumerate(known) for days in [*(-each for each in before), after]
     ]
     small = shop(tmp_path / "shop", pd.DataFrame(rows, columns=["member", "at"]))
     settings = ChurnSettings(days=90, gaps=2.0, least_days=30)
     found = labelled(small.tables, day, settings, [], "salt").to_pyarrow().to_pylist()
-    assert {row["member_id"]: row["lost"] for row in found} == {
-        f"m{member:06d}": lost for member, (*_, lost) in enumerate(known)
-    }
+    assert {row["member_id"]: row["lost"] for row in found} == {f"m{member:06d}": lost for member, (*_, lost) in enumerate(known)}
 
 
 def test_it_beats_recency_on_a_shop_where_rhythms_differ_and_says_by_how_much(outcome) -> None:

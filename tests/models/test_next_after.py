@@ -79,9 +79,7 @@ def test_a_planted_habit_is_found_with_its_lag_and_nothing_else_stands_out() -> 
         cake = draw.random() < (0.5 if first == "cup" else 0.2)
         day = date(2026, 1, 1) + timedelta(days=draw.randrange(60))
         visits.append((f"m{number}", f"{day} 02:00", first))
-        visits.append(
-            (f"m{number}", f"{day + timedelta(days=14)} 02:00", "cake" if cake else draw.choice(["tea", "cup"]))
-        )
+        visits.append((f"m{number}", f"{day + timedelta(days=14)} 02:00", "cake" if cake else draw.choice(["tea", "cup"])))
     rows = next_after(shop(visits), "category")
     best = rows.iloc[0]
     assert (best.antecedent, best.consequent, best.median_days) == ("cup", "cake", 14)

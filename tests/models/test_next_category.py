@@ -43,11 +43,7 @@ def test_an_order_is_of_the_category_with_most_of_its_amount() -> None:
     found = main_categories(
         world(
             as_of="2026-10-31",
-            orders=[
-                order("o1", "m", "2026-10-01 17:00"),
-                order("o2", "m", "2026-10-02"),
-                order("o3", None, "2026-10-02"),
-            ],
+            orders=[order("o1", "m", "2026-10-01 17:00"), order("o2", "m", "2026-10-02"), order("o3", None, "2026-10-02")],
             order_lines=[
                 {"order_id": each, "line_no": number, "product_id": product, "line_amount": amount, **BEFORE}
                 for each, number, product, amount in lines
@@ -56,10 +52,7 @@ def test_an_order_is_of_the_category_with_most_of_its_amount() -> None:
         )
     )
     rows = {row["order_id"]: (row["category"], row["day"]) for row in found.to_pyarrow().to_pylist()}
-    assert rows == {
-        "o1": ("bread", date(2026, 10, 2)),
-        "o2": ("apples", date(2026, 10, 2)),
-    }  # equal amounts: first by name
+    assert rows == {"o1": ("bread", date(2026, 10, 2)), "o2": ("apples", date(2026, 10, 2))}  # equal amounts: first by name
 
 
 def test_where_one_thing_follows_another_the_model_finds_it(followed: Workspace, orders) -> None:
@@ -95,10 +88,7 @@ def test_a_category_that_is_not_told_apart_is_guessed_for_members_who_buy_it(fol
     apart = set(_followed(known, settings)["category"].to_pylist())
     guesses = _guesses(known, settings).to_pandas().set_index("member_id")["own_and_followed"]
     others = guesses[~guesses.isin(apart)]
-    own = {
-        f"m{member:06d}": set(kinds)
-        for member, kinds in orders.assign(kind=chain(orders, 0.8)).groupby("member")["kind"]
-    }
+    own = {f"m{member:06d}": set(kinds) for member, kinds in orders.assign(kind=chain(orders, 0.8)).groupby("member")["kind"]}
     assert len(apart) == 2 and len(others) > 100
     assert all(kind in own[member] for member, kind in others.items())
 

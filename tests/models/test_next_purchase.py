@@ -56,15 +56,11 @@ def test_curves_are_those_of_kaplan_and_meier() -> None:
     # Kaplan, Meier 1958, section 2: deaths at 0.8, 3.1, 5.4, 9.2 months and losses at 1.0, 2.7, 7.0, 12.1
     rows = [(8, True), (31, True), (54, True), (92, True), (10, False), (27, False), (70, False), (121, False)]
     table = ibis.memtable(
-        pd.DataFrame(
-            [(1, NO_GAP, *row, 1) for row in rows], columns=["purchases", "gap_step", "waited", "again", "weight"]
-        )
+        pd.DataFrame([(1, NO_GAP, *row, 1) for row in rows], columns=["purchases", "gap_step", "waited", "again", "weight"])
     )
     fitted = Waiting.fit(table.to_pyarrow())
     assert fitted.mean_gap == pytest.approx((8 + 31 + 54 + 92) / 4)
-    left = 1 - fitted.returning(
-        Cells(np.array([1.0]), np.array([NO_GAP]), np.array([0.0])), np.array([9.0, 33, 60, 100])
-    )
+    left = 1 - fitted.returning(Cells(np.array([1.0]), np.array([NO_GAP]), np.array([0.0])), np.array([9.0, 33, 60, 100]))
     assert left[0] == pytest.approx([7 / 8, 7 / 10, 21 / 40, 21 / 80], abs=1e-9)  # their table: 7/8, 7/10, 21/40, 21/80
 
 
@@ -138,9 +134,7 @@ def test_where_no_history_says_anything_the_base_rate_is_given(noise_shop: Works
     made = run(task(noise_shop))[0]
     assert (made.card.verdict, made.card.published) == ("baseline", "base_rate")
     values = made.scores.group_by("model").agg(values=made.scores.score.nunique()).to_pandas()
-    assert dict(zip(values["model"], values["values"], strict=True)) == {
-        f"next_purchase_{days}d": 1 for days in (7, 30, 90)
-    }
+    assert dict(zip(values["model"], values["values"], strict=True)) == {f"next_purchase_{days}d": 1 for days in (7, 30, 90)}
     assert "window_held" not in made.card.params
 
 
@@ -151,9 +145,7 @@ def test_few_members_are_told_what_is_missing(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("days", "short"), [(199, ["days_of_orders_before_backtest"]), (230, [])])
-def test_the_base_rate_needs_members_known_two_horizons_ago(
-    rhythm_shop: Workspace, days: int, short: list[str]
-) -> None:
+def test_the_base_rate_needs_members_known_two_horizons_ago(rhythm_shop: Workspace, days: int, short: list[str]) -> None:
     opened = LAST - timedelta(days=DAYS - 1)
     young = Workspace.open(rhythm_shop.root, opened + timedelta(days=days))
     card = run(task(young, next_purchase={"need_buyers": 50, "need_gaps": 50}))[0].card

@@ -117,9 +117,7 @@ def test_conditional_expectations_are_the_published_ones(fitted: dict[str, Any])
 @pytest.mark.parametrize(
     ("name", "total", "error"), [("bgnbd", 1653.4, 0.7855), ("pareto_nbd", 1665.5, 0.7545), ("mbgnbd", 1576.7, 0.7648)]
 )
-def test_held_out_sums_and_errors(
-    fitted: dict[str, Any], held_out: pd.DataFrame, name: str, total: float, error: float
-) -> None:
+def test_held_out_sums_and_errors(fitted: dict[str, Any], held_out: pd.DataFrame, name: str, total: float, error: float) -> None:
     expected = fitted[name].expected_purchases(HOLD_OUT, held_out.x, held_out.t_x, held_out["T"])
     assert held_out.later.sum() == 1882
     assert expected.sum() == pytest.approx(total, abs=0.05)
@@ -166,9 +164,7 @@ def test_lifetimes_gives_the_same_for_spend_for_donors_and_for_drawn_members(tab
     later = donors.conditional_expected_number_of_purchases_up_to_time(5, given["x"], given["t_x"], given["n"])
     assert discrete.expected_purchases(5, given["x"], given["t_x"], given["n"]) == pytest.approx(np.ravel(later))
 
-    drawn = buyers(
-        "bgnbd", TRUTH["bgnbd"], np.random.default_rng(4).uniform(10, 200, 3000), 0.0, np.random.default_rng(5)
-    )
+    drawn = buyers("bgnbd", TRUTH["bgnbd"], np.random.default_rng(4).uniform(10, 200, 3000), 0.0, np.random.default_rng(5))
     fitter = lifetimes.BetaGeoFitter().fit(drawn.x, drawn.t_x, drawn.T)
     assert list(fit_bgnbd(drawn.x, drawn.t_x, drawn.T).params.values()) == pytest.approx(list(fitter.params_), rel=1e-4)
 

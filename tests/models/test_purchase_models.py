@@ -217,8 +217,7 @@ def test_covariates_are_recovered_and_needed_again_for_predictions(family: Any, 
     app = (rng.random(2500) < 0.5).astype(float)
     truth = TRUTH[family.family]
     params = {
-        name: value * np.exp(family.acts[name] * true[name] * app) if name in true else value
-        for name, value in truth.items()
+        name: value * np.exp(family.acts[name] * true[name] * app) if name in true else value for name, value in truth.items()
     }
     drawn = buyers(family.family, params, rng.uniform(20, 100, 2500), 26.0, rng)
     history = drawn.x, drawn.t_x, drawn.T
@@ -243,9 +242,7 @@ def test_covariates_are_recovered_and_needed_again_for_predictions(family: Any, 
 
 
 def test_points_around_an_estimate_have_its_mean_and_covariance_and_widen_the_chances() -> None:
-    covariance = np.array(
-        [[0.04, 0.03, 0.0, 0.01], [0.03, 0.05, 0.0, 0.0], [0.0, 0.0, 0.2, 0.1], [0.01, 0.0, 0.1, 0.1]]
-    )
+    covariance = np.array([[0.04, 0.03, 0.0, 0.01], [0.03, 0.05, 0.0, 0.0], [0.0, 0.0, 0.2, 0.1], [0.01, 0.0, 0.1, 0.1]])
     sure = known(BgNbd, r=2.0, alpha=4.0, a=0.8, b=2.5)
     model = replace(sure, covariance=tuple(map(tuple, covariance.tolist())))
     points = np.log([list(each.params.values()) for each in model.around()])

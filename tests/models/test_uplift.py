@@ -51,9 +51,7 @@ def test_a_planted_effect_is_found_and_published() -> None:
 def test_an_effect_alike_for_all_is_not_published_as_targeting() -> None:
     """Of four campaigns whose message does nothing hardly one passes: the interval of the gain must leave zero out."""
     verdicts = [judged(campaign(2500, 0.0, seed=seed), seed=seed).card.verdict for seed in range(4)]
-    assert verdicts.count("published") <= 1, (
-        "more than one in four would be far above the 2.5 % that the interval allows"
-    )
+    assert verdicts.count("published") <= 1, "more than one in four would be far above the 2.5 % that the interval allows"
 
 
 def test_the_order_of_rows_changes_no_score() -> None:

@@ -115,9 +115,7 @@ def test_scores_are_what_the_card_s_parameters_say(told: Run) -> None:
         assert low * 0.8 < true < high * 1.25, name
     scores = told.scores.pivot(index="member_id", columns="model", values="score")
     assert (scores.expected_purchases_90d <= scores.expected_purchases_365d + 1e-6).all()
-    assert scores.value_90d.sum() == pytest.approx(
-        (scores.expected_purchases_90d * scores.expected_spend).sum(), rel=0.1
-    )
+    assert scores.value_90d.sum() == pytest.approx((scores.expected_purchases_90d * scores.expected_spend).sum(), rel=0.1)
 
 
 def test_later_rows_and_the_order_of_rows_change_nothing(told: Run, orders: list[dict[str, Any]]) -> None:
@@ -223,22 +221,12 @@ def test_cdnow_s_buyers_are_predicted_better_than_by_their_own_past() -> None:
 
 
 def test_cells_can_be_split_by_what_is_known_of_members() -> None:
-    days = {
-        "a": ["2026-01-05", "2026-02-01"],
-        "b": ["2026-02-10"],
-        "c": ["2026-05-01", "2026-05-02"],
-        "d": ["2026-05-01"],
-    }
+    days = {"a": ["2026-01-05", "2026-02-01"], "b": ["2026-02-10"], "c": ["2026-05-01", "2026-05-02"], "d": ["2026-05-01"]}
     rows = [order(f"{member}{day}", member, f"{day} 02:00") for member, bought in days.items() for day in bought]
     tables = world(DAY.isoformat(), orders=rows)
     cells = purchase_counts(tables, by=cohorts(tables)).to_pandas()
     found = {(str(row.cohort)[:10], row.x, row.t_x, row.weight) for row in cells.itertuples()}
-    assert found == {
-        ("2026-01-01", 0, 0, 1),
-        ("2026-01-01", 1, 27, 1),
-        ("2026-04-01", 0, 0, 1),
-        ("2026-04-01", 1, 1, 1),
-    }
+    assert found == {("2026-01-01", 0, 0, 1), ("2026-01-01", 1, 27, 1), ("2026-04-01", 0, 0, 1), ("2026-04-01", 1, 1, 1)}
     assert purchase_counts(tables).to_pandas().weight.sum() == 4
 
 

@@ -73,9 +73,7 @@ class Browser:
             self._process.kill()
         self._home.cleanup()
 
-    def open(
-        self, path: Path, width: int = 1280, picture: Path | None = None, pdf: Path | None = None, script: str = ""
-    ) -> Seen:
+    def open(self, path: Path, width: int = 1280, picture: Path | None = None, pdf: Path | None = None, script: str = "") -> Seen:
         """Visit `path` at `width` pixels; requests beyond the file itself, console messages, sideways
         overflow in pixels."""
         tab = _Tab(self._port)

@@ -91,9 +91,7 @@ def _load(root: Path, load_id: str, source: str, tables: dict[str, pd.DataFrame]
                 detail={},
                 **counts,
             ),
-            LoadFile(
-                load_id=load_id, sha256=load_id, name="订单.csv", feed="orders", size_bytes=1, detail={}, **counts
-            ),
+            LoadFile(load_id=load_id, sha256=load_id, name="订单.csv", feed="orders", size_bytes=1, detail={}, **counts),
         )
 
 
@@ -102,8 +100,7 @@ def _typed(name: str, frame: pd.DataFrame) -> Any:
     content = [column for column in schema.columns if column.name not in {c.name for c in LOAD}]
     table = ibis.memtable(frame)
     values = {
-        column.name: (table[column.name] if column.name in frame else ibis.null("string")).cast(column.type)
-        for column in content
+        column.name: (table[column.name] if column.name in frame else ibis.null("string")).cast(column.type) for column in content
     }
     return table.select(**values, _effective_at=table["_effective_at"].cast("timestamp(6)"))
 
@@ -218,9 +215,7 @@ def _events(draw: Any, ids: Any) -> pd.DataFrame:
             "member_id": draw.choice(ids, n),
             "occurred_at": when,
             "event": draw.choice(
-                ["visit", "browse", "cart_add", "check_in", "points_earned", "complaint"],
-                n,
-                p=[0.4, 0.3, 0.12, 0.1, 0.07, 0.01],
+                ["visit", "browse", "cart_add", "check_in", "points_earned", "complaint"], n, p=[0.4, 0.3, 0.12, 0.1, 0.07, 0.01]
             ),
             "channel": "app",
             "quantity": 10.0,

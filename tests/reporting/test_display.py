@@ -122,10 +122,7 @@ def test_a_card_tells_the_change_and_whether_it_is_good_news() -> None:
     assert up["definition"]["name"] == "会员数"
     worse = blocks.card("share", 0.30, "percent", EN, before=0.25, better="down")
     assert worse["change"] == {"text": "5.0 pp", "direction": "up", "tone": "bad"}
-    assert (
-        blocks.card("x", 5, "count", EN)["change"] is None
-        and blocks.card("x", 5, "count", EN, before=0)["change"] is None
-    )
+    assert blocks.card("x", 5, "count", EN)["change"] is None and blocks.card("x", 5, "count", EN, before=0)["change"] is None
 
 
 @pytest.mark.parametrize(("now", "then", "value", "changed"), [

@@ -55,9 +55,7 @@ def faulty(clean: Path) -> Path:
     """Three days later: two missing, and much else."""
     root = clean.parent / "faulty"
     count = len(REASONS)
-    rejects = pd.DataFrame(
-        {"file": "订单.csv", "row_number": np.arange(count), "field": "orders", "reason": REASONS, "row": "{}"}
-    )
+    rejects = pd.DataFrame({"file": "订单.csv", "row_number": np.arange(count), "field": "orders", "reason": REASONS, "row": "{}"})
     another(
         clean, root, plant, until=LAST + timedelta(days=3), rows_read=420, rows_rejected=count, rejects=rejects,
         headings=["订单编号"],
@@ -70,10 +68,7 @@ def made(faulty: Path) -> dict[str, NotebookResult]:
     """The report of the faulty shop by language."""
     return {
         language: run_notebooks(
-            [Job(NOTEBOOK)],
-            out_dir=faulty / "reports" / language,
-            language=language,
-            env={"CRM_WORKSPACE": str(faulty)},
+            [Job(NOTEBOOK)], out_dir=faulty / "reports" / language, language=language, env={"CRM_WORKSPACE": str(faulty)}
         )[0]
         for language in ("zh", "en")
     }
@@ -94,9 +89,7 @@ def test_the_verdict_of_a_clean_shop_is_that_it_can_be_used(clean: Path, tmp_pat
 def test_records_told_in_two_ways_for_one_time_are_named_with_their_load(clean: Path, tmp_path: Path) -> None:
     def tell_twice(tables: dict[str, pd.DataFrame]) -> None:
         orders = tables["orders"]
-        tables["orders"] = pd.concat(
-            [orders, orders.head(3).assign(province="别处"), orders.tail(2)], ignore_index=True
-        )
+        tables["orders"] = pd.concat([orders, orders.head(3).assign(province="别处"), orders.tail(2)], ignore_index=True)
 
     shop = another(clean, tmp_path / "shop", tell_twice)
     report, load = DataHealth(shop), f"load-{LAST + timedelta(days=1):%Y%m%d}"
@@ -110,16 +103,11 @@ def test_records_told_in_two_ways_for_one_time_are_named_with_their_load(clean: 
 
 
 def test_every_fault_is_named_in_the_readers_language(made: dict[str, NotebookResult]) -> None:
-    said = {
-        language: re.sub(r"<[^>]*>", "", Path(str(result.html)).read_text("utf-8")) for language, result in made.items()
-    }
+    said = {language: re.sub(r"<[^>]*>", "", Path(str(result.html)).read_text("utf-8")) for language, result in made.items()}
     assert "先看 7 处" in made["zh"].summary["sentence"] and "look at 7 things" in made["en"].summary["sentence"]
     for chinese, english in (
         ("次装载的行数或金额对不上", "loads do not add up"),
-        (
-            "订单 · 省份（sample）在最新一次装载中只有 0.0% 有值，之前是 100.0%",
-            "Orders · province of sample has a value in 0.0%",
-        ),
+        ("订单 · 省份（sample）在最新一次装载中只有 0.0% 有值，之前是 100.0%", "Orders · province of sample has a value in 0.0%"),
         ("2026-10-01 – 2026-10-02 没有一条订单", "2026-10-01 – 2026-10-02 brought no Orders"),
         ("90 单付款早于下单", "90 cases: paid before it was placed"),
         ("o100300000、o100300002、o100300004", "o100300000, o100300002, o100300004"),

@@ -22,9 +22,7 @@ def shop(tmp_path: Path) -> Path:
 def load(root: Path, *customers: str) -> None:
     path = root / "online_retail.csv"
     rows = [f"{n},A1,THING,1,2011-01-05 10:00:00,5.00,{one},France" for n, one in enumerate(customers)]
-    path.write_text(
-        "\n".join(["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country", *rows])
-    )
+    path.write_text("\n".join(["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country", *rows]))
     workspace = Workspace.open(root)
     ingest(workspace.config, workspace.lake, workspace.vault, "online_retail", [path])
 
@@ -42,12 +40,7 @@ def test_where_nobody_is_a_member_values_are_said_to_be_missing(shop: Path) -> N
 
 def test_a_tag_has_moved_only_where_it_said_the_same_before_and_was_published(shop: Path) -> None:
     load(shop, "111", "222", "222")
-    say(
-        shop,
-        same="when: order_count > 1",
-        other="when: order_count > 0",
-        held="bounds: {coverage: [0, 0]}, when: order_count > 0",
-    )
+    say(shop, same="when: order_count > 1", other="when: order_count > 0", held="bounds: {coverage: [0, 0]}, when: order_count > 0")
     Workspace.open(shop, "2011-01-30").refresh()
     say(shop, same="when: order_count > 1", other="when: order_count > 1", held="when: order_count > 0")
     rows = MemberTags(Workspace.open(shop, "2011-01-31")).coverage_rows.set_index("tag")

@@ -40,9 +40,7 @@ def executed(tmp_path: Path, *outputs: dict[str, Any], markdown: tuple[tuple[str
     cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "metadata": {"tags": list(tags)}, "source": source} for source, *tags in markdown
     ]
-    cells.append(
-        {"cell_type": "code", "execution_count": 1, "metadata": {}, "outputs": list(outputs), "source": "secret_code()"}
-    )
+    cells.append({"cell_type": "code", "execution_count": 1, "metadata": {}, "outputs": list(outputs), "source": "secret_code()"})
     path = tmp_path / "toy.ipynb"
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), encoding="utf-8")
     return path
@@ -63,12 +61,7 @@ def test_the_code_and_stderr_are_not_on_the_page(tmp_path: Path) -> None:
 
 
 def test_html_of_foreign_objects_never_reaches_the_page(tmp_path: Path) -> None:
-    data = {
-        "text/html": HOSTILE,
-        "text/plain": "<object>",
-        "application/javascript": "alert(3)",
-        "image/svg+xml": HOSTILE,
-    }
+    data = {"text/html": HOSTILE, "text/plain": "<object>", "application/javascript": "alert(3)", "image/svg+xml": HOSTILE}
     text = html(executed(tmp_path, {"output_type": "execute_result", "metadata": {}, "data": data}))
     assert "alert" not in text and "&lt;object&gt;" in text
 
@@ -79,13 +72,9 @@ def test_html_of_foreign_objects_never_reaches_the_page(tmp_path: Path) -> None:
         blocks.note(ZH, HOSTILE, "warn"),
         blocks.missing(ZH, HOSTILE, HOSTILE),
         blocks.steps(ZH, (HOSTILE, HOSTILE)),
-        blocks.headline(
-            ZH, blocks.card(HOSTILE, HOSTILE, "text", ZH, sentence=HOSTILE, versus=HOSTILE), sentence=HOSTILE
-        ),
+        blocks.headline(ZH, blocks.card(HOSTILE, HOSTILE, "text", ZH, sentence=HOSTILE, versus=HOSTILE), sentence=HOSTILE),
         blocks.table(pd.DataFrame({"a": [HOSTILE] * 9}), {"a": Column(HOSTILE)}, ZH, title=HOSTILE, note=HOSTILE),
-        charts.bars(
-            pd.DataFrame({"a": [HOSTILE, "b"], "n": [1, 2]}), "a", "n", "count", ZH, title=HOSTILE, subtitle=HOSTILE
-        ),
+        charts.bars(pd.DataFrame({"a": [HOSTILE, "b"], "n": [1, 2]}), "a", "n", "count", ZH, title=HOSTILE, subtitle=HOSTILE),
     ],
     ids=lambda block: block.kind,
 )

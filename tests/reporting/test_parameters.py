@@ -57,9 +57,7 @@ def test_a_parameters_cell_with_anything_else_is_refused(make_notebook: Make, li
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest_one(make_notebook: Make) -> None:
-    with pytest.raises(
-        UnknownName, match=r"parameter 'as_fo' is not known in notebooks/toy.ipynb; did you mean 'as_of'"
-    ):
+    with pytest.raises(UnknownName, match=r"parameter 'as_fo' is not known in notebooks/toy.ipynb; did you mean 'as_of'"):
         checked(make_notebook("toy", parameters=ALL), {"as_fo": "2026-10-31"})
 
 

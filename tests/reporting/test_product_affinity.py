@@ -32,9 +32,7 @@ def shop(with_lines: bool = True, categories: bool = True) -> Any:
         for visit in (0, 1):
             name, day = f"o{number}-{visit}", start + timedelta(days=20 * visit)
             drinks = draw.random() < 0.4
-            items = (
-                ["p1"] * drinks + ["p2"] * (draw.random() < (0.5 if drinks else 0.1)) + ["p3"] * (draw.random() < 0.5)
-            )
+            items = ["p1"] * drinks + ["p2"] * (draw.random() < (0.5 if drinks else 0.1)) + ["p3"] * (draw.random() < 0.5)
             orders.append(order(name, f"m{number}", f"{day} 04:00", currency="CNY"))
             lines += [
                 {"order_id": name, "line_no": place, "ordered_at": moment(f"{day} 04:00"), "product_id": item}
@@ -59,17 +57,13 @@ def test_the_planted_pair_stands_first_and_chance_is_left_out(monkeypatch: pytes
     assert [[cell["text"] for cell in row[:2]] for row in rows] == [["ware", "drinks"]]
     sentence = said(report.headline())["sentence"]
     assert sentence.startswith("Of the orders with **ware**") and "**drinks**" in sentence
-    assert said(report.next_purchase()).get("text", "").startswith("Nothing follows more often"), (
-        "visits are independent"
-    )
+    assert said(report.next_purchase()).get("text", "").startswith("Nothing follows more often"), "visits are independent"
     entry = said(report.entry())
     assert {row[3]["text"] for row in entry["rows"]} == {"no clear difference"}
     assert "ware" in said(report.next_steps())["items"][0]["text"]
 
 
-def test_products_of_one_name_are_told_apart_and_stand_in_where_there_are_no_categories(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_products_of_one_name_are_told_apart_and_stand_in_where_there_are_no_categories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRM_LANGUAGE", "en")
     report = ProductAffinity(shop(categories=False))
     rows = said(report.together())["blocks"][1]["data"]["rows"]

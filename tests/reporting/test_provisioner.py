@@ -20,9 +20,7 @@ pytestmark = pytest.mark.skipif(not provisioner.forks(), reason="this system can
 LIGHT = ("ipykernel.kernelapp",)
 
 
-def test_a_kernel_is_a_child_of_the_fork_server_and_finds_its_modules_imported(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_a_kernel_is_a_child_of_the_fork_server_and_finds_its_modules_imported(make_notebook: Make, tmp_path: Path) -> None:
     note = tmp_path / "note"
     code = f"import os, sys\nopen('{note}', 'w').write(f\"{{os.getppid()}} {{'ibis' in sys.modules}}\")"
     assert run_notebook(make_notebook("who", code), out_dir=tmp_path / "out").ok

@@ -31,9 +31,7 @@ def result(reports: Path, run_id: str, name: str, *, ok: bool = True, sentence: 
 
 def run(reports: Path, run_id: str, hour: int, *results: NotebookResult) -> dict:
     moment = dt.datetime(2026, 11, 1, hour, tzinfo=dt.UTC)
-    facts = RunFacts(
-        run_id, "2026-10-31", "zh", snapshot=7, versions={"orders": 3}, config_hash="abc", seed=1, project="示例"
-    )
+    facts = RunFacts(run_id, "2026-10-31", "zh", snapshot=7, versions={"orders": 3}, config_hash="abc", seed=1, project="示例")
     return json.loads(write_run(reports, facts, results, started_at=moment, now=moment).read_text(encoding="utf-8"))
 
 

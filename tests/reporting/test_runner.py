@@ -20,9 +20,7 @@ def published(out: Path) -> list[str]:
     return sorted(path.name for path in out.rglob("*") if path.is_file() and ".failed" not in path.parts)
 
 
-def test_a_good_notebook_is_published_as_page_and_notebook_with_its_seconds(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_a_good_notebook_is_published_as_page_and_notebook_with_its_seconds(make_notebook: Make, tmp_path: Path) -> None:
     result = run_notebook(make_notebook("good", GOOD), out_dir=tmp_path / "out")
     assert result.ok and published(tmp_path / "out") == ["good.html", "good.ipynb"]
     assert "the answer" in result.html.read_text(encoding="utf-8")
@@ -62,9 +60,7 @@ def test_an_unknown_language_is_refused(make_notebook: Make, tmp_path: Path) -> 
         run_notebook(make_notebook("good", GOOD), language="fr", out_dir=tmp_path)
 
 
-def test_a_failing_notebook_leaves_the_last_good_report_and_says_which_cell(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_a_failing_notebook_leaves_the_last_good_report_and_says_which_cell(make_notebook: Make, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run_notebook(make_notebook("report", GOOD), out_dir=out).ok
     before = (out / "report.html").read_bytes()
@@ -77,15 +73,10 @@ def test_a_failing_notebook_leaves_the_last_good_report_and_says_which_cell(
 
 def test_our_own_errors_are_quoted(make_notebook: Make, tmp_path: Path) -> None:
     code = "from crm_core.errors import InputError\nraise InputError('no such day')"
-    assert (
-        run_notebook(make_notebook("own", code), out_dir=tmp_path / "out").error
-        == "cell 1 ended with InputError: no such day"
-    )
+    assert run_notebook(make_notebook("own", code), out_dir=tmp_path / "out").error == "cell 1 ended with InputError: no such day"
 
 
-@pytest.mark.parametrize(
-    "code", ["import sys; sys.exit(0)", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"]
-)
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"])
 def test_a_kernel_that_ends_early_is_a_failure(make_notebook: Make, tmp_path: Path, code: str) -> None:
     result = run_notebook(make_notebook("gone", code, GOOD), out_dir=tmp_path / "out", timeout=60)
     assert result.status == "failed" and result.error and not published(tmp_path / "out")
@@ -106,9 +97,7 @@ def test_a_notebook_that_hangs_is_stopped_and_its_children_with_it(make_notebook
 
 
 def test_a_cell_that_takes_too_long_is_named(make_notebook: Make, tmp_path: Path) -> None:
-    result = run_notebook(
-        make_notebook("slow", "import time; time.sleep(60)"), out_dir=tmp_path / "out", cell_timeout=2
-    )
+    result = run_notebook(make_notebook("slow", "import time; time.sleep(60)"), out_dir=tmp_path / "out", cell_timeout=2)
     assert result.error == "a cell took longer than 2 seconds"
 
 
@@ -136,9 +125,7 @@ def test_the_kernel_gets_the_environment_and_the_folder_of_the_notebook(make_not
     assert f"here en {tmp_path}" in result.html.read_text(encoding="utf-8")
 
 
-def test_the_published_notebook_holds_no_path_of_this_machine_and_no_stderr(
-    make_notebook: Make, tmp_path: Path
-) -> None:
+def test_the_published_notebook_holds_no_path_of_this_machine_and_no_stderr(make_notebook: Make, tmp_path: Path) -> None:
     code = "import sys; print('loud', file=sys.stderr); print('fine')"
     result = run_notebook(make_notebook("clean", code), out_dir=tmp_path / "out")
     text = result.ipynb.read_text(encoding="utf-8")

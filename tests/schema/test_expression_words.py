@@ -28,11 +28,7 @@ NAMES = {"order_count": ("付款订单数", "paid orders"), "cart_add": ("加购
         ("between(order_count, 2, 4)", "付款订单数在 2 到 4 之间", "paid orders from 2 to 4"),
         ("tier in ['a', 'b']", "会员等级 是 a、b 之一", "tier one of a, b"),
         ("1 < order_count <= 3", "1 < 付款订单数 且 付款订单数 ≤ 3", "1 < paid orders and paid orders ≤ 3"),
-        (
-            "in_segment('rfm:at_risk', '2026-10-01')",
-            "2026-10-01 当天在分群 rfm:at_risk 中",
-            "in segment rfm:at_risk on 2026-10-01",
-        ),
+        ("in_segment('rfm:at_risk', '2026-10-01')", "2026-10-01 当天在分群 rfm:at_risk 中", "in segment rfm:at_risk on 2026-10-01"),
         ("bucket('a', 10) == 3", "随机桶（a，共 10 个） = 3", "random bucket (a, of 10) = 3"),
         ("round(order_count / 2, 1) > 0.5", "round(付款订单数 ÷ 2, 1) > 0.5", "round(paid orders ÷ 2, 1) > 0.5"),
     ],
@@ -47,9 +43,7 @@ def test_calls_are_found_with_their_literal_arguments_in_order():
     assert calls_in(text, "times") == [("visit", 30)]
 
 
-NUMBER = st.one_of(
-    st.integers(-99, 99).map(str), st.decimals(0, 99, places=2).map(str), st.sampled_from(["orders", "net_amount"])
-)
+NUMBER = st.one_of(st.integers(-99, 99).map(str), st.decimals(0, 99, places=2).map(str), st.sampled_from(["orders", "net_amount"]))
 WORD = st.sampled_from(["tier", "'gold'", "'银卡'", "'it''s'", '"a\\"b"', "lower(tier)"])
 LEAF = st.one_of(
     st.tuples(NUMBER, st.sampled_from(["<", "<=", "==", "!=", ">=", ">"]), NUMBER).map(" ".join),

@@ -36,9 +36,7 @@ def table():
 
 
 def values(table, text, **more):
-    return (
-        table.select(z=compile_expression(text, table, where="rules.yml line 3", **more)).to_pyarrow()["z"].to_pylist()
-    )
+    return table.select(z=compile_expression(text, table, where="rules.yml line 3", **more)).to_pyarrow()["z"].to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -171,12 +169,7 @@ def test_columns_are_found_after_nfkc_as_python_normalises_names():
 
 
 def test_names_in_lists_columns_and_not_functions():
-    assert names_in("length(tier) > 1 and (orders if 活跃 else column('客户 ID'))") == {
-        "tier",
-        "orders",
-        "活跃",
-        "客户 ID",
-    }
+    assert names_in("length(tier) > 1 and (orders if 活跃 else column('客户 ID'))") == {"tier", "orders", "活跃", "客户 ID"}
 
 
 def test_clauses_splits_at_the_outermost_and_or_or():
@@ -251,11 +244,7 @@ def test_any_logic_is_three_valued_like_sql(text):
 def test_decimal_arithmetic_is_exact_whether_numbers_are_columns_or_written(a, b, n, shape):
     table = ibis.memtable(
         pa.table(
-            {
-                "a": pa.array([a], pa.decimal128(18, 2)),
-                "b": pa.array([b], pa.decimal128(18, 6)),
-                "n": pa.array([n], pa.int64()),
-            }
+            {"a": pa.array([a], pa.decimal128(18, 2)), "b": pa.array([b], pa.decimal128(18, 6)), "n": pa.array([n], pa.int64())}
         )
     )
     exact = eval(shape.format(a="a", b="b", n="n"), {}, {"a": a, "b": b, "n": n})  # Python's own decimals

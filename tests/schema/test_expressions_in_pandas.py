@@ -27,14 +27,7 @@ ROWS = st.lists(
     min_size=1, max_size=40,
 )  # fmt: skip
 TYPES = pa.schema(
-    [
-        ("a", pa.int64()),
-        ("b", pa.int64()),
-        ("x", pa.float64()),
-        ("p", pa.bool_()),
-        ("q", pa.bool_()),
-        ("t", pa.string()),
-    ]
+    [("a", pa.int64()), ("b", pa.int64()), ("x", pa.float64()), ("p", pa.bool_()), ("q", pa.bool_()), ("t", pa.string())]
 )
 OPERATORS = [
     *(f"a {sign} {other}" for sign in ("<", "<=", "==", "!=", ">=", ">") for other in ("b", "x", "1", "-0.5")),

@@ -60,12 +60,8 @@ def test_a_row_with_several_faults_names_each() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    gross=MONEY, discount=MONEY, shipping=MONEY, off=st.sampled_from([Decimal("0"), Decimal("0.01"), Decimal("-0.01")])
-)
-def test_the_sum_of_an_order_is_checked_to_the_cent(
-    gross: Decimal, discount: Decimal, shipping: Decimal, off: Decimal
-) -> None:
+@given(gross=MONEY, discount=MONEY, shipping=MONEY, off=st.sampled_from([Decimal("0"), Decimal("0.01"), Decimal("-0.01")]))
+def test_the_sum_of_an_order_is_checked_to_the_cent(gross: Decimal, discount: Decimal, shipping: Decimal, off: Decimal) -> None:
     amounts = {"gross_amount": gross, "discount_amount": discount, "shipping_amount": shipping}
     wrong = found("orders", order(net_amount=gross - discount + shipping + off, **amounts))[0]
     assert (wrong is None) == (off == 0)
@@ -74,18 +70,12 @@ def test_the_sum_of_an_order_is_checked_to_the_cent(
 def test_a_rule_that_cannot_be_decided_for_want_of_an_optional_value_holds() -> None:
     start = {"campaign_id": "c", "starts_at": NOON, **LOADED}
     late = start | {"ends_at": datetime(2026, 1, 1)}
-    assert found("campaigns", start, start | {"ends_at": NOON}, late) == [
-        None,
-        None,
-        "campaigns: ends after it starts; ",
-    ]
+    assert found("campaigns", start, start | {"ends_at": NOON}, late) == [None, None, "campaigns: ends after it starts; "]
 
 
 def test_birth_dates_and_genders_out_of_range_are_named() -> None:
     member = {"member_id": "m", **LOADED}
-    result = found(
-        "members", member, member | {"birth_month": 13}, member | {"birth_year": 26}, member | {"gender": "F"}
-    )
+    result = found("members", member, member | {"birth_month": 13}, member | {"birth_year": 26}, member | {"gender": "F"})
     assert result == [
         None,
         "members: birth_month is 1–12; ",

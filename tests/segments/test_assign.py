@@ -34,9 +34,7 @@ def settings(**rules):
     conf = {"rules": {name: {"title": TITLE, "when": when} for name, when in rules.items()}}
     limits = {name: [1, 2, 3, 4] for name in ("days_since_last_order", "order_count", "net_amount")}
     values = dict.fromkeys(limits, 2)
-    return SegmentSettings.model_validate(
-        {"rfm": {"thresholds": limits}, "type": {"compare": "given", "values": values}, **conf}
-    )
+    return SegmentSettings.model_validate({"rfm": {"thresholds": limits}, "type": {"compare": "given", "values": values}, **conf})
 
 
 def segment_of(rows, scheme, conf=None):
@@ -90,9 +88,7 @@ def test_equal_values_get_equal_scores_and_the_order_of_rows_changes_nothing():
 
     def scores(given):
         table = features_table(given)
-        return {
-            row["member_id"]: row for row in score(table, thresholds(table, SegmentSettings())).to_pyarrow().to_pylist()
-        }
+        return {row["member_id"]: row for row in score(table, thresholds(table, SegmentSettings())).to_pyarrow().to_pylist()}
 
     found = scores(rows)
     assert scores(rng.sample(rows, len(rows))) == found
@@ -114,9 +110,7 @@ def test_groups_add_up_to_all_members():
 
 def test_rule_segments_hold_those_for_whom_the_condition_is_true_and_unknown_is_no():
     conf = settings(
-        gold="tier == 'gold'",
-        not_gold="not tier == 'gold'",
-        both="tier == 'gold' and (order_count > 1 or net_amount >= 5.5)",
+        gold="tier == 'gold'", not_gold="not tier == 'gold'", both="tier == 'gold' and (order_count > 1 or net_amount >= 5.5)"
     )
     rows = [buyer("a", 1, 1, "5.50", tier="gold"), buyer("b", 1, 2, "5", tier="tin"), nobody("c")]
     found = assign(features_table(rows), conf)

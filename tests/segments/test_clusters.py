@@ -101,9 +101,7 @@ def test_an_unknown_value_is_at_the_mean_and_a_nought_is_not(scale):
 
 
 def test_of_equal_distances_the_lower_number_is_taken():
-    made = Clusters(
-        ("discount_share",), ("plain",), (0.0,), (1.0,), ((1.0,), (-1.0,)), (7, 3), (0.5, 0.5), {}, 9, "", ""
-    )
+    made = Clusters(("discount_share",), ("plain",), (0.0,), (1.0,), ((1.0,), (-1.0,)), (7, 3), (0.5, 0.5), {}, 9, "", "")
     assert scored(features_table([buyer("a", 1, 1, "1", discount_share=0.0)]).to_pyarrow(), made) == {"a": "c3"}
 
 

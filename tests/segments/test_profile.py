@@ -18,19 +18,13 @@ def assigned(rows):
 
 def test_growth_tells_who_joined_left_and_stayed_and_adds_up():
     before = assigned([(f"m{n}", "rfm", "new" if n % 3 else "lost") for n in range(MEMBERS)])
-    after = assigned(
-        [(f"m{n}", "rfm", "new" if n % 2 else "lost") for n in range(10, MEMBERS + 10)] + [("m11", "rule", "x")]
-    )
+    after = assigned([(f"m{n}", "rfm", "new" if n % 2 else "lost") for n in range(10, MEMBERS + 10)] + [("m11", "rule", "x")])
     rows = {(r["scheme"], r["segment"]): r for r in growth(before, after).to_pyarrow().to_pylist()}
     then = {f"m{n}" for n in range(MEMBERS) if n % 3}
     now = {f"m{n}" for n in range(10, MEMBERS + 10) if n % 2}
     new = rows["rfm", "new"]
     assert (new["joined"], new["left"], new["stayed"]) == (len(now - then), len(then - now), len(now & then))
-    assert {name: rows["rule", "x"][name] for name in ("joined", "left", "stayed")} == {
-        "joined": 1,
-        "left": 0,
-        "stayed": 0,
-    }
+    assert {name: rows["rule", "x"][name] for name in ("joined", "left", "stayed")} == {"joined": 1, "left": 0, "stayed": 0}
 
 
 def test_overlap_counts_who_is_in_both_and_jaccard():
@@ -39,9 +33,7 @@ def test_overlap_counts_who_is_in_both_and_jaccard():
          ("d", "rule", "y"), ("e", "rule", "z"), ("a", "rfm", "new")]
     )  # fmt: skip
     rules = rows.filter(rows.scheme == "rule")
-    found = {
-        (r["first"], r["second"]): (r["members"], r["jaccard"]) for r in overlap(rules, rules).to_pyarrow().to_pylist()
-    }
+    found = {(r["first"], r["second"]): (r["members"], r["jaccard"]) for r in overlap(rules, rules).to_pyarrow().to_pylist()}
     assert found == {("rule:x", "rule:y"): (2, 0.5), ("rule:y", "rule:x"): (2, 0.5)}
     other = overlap(rules.filter(rules.segment == "x"), rows).to_pyarrow().to_pylist()
     assert {(r["second"], r["members"]) for r in other} == {("rule:y", 2), ("rfm:new", 1)}

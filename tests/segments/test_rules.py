@@ -36,9 +36,7 @@ CONF = SHIPPED.model_copy(update={"rules": {**SHIPPED.rules, **{
 
 
 def rules(**written):
-    return SegmentSettings.model_validate(
-        {"rules": {name: {"title": TITLE, "when": when} for name, when in written.items()}}
-    )
+    return SegmentSettings.model_validate({"rules": {name: {"title": TITLE, "when": when} for name, when in written.items()}})
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +113,7 @@ def test_rules_that_ask_for_each_other_in_a_circle_are_refused_with_the_circle()
 
 
 def test_what_a_rule_asks_for_that_does_not_exist_is_told_with_the_nearest():
-    wrong = rules(
-        one="in_segment('rfm:at_rsik')", two="did('cart_ad')", three="in_segment('rule:on')", four="order_cuont > 1"
-    )
+    wrong = rules(one="in_segment('rfm:at_rsik')", two="did('cart_ad')", three="in_segment('rule:on')", four="order_cuont > 1")
     with pytest.raises(InputError, match=r"(?s)did you mean 'rfm:at_risk'.*'cart_add'.*'rule:one'.*'order_count'"):
         check(wrong)
     with pytest.raises(UnknownName, match="rule 'one'"):

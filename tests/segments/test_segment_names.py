@@ -32,9 +32,7 @@ def test_a_reference_names_its_scheme_unless_there_is_just_one(name, expected):
 
 
 def test_an_unknown_segment_offers_the_nearest():
-    with pytest.raises(
-        UnknownName, match=r"segment 'at_rsik' is not known in conf/segments.yml; did you mean 'at_risk'"
-    ):
+    with pytest.raises(UnknownName, match=r"segment 'at_rsik' is not known in conf/segments.yml; did you mean 'at_risk'"):
         resolve("at_rsik", SHIPPED)
     with pytest.raises(UnknownName, match="did you mean 'rfm:at_risk'"):
         resolve("rfm:at_rsik", SHIPPED)

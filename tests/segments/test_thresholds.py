@@ -51,9 +51,7 @@ def test_given_limits_are_used_and_say_where_they_are_from():
     days = [30, 90, 180, 365]
     given_limits = {"days_since_last_order": days, "order_count": [1, 2, 3, 5], "net_amount": [1, 2, 3, "4.5"]}
     values = {"days_since_last_order": 60, "order_count": 3, "net_amount": 100}
-    settings = SegmentSettings.model_validate(
-        {"rfm": {"thresholds": given_limits}, "type": {"compare": "given", "values": values}}
-    )
+    settings = SegmentSettings.model_validate({"rfm": {"thresholds": given_limits}, "type": {"compare": "given", "values": values}})
     found = thresholds(features_table(TEN), settings)
     assert found.quintiles.days_since_last_order == (30, 90, 180, 365)
     assert found.types.order_count == (3,)

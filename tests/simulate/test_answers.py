@@ -33,9 +33,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     silent = _world(root / "silent")
     members = raw(silent, "会员资料").to_pylist()
     known = {
-        row["手机号"]: row["会员卡号"]
-        for row in reversed(members)
-        if row["手机号"].isdigit() and row["注册时间"] < "2026-10-02"
+        row["手机号"]: row["会员卡号"] for row in reversed(members) if row["手机号"].isdigit() and row["注册时间"] < "2026-10-02"
     }
     phones = sorted(known)[::2]
     payload = _payload(root / "payload", [*phones[:-1], f"+86{phones[-1]}", "13000000000"])

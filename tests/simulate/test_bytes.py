@@ -72,9 +72,7 @@ def test_fewer_events_can_be_asked_for(tmp_path: Path) -> None:
         ({"events": -0.5}, "events is -0.5"),
     ],
 )
-def test_an_argument_out_of_range_is_named_with_what_is_allowed(
-    tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
+def test_an_argument_out_of_range_is_named_with_what_is_allowed(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small(tmp_path / "shop", **changes)
     assert not (tmp_path / "shop").exists()

@@ -130,9 +130,7 @@ def test_past_campaigns_kept_a_random_control_and_their_effect_is_in_the_orders(
         gap = mine[treated].responds.mean() - mine[~treated].responds.mean()
         assert abs(gap) < SIGMA * mine.responds.std() * sqrt(1 / treated.sum() + 1 / (~treated).sum())
         opened = datetime.fromisoformat(campaign["开始时间"]) + timedelta(hours=25 - 8)
-        window = orders[
-            (orders.ordered_at >= f"{opened}+00:00") & (orders.ordered_at < f"{opened + timedelta(14)}+00:00")
-        ]
+        window = orders[(orders.ordered_at >= f"{opened}+00:00") & (orders.ordered_at < f"{opened + timedelta(14)}+00:00")]
         count = mine.account_id.map(window.groupby("account_id").size()).fillna(0)
         found = count[treated].mean() - count[~treated].mean()
         error = np.sqrt(count[treated].var() / treated.sum() + count[~treated].var() / (~treated).sum())

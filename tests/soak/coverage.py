@@ -37,9 +37,7 @@ def region(campaigns: int, probability: float, level: float = 0.999) -> tuple[in
     return int(stats.binom.ppf(tail, campaigns, probability)), int(stats.binom.isf(tail, campaigns, probability))
 
 
-def batch(
-    rng: np.random.Generator, campaigns: int, effects: np.ndarray
-) -> tuple[pa.Table, dict[str, dict[str, float]]]:
+def batch(rng: np.random.Generator, campaigns: int, effects: np.ndarray) -> tuple[pa.Table, dict[str, dict[str, float]]]:
     """Persons of some campaigns with both potential outcomes, and the true lift per campaign and metric."""
     sizes = rng.integers(2000, 5000, campaigns)
     campaign = np.repeat(np.arange(campaigns), sizes)
@@ -81,10 +79,7 @@ def judged(backend: ibis.BaseBackend, persons: pa.Table, control: Fraction, salt
     )
     found = moments(seen, "group", [*METRICS, *(BEFORE + name for name in METRICS)])
     return {
-        campaign: {
-            name: judge({arm: found[f"{campaign}/{arm}"] for arm in ("control", "message")}, name)[0]
-            for name in METRICS
-        }
+        campaign: {name: judge({arm: found[f"{campaign}/{arm}"] for arm in ("control", "message")}, name)[0] for name in METRICS}
         for campaign in {group.split("/")[0] for group in found}
     }
 

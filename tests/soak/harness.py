@@ -99,9 +99,7 @@ def told(work: Callable[[], Any]) -> Any:
 class Watch:
     """inotify over a folder and all below it: how many times a file was made, written, closed, moved or deleted."""
 
-    MASK = (
-        0x2 | 0x8 | 0x40 | 0x80 | 0x100 | 0x200
-    )  # modified, closed after writing, moved from, moved to, made, deleted
+    MASK = 0x2 | 0x8 | 0x40 | 0x80 | 0x100 | 0x200  # modified, closed after writing, moved from, moved to, made, deleted
     IS_FOLDER = 0x40000000
 
     def __init__(self, root: Path) -> None:
@@ -310,9 +308,7 @@ def _state(root: Path) -> dict[str, Any]:
 def _without_ids(detail: str, labels: dict[str, str]) -> str:
     # a certificate counts what its own attempt found left to do; what holds afterwards is compared above
     told: dict[str, Any] = json.loads(detail)
-    detail = json.dumps(
-        {name: what for name, what in told.items() if name not in ("removed", "suppressed")}, sort_keys=True
-    )
+    detail = json.dumps({name: what for name, what in told.items() if name not in ("removed", "suppressed")}, sort_keys=True)
     for load_id in labels:
         detail = detail.replace(load_id, "")
     return detail

@@ -72,9 +72,7 @@ def soak(commands: list[str], points: int, seed: int) -> dict[str, Any]:
                 {"event": 1 + (number + rng.random()) * (whole.events - 1) // (share - share // 2)}
                 for number in range(share - share // 2)
             ]
-            kills += [
-                {"seconds": (number + rng.random()) * whole.seconds / (share // 2)} for number in range(share // 2)
-            ]
+            kills += [{"seconds": (number + rng.random()) * whole.seconds / (share // 2)} for number in range(share // 2)]
             trials = [trial(base, work, arguments, expected, **kill) for kill in kills]
             found[command] = {
                 "events": whole.events, "seconds": round(whole.seconds, 2), "points": len(trials),

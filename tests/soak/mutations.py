@@ -76,9 +76,7 @@ def _flipped(rng: random.Random, data: bytes, _: str) -> bytes:
 
 def _inserted(rng: random.Random, data: bytes, _: str) -> bytes:
     place = rng.randrange(len(data) + 1)
-    piece = rng.choice(
-        (b"\0", b'"', b"\n", b"\r", b"\xef\xbb\xbf", b"\x81", b",,,,", b"\x1a", b"\xff\xfe", rng.randbytes(40))
-    )
+    piece = rng.choice((b"\0", b'"', b"\n", b"\r", b"\xef\xbb\xbf", b"\x81", b",,,,", b"\x1a", b"\xff\xfe", rng.randbytes(40)))
     return data[:place] + piece + data[place:]
 
 
@@ -104,9 +102,7 @@ def _zipped(rng: random.Random, data: bytes, _: str) -> bytes:
 
 def _recoded(rng: random.Random, data: bytes, encoding: str) -> bytes:
     text = data.decode(encoding, "replace")
-    return text.encode(
-        rng.choice(("utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-be", "big5", "latin-1")), "replace"
-    )
+    return text.encode(rng.choice(("utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-be", "big5", "latin-1")), "replace")
 
 
 def _line_ends(rng: random.Random, data: bytes, _: str) -> bytes:

@@ -90,9 +90,7 @@ def run_reader(base: Path, work: Path, rounds: int) -> list[str]:
         found = harness.told(read)
         codes = [harness.ended(pid) for pid in pids]
         if len(found["seen"]) != 1 or found["snapshots"] < 2 or any(codes):
-            wrong.append(
-                f"round {number}: {len(found['seen'])} different reads, {found['snapshots']} snapshots, {codes}"
-            )
+            wrong.append(f"round {number}: {len(found['seen'])} different reads, {found['snapshots']} snapshots, {codes}")
     return wrong
 
 
@@ -152,9 +150,7 @@ def soak(rounds: int, seed: int, only: list[str]) -> dict[str, list[str]]:
         work = Path(folder)
         base = harness.prepare(work)
         pairs = pairs_of(base)
-        found = {
-            name: run_pair(base, work, pair, rounds, rng) for name, pair in pairs.items() if not only or name in only
-        }
+        found = {name: run_pair(base, work, pair, rounds, rng) for name, pair in pairs.items() if not only or name in only}
         if not only or "a reader" in only:
             found["a reader"] = run_reader(base, work, rounds)
         if not only or "a report" in only:

@@ -60,9 +60,7 @@ def write_files(files: Path) -> None:
     for number in range(LOADS):
         first = number * ROWS
         rows = [
-            harness.corner_shop.order(
-                at, member_no=f"M{at}", mobile=f"138{at:08}", refunded="1.00" if at % 5 == 0 else ""
-            )
+            harness.corner_shop.order(at, member_no=f"M{at}", mobile=f"138{at:08}", refunded="1.00" if at % 5 == 0 else "")
             for at in range(first, first + ROWS)
         ]
         harness.corner_shop.write(files / f"订单_{number}.csv", harness.corner_shop.text_of(rows))
@@ -159,11 +157,7 @@ def soak(cuts: int, seed: int, synced: bool = True) -> dict[str, Any]:
                 with mounted(folder / "copy", folder / "after") as after:
                     wrong = judged(after / "shop", said, files)
                 most, left = max(most, len(said)), left - 1
-                print(
-                    f"cut {cuts - left} of {cuts} after {len(said)} acknowledged: {wrong or 'held'}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                print(f"cut {cuts - left} of {cuts} after {len(said)} acknowledged: {wrong or 'held'}", file=sys.stderr, flush=True)
                 failed += [f"cut {cuts - left} after {len(said)} acknowledged: {what}" for what in wrong]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -120,12 +120,7 @@ def soak(seeds: int, first: int) -> dict[str, Any]:
     allowed, right = region(seeds, 0.95), region(2000, LEVEL)
     recovered = {family: recovery(family, seeds, first) for family in FAMILIES}
     predicted = {family: prediction(family, first) for family in FITS}
-    ok = all(
-        allowed[0] <= count <= allowed[1]
-        for held in recovered.values()
-        for name, count in held.items()
-        if name != "sound"
-    )
+    ok = all(allowed[0] <= count <= allowed[1] for held in recovered.values() for name, count in held.items() if name != "sound")
     ok &= all(right[0] <= found[what] <= right[1] for found in predicted.values() for what in ("counts", "values"))
     return {
         "ok": ok,

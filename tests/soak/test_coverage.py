@@ -21,16 +21,12 @@ def coverage() -> ModuleType:
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.95, (926, 971)), (0.05, (29, 74))])
-def test_regions_of_a_thousand_are_the_published_ones(
-    coverage: ModuleType, probability: float, expected: tuple[int, int]
-) -> None:
+def test_regions_of_a_thousand_are_the_published_ones(coverage: ModuleType, probability: float, expected: tuple[int, int]) -> None:
     assert coverage.region(1000, probability) == expected
 
 
 @pytest.mark.parametrize("campaigns", [1, 60, 1000, 5000])
-def test_a_region_holds_999_in_1000_and_no_smaller_one_on_either_side_does(
-    coverage: ModuleType, campaigns: int
-) -> None:
+def test_a_region_holds_999_in_1000_and_no_smaller_one_on_either_side_does(coverage: ModuleType, campaigns: int) -> None:
     low, high = coverage.region(campaigns, 0.95)
     count = stats.binom(campaigns, 0.95)
     assert count.cdf(low - 1) <= 0.0005 < count.cdf(low) or low == 0

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.slow
 def soak(name: str, *options: str) -> dict[str, Any]:
     """What a soak prints; its processes begin without an engine, hence a process of its own."""
     command = [sys.executable, "-m", f"tests.soak.{name}", *options]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stdout, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -118,8 +118,7 @@ def made_up(seed: int = 7, members: int = 120) -> dict[str, list[dict]]:
         "order_lines": lines,
         "products": [{"product_id": f"p{n}", "category": ["茶", "杯", None][n % 3]} for n in range(9)],
         "refunds": [
-            {"refund_id": str(n), "member_id": rng.choice(ids), "refunded_at": when(), "amount": Decimal("3.33")}
-            for n in range(60)
+            {"refund_id": str(n), "member_id": rng.choice(ids), "refunded_at": when(), "amount": Decimal("3.33")} for n in range(60)
         ],
         "interactions": [
             {
@@ -278,14 +277,10 @@ def test_reasons_are_the_same(engines):
 def test_expressions_are_the_same(engines):
     # one query for all of them: each query costs Spark a second or more
     def answers(t):
-        return t.features.select(
-            "member_id", **{text: compile_expression(text, t.features, where="x") for text in EXPRESSIONS}
-        )
+        return t.features.select("member_id", **{text: compile_expression(text, t.features, where="x") for text in EXPRESSIONS})
 
     same(engines, answers)
 
 
 def test_conditions_are_the_same(engines):
-    same(
-        engines, lambda t: t.features.filter(condition("not tier == '金卡'", t.features, where="x")).select("member_id")
-    )
+    same(engines, lambda t: t.features.filter(condition("not tier == '金卡'", t.features, where="x")).select("member_id"))

@@ -60,9 +60,7 @@ def crash(folder: Path, point: str) -> None:
         DEATHS[point]()
         second = [order("a", "2026-03-05", "2026-06-02"), order("c", "2026-01-05", "2026-06-02")]
         opened.upsert("orders", rows_of("orders", second), load_id="l2")
-        opened.upsert(
-            "members", rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]), load_id="l2"
-        )
+        opened.upsert("members", rows_of("members", [{"member_id": "m", "_effective_at": datetime(2026, 6, 2)}]), load_id="l2")
         opened.audit("load", "l2", {})
 
 

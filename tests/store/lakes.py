@@ -28,9 +28,7 @@ def open_lake(folder: Path, engine: Any = None) -> Lake:
 def rows_of(name: str, rows: Iterable[dict[str, Any]]) -> ir.Table:
     """Rows (dicts with `_effective_at`; missing columns null) as `Writer.upsert` takes them."""
     listed = list(rows)
-    fields = ibis.schema(
-        {column: TABLES[name].types()[column] for column in content_columns(TABLES[name])}
-    ).to_pyarrow()
+    fields = ibis.schema({column: TABLES[name].types()[column] for column in content_columns(TABLES[name])}).to_pyarrow()
     columns = {field.name: pa.array([row.get(field.name) for row in listed], field.type) for field in fields}
     moments = pa.array([row["_effective_at"] for row in listed], pa.timestamp("us"))
     return ibis.memtable(pa.table({**columns, "_effective_at": moments}))

@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 
 from crm_core.store import day_end, local_date, local_time, utc_time
 
-ZONES = (
-    "Asia/Shanghai",
-    "America/New_York",
-    "Europe/London",
-    "Australia/Lord_Howe",
-    "Asia/Kathmandu",
-    "Pacific/Apia",
-    "UTC",
-)
+ZONES = ("Asia/Shanghai", "America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia", "UTC")
 MOMENTS = st.lists(st.datetimes(datetime(1990, 1, 2), datetime(2044, 12, 30)), min_size=20, max_size=60)
 
 
@@ -47,9 +39,7 @@ def test_local_time_is_what_zoneinfo_says(engine: Any, name: str, moments: list[
 @pytest.mark.parametrize("name", ZONES)
 @settings(max_examples=8, deadline=None)
 @given(moments=MOMENTS)
-def test_utc_time_is_what_zoneinfo_says_for_the_first_of_two_equal_hours(
-    engine: Any, name: str, moments: list[datetime]
-) -> None:
+def test_utc_time_is_what_zoneinfo_says_for_the_first_of_two_equal_hours(engine: Any, name: str, moments: list[datetime]) -> None:
     zone, table = ZoneInfo(name), column(moments)
     expected = [moment.replace(tzinfo=zone, fold=0).astimezone(UTC).replace(tzinfo=None) for moment in moments]
     assert results(engine, table, utc_time(table.at, zone)) == expected
@@ -62,9 +52,7 @@ def test_the_hours_around_each_change_of_the_clock_are_right_to_the_second(engin
     zone = ZoneInfo(name)
     near = [start for start, _ in _offsets(name)[60:80]]
     moments = [
-        start + timedelta(seconds=step)
-        for start in near
-        for step in (-7200, -3601, -3600, -1800, -1, 0, 1, 1799, 3599, 3600, 7200)
+        start + timedelta(seconds=step) for start in near for step in (-7200, -3601, -3600, -1800, -1, 0, 1, 1799, 3599, 3600, 7200)
     ]
     table = column(moments)
     local = [moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None, fold=0) for moment in moments]

@@ -32,9 +32,7 @@ def child(action: str, folder: Path, argument: str = "", **more: Any) -> subproc
 
 
 @pytest.mark.parametrize("point", list(DEATHS))
-def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
-    lake: Lake, tmp_path: Path, point: str
-) -> None:
+def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(lake: Lake, tmp_path: Path, point: str) -> None:
     load(lake, "l1", "orders", [order("a", "2026-01-05", "2026-06-01"), order("b", "2026-02-05", "2026-06-01")])
     before = content_hash(lake, "orders"), lake.snapshot().id
     dying = child("crash", tmp_path, point)
@@ -46,9 +44,7 @@ def test_a_killed_load_is_there_whole_or_not_at_all_and_the_next_writer_goes_on(
     started = time.monotonic()
     load(lake, "l3", "orders", [order("d", "2026-01-05", "2026-06-03")])
     assert time.monotonic() - started < 60, "a dead holder's lease is taken over at once"
-    expected = (
-        [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")] if published else [("a", "l1"), ("b", "l1"), ("d", "l3")]
-    )
+    expected = [("a", "l2"), ("b", "l1"), ("c", "l2"), ("d", "l3")] if published else [("a", "l1"), ("b", "l1"), ("d", "l3")]
     assert listed(lake.table("orders"), "order_id", "load_id") == expected
     assert (tmp_path / "lake" / "members").exists() == published
 
@@ -98,9 +94,7 @@ def test_whoever_waits_too_long_is_told_who_writes(lake: Lake, tmp_path: Path) -
         lease.acquire(lake.ledger, "impatient", wait_seconds=0.3)
     holder.kill()
     holder.wait()
-    assert lease.acquire(lake.ledger, "heir", wait_seconds=5) == 2, (
-        "a dead holder's lease is taken long before it expires"
-    )
+    assert lease.acquire(lake.ledger, "heir", wait_seconds=5) == 2, "a dead holder's lease is taken long before it expires"
 
 
 def test_a_holder_on_another_machine_keeps_the_lease_until_it_expires(lake: Lake) -> None:
@@ -161,9 +155,7 @@ def test_a_lease_that_could_not_be_given_back_is_free_again_for_the_same_process
         ("new ledger", "lake/ledger cannot be made: Permission denied"),
     ],
 )
-def test_without_write_permission_there_is_one_clear_error_and_no_change(
-    engine: Any, action: str, message: str
-) -> None:
+def test_without_write_permission_there_is_one_clear_error_and_no_change(engine: Any, action: str, message: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     import tempfile
@@ -211,8 +203,7 @@ def test_a_full_disk_is_one_clear_error_and_the_lake_stays_as_it_was(
     before = on_disk(lake)
     rng = random.Random(1)
     many = [
-        order(f"o{rng.getrandbits(400):x}", "2026-01-05", "2026-06-02", city=f"{rng.getrandbits(800):x}")
-        for _ in range(40_000)
+        order(f"o{rng.getrandbits(400):x}", "2026-01-05", "2026-06-02", city=f"{rng.getrandbits(800):x}") for _ in range(40_000)
     ]
     with pytest.raises(RunFailed, match=r"could not be written: (no space left|.*disk is full)"):
         load(lake, "l2", "orders", many)

@@ -106,9 +106,7 @@ def test_any_folder_name_will_do(tmp_path: Path, engine: Any, name: str) -> None
 def test_all_that_was_published_was_synced_first(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[str] = set()
     real = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: (synced.add(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))[1]
-    )
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))[1])
     for load_id, month in (("l1", 1), ("l2", 2)):
         synced.clear()
         earlier = on_disk(lake) if lake.root.exists() else {}
@@ -143,15 +141,10 @@ def test_dated_results_are_replaced_by_date_and_removed_by_date(lake: Lake) -> N
 
 def test_a_dated_result_may_gain_columns_from_one_date_to_the_next(lake: Lake) -> None:
     with lake.write("results") as writer:
-        writer.replace_date(
-            "member_tags", date(2026, 10, 30), features("m").drop("score").mutate(old=ibis.literal(True))
-        )
+        writer.replace_date("member_tags", date(2026, 10, 30), features("m").drop("score").mutate(old=ibis.literal(True)))
     with lake.write("results") as writer:
         writer.replace_date("member_tags", DAY, features("m").drop("score").mutate(new=ibis.literal("x")))
-    assert listed(lake.table("member_tags"), "as_of", "old", "new") == [
-        (date(2026, 10, 30), True, None),
-        (DAY, None, "x"),
-    ]
+    assert listed(lake.table("member_tags"), "as_of", "old", "new") == [(date(2026, 10, 30), True, None), (DAY, None, "x")]
 
 
 @pytest.mark.parametrize(
@@ -190,9 +183,7 @@ def test_a_dated_result_keeps_the_amounts_that_a_narrower_column_of_money_holds(
 def test_the_rows_of_one_load_leave_an_append_only_table(lake: Lake) -> None:
     def reject(load_id: str, row: int) -> Any:
         return ibis.memtable(
-            pa.table(
-                {"load_id": [load_id], "file": ["f"], "row_number": [row], "field": [""], "reason": ["r"], "row": [""]}
-            )
+            pa.table({"load_id": [load_id], "file": ["f"], "row_number": [row], "field": [""], "reason": ["r"], "row": [""]})
         )
 
     with lake.write("rejects") as writer:

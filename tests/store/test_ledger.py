@@ -24,9 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def write_lines(ledger: Ledger, count: int = 3) -> None:
     for number in range(count):
         with ledger.transaction() as session:
-            ledger.audit(
-                session, "test", f"s{number}", {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2}, "ann"
-            )
+            ledger.audit(session, "test", f"s{number}", {"n": number, "名": ["重要", None], "at": now(), 10: 1, 9: 2}, "ann")
 
 
 def children(action: str, folder: Path, url: str) -> str:
@@ -85,9 +83,7 @@ def test_four_processes_that_append_at_once_lose_nothing(ledger: Ledger, ledger_
         assert session.scalar(select(func.count(func.distinct(AuditEntry.subject)))) == 160
 
 
-def test_four_processes_never_hold_the_lease_under_the_same_number(
-    ledger: Ledger, ledger_url: str, tmp_path: Path
-) -> None:
+def test_four_processes_never_hold_the_lease_under_the_same_number(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:
     said = children("fences", tmp_path, ledger_url)
     assert sorted(int(line) for line in said.split()) == list(range(1, 41))
 

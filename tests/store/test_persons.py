@@ -50,13 +50,7 @@ def test_the_kinds_of_key_are_those_of_the_schema() -> None:
 
 
 def test_members_that_share_a_key_are_one_person_across_kinds_of_key() -> None:
-    known = [
-        ("b", "phone", "1", 0),
-        ("a", "phone", "1", 5),
-        ("a", "email", "x", 6),
-        ("c", "email", "x", 7),
-        ("d", "email", "y", 0),
-    ]
+    known = [("b", "phone", "1", 0), ("a", "phone", "1", 5), ("a", "email", "x", 6), ("c", "email", "x", 7), ("d", "email", "y", 0)]
     assert found(known) == {"a": "b", "b": "b", "c": "b"}
 
 
@@ -64,10 +58,7 @@ def test_the_person_is_the_member_first_seen_then_the_smaller_id() -> None:
     assert found([("b", "phone", "1", 0), ("a", "phone", "1", 1)]) == {"a": "b", "b": "b"}
     assert found([("b", "phone", "1", 0), ("a", "phone", "1", 0)]) == {"a": "a", "b": "a"}
     # seen by a key that links nobody is seen all the same
-    assert found([("b", "phone", "1", 1), ("a", "phone", "1", 1), ("b", "email", "only hers", 0)]) == {
-        "a": "b",
-        "b": "b",
-    }
+    assert found([("b", "phone", "1", 1), ("a", "phone", "1", 1), ("b", "email", "only hers", 0)]) == {"a": "b", "b": "b"}
 
 
 def test_the_same_value_of_another_kind_is_another_key() -> None:
@@ -128,10 +119,7 @@ def test_links_by_likeness_are_the_weakest_keys() -> None:
 
 known_lists = st.lists(
     st.tuples(
-        st.sampled_from("abcdefghij"),
-        st.sampled_from(["phone", "email", "union_id"]),
-        st.sampled_from("12345"),
-        st.integers(0, 3),
+        st.sampled_from("abcdefghij"), st.sampled_from(["phone", "email", "union_id"]), st.sampled_from("12345"), st.integers(0, 3)
     ),
     max_size=25,
     unique_by=lambda row: row[:3],

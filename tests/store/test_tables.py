@@ -91,9 +91,7 @@ def test_the_last_microsecond_of_the_day_belongs_to_it_and_the_next_does_not(lak
 
 
 def test_a_closed_order_is_closed_from_its_day_on(shop: Lake) -> None:
-    states = [
-        dict(listed(at(shop, day).orders, "order_id", "status"))["closed"] for day in ("2026-03-03", "2026-03-04")
-    ]
+    states = [dict(listed(at(shop, day).orders, "order_id", "status"))["closed"] for day in ("2026-03-03", "2026-03-04")]
     assert states == ["placed", "closed"]
 
 
@@ -109,18 +107,10 @@ def test_refunds_count_from_their_own_date(shop: Lake) -> None:
 
 def test_attributes_without_a_time_of_their_own_come_from_versions(lake: Lake) -> None:
     def member(day: int, tier: str) -> dict[str, Any]:
-        return {
-            "member_id": "m",
-            "tier": tier,
-            "registered_at": datetime(2026, 3, 1),
-            "_effective_at": datetime(2026, 3, day),
-        }
+        return {"member_id": "m", "tier": tier, "registered_at": datetime(2026, 3, 1), "_effective_at": datetime(2026, 3, day)}
 
     load(lake, "l1", "members", [member(5, "gold"), member(1, "silver")])
-    found = [
-        listed(at(lake, day).members, "tier", "person_id")
-        for day in ("2026-02-20", "2026-03-01", "2026-03-04", "2026-03-05")
-    ]
+    found = [listed(at(lake, day).members, "tier", "person_id") for day in ("2026-02-20", "2026-03-01", "2026-03-04", "2026-03-05")]
     assert found == [[], [("silver", "m")], [("silver", "m")], [("gold", "m")]]
 
     def product(day: int, price: str) -> dict[str, Any]:
@@ -132,18 +122,8 @@ def test_attributes_without_a_time_of_their_own_come_from_versions(lake: Lake) -
 
 
 def test_an_opportunity_stands_in_the_stage_it_had_reached(lake: Lake) -> None:
-    created = {
-        "opportunity_id": "o",
-        "created_at": datetime(2026, 3, 1),
-        "_effective_at": datetime(2026, 3, 1),
-        "stage": "lead",
-    }
-    won = created | {
-        "_effective_at": datetime(2026, 3, 5),
-        "stage": "won",
-        "closed_at": datetime(2026, 3, 5),
-        "outcome": "won",
-    }
+    created = {"opportunity_id": "o", "created_at": datetime(2026, 3, 1), "_effective_at": datetime(2026, 3, 1), "stage": "lead"}
+    won = created | {"_effective_at": datetime(2026, 3, 5), "stage": "won", "closed_at": datetime(2026, 3, 5), "outcome": "won"}
     load(lake, "l1", "opportunities", [won, created])
     assert listed(at(lake, "2026-03-04").opportunities, "stage", "outcome") == [("lead", None)]
     assert listed(at(lake, "2026-03-05").opportunities, "stage", "outcome") == [("won", "won")]
@@ -217,9 +197,7 @@ def test_every_view_of_an_empty_lake_is_empty_and_has_the_table_s_columns(lake: 
 
 
 def test_supplied_says_whether_any_row_exists_as_of_the_day(shop: Lake) -> None:
-    found = [
-        (at(shop, day).supplied("orders"), at(shop, day).supplied("members")) for day in ("2026-02-01", "2026-03-01")
-    ]
+    found = [(at(shop, day).supplied("orders"), at(shop, day).supplied("members")) for day in ("2026-02-01", "2026-03-01")]
     assert found == [(False, False), (True, False)]
 
 
@@ -234,9 +212,7 @@ def test_views_read_the_snapshot_they_were_made_for(shop: Lake) -> None:
 def test_the_machine_s_own_time_zone_changes_nothing(shop: Lake, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.store.child", "views", str(tmp_path), "2026-03-05"]
     said = {
-        subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=True).stdout
         for zone in ("America/New_York", "UTC", "Asia/Shanghai")
     }
     assert len(said) == 1 and said.pop().count("\n") == 8

@@ -90,9 +90,7 @@ def said(lake: Lake) -> dict[str, tuple[str, str]]:
 
 @settings(max_examples=few(6), deadline=None)
 @given(data=st.data())
-def test_any_history_of_loads_and_undoing_is_worth_what_the_remaining_rows_say_at_once(
-    engine: Any, data: st.DataObject
-) -> None:
+def test_any_history_of_loads_and_undoing_is_worth_what_the_remaining_rows_say_at_once(engine: Any, data: st.DataObject) -> None:
     pool = {name: data.draw(st.lists(kind, min_size=1, max_size=6), name) for name, kind in KINDS.items()}
     parts = st.fixed_dictionaries({name: st.lists(st.sampled_from(rows), max_size=5) for name, rows in pool.items()})
     live: dict[str, dict[str, list[Any]]] = {}
@@ -177,22 +175,14 @@ def test_what_grows_without_a_new_time_is_as_great_as_any_load_says_and_no_confl
 
 def test_a_conflict_in_a_table_of_two_key_columns_names_both(lake: Lake) -> None:
     line = {"order_id": "a", "line_no": 1, "ordered_at": datetime(2026, 1, 5), "_effective_at": datetime(2026, 6, 1)}
-    counts = load(
-        lake, "l1", "order_lines", [line | {"quantity": 1.0}, line | {"quantity": 2.0}, line | {"line_no": 2}]
-    )
+    counts = load(lake, "l1", "order_lines", [line | {"quantity": 1.0}, line | {"quantity": 2.0}, line | {"line_no": 2}])
     assert (counts.inserted, counts.conflicts, counts.conflict_keys) == (2, 1, ("a / 1",))
 
 
 def test_an_identity_keeps_its_first_sighting(lake: Lake) -> None:
     def seen(day: int) -> dict[str, Any]:
         moment = datetime(2026, 6, day)
-        return {
-            "id_kind": "phone",
-            "id_value_hash": "h",
-            "member_id": "m",
-            "first_seen_at": moment,
-            "_effective_at": moment,
-        }
+        return {"id_kind": "phone", "id_value_hash": "h", "member_id": "m", "first_seen_at": moment, "_effective_at": moment}
 
     load(lake, "l1", "identities", [seen(5)])
     load(lake, "l2", "identities", [seen(9), seen(2)])
@@ -206,11 +196,7 @@ def test_an_identity_keeps_its_first_sighting(lake: Lake) -> None:
 def test_undo_says_what_went_what_returned_and_what_stayed_and_touches_only_their_months(lake: Lake) -> None:
     old = [order(key, "2026-01-05", "2026-06-01") for key in "abc"]
     load(lake, "l1", "orders", [*old, order("z", "2025-03-05", "2026-06-01")])
-    more = [
-        order("a", "2026-02-05", "2026-06-02"),
-        order("b", "2026-01-05", "2026-06-01"),
-        order("n", "2026-02-05", "2026-06-02"),
-    ]
+    more = [order("a", "2026-02-05", "2026-06-02"), order("b", "2026-01-05", "2026-06-01"), order("n", "2026-02-05", "2026-06-02")]
     load(lake, "l2", "orders", more)
     before = {name: set(delta.files(lake.root / name, version)) for name, version in lake.snapshot().versions.items()}
     with lake.write("undo") as writer:
@@ -225,9 +211,7 @@ def test_undo_says_what_went_what_returned_and_what_stayed_and_touches_only_thei
 def test_several_upserts_of_one_writer_build_on_each_other_before_they_are_published(lake: Lake) -> None:
     with lake.write("two files") as writer:
         writer.upsert("orders", rows_of("orders", [order("a", "2026-01-05", "2026-06-01")]), load_id="l1")
-        counts = writer.upsert(
-            "orders", rows_of("orders", [order("a", "2026-01-05", "2026-06-02", "2.00")]), load_id="l1"
-        )
+        counts = writer.upsert("orders", rows_of("orders", [order("a", "2026-01-05", "2026-06-02", "2.00")]), load_id="l1")
         assert (counts.inserted, counts.updated) == (0, 1)
         assert listed(writer.table("orders"), "order_id") == [("a",)]
         assert listed(lake.table("orders")) == []

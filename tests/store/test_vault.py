@@ -34,9 +34,7 @@ def vault(tmp_path: Path, ledger: Ledger, engine: Any, monkeypatch: pytest.Monke
 def state(ledger: Ledger, load_id: str, word: str) -> None:
     counts = dict.fromkeys(("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected"), 0)
     with ledger.transaction() as session:
-        session.merge(
-            Load(load_id=load_id, source="s", state=word, started_at=now(), finished_at=now(), detail={}, **counts)
-        )
+        session.merge(Load(load_id=load_id, source="s", state=word, started_at=now(), finished_at=now(), detail={}, **counts))
 
 
 def contacts(rows: list[tuple[str, str, str, bool, int]], load_id: str) -> Any:
@@ -65,13 +63,9 @@ def accounts(*members: str, load_id: str) -> Any:
 @settings(max_examples=25, deadline=None)
 @given(
     key=st.binary(min_size=16, max_size=64),
-    values=st.lists(
-        st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))), min_size=1
-    ),
+    values=st.lists(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))), min_size=1),
 )
-def test_keyed_is_python_s_hmac_for_any_text_and_key_and_null_stays_null(
-    engine: Any, key: bytes, values: list[str | None]
-) -> None:
+def test_keyed_is_python_s_hmac_for_any_text_and_key_and_null_stays_null(engine: Any, key: bytes, values: list[str | None]) -> None:
     vault = object.__new__(Vault)
     vault.key = key
     table = ibis.memtable(pa.table({"n": list(range(len(values))), "v": pa.array(values, pa.string())}))
@@ -118,9 +112,7 @@ def test_each_member_has_the_newest_valid_contact_of_a_kind(vault: Vault, ledger
     assert engine.to_pyarrow(vault.contacts("email")).to_pylist() == [{"member_id": "m", "value": "a@b.c"}]
 
 
-def test_forgetting_a_load_empties_its_files_and_an_older_contact_returns(
-    vault: Vault, ledger: Ledger, engine: Any
-) -> None:
+def test_forgetting_a_load_empties_its_files_and_an_older_contact_returns(vault: Vault, ledger: Ledger, engine: Any) -> None:
     for load_id, value, day in (("l1", "+861", 1), ("l2", "+862", 2)):
         state(ledger, load_id, "live")
         vault.put("contacts", load_id, contacts([("m", "phone", value, True, day)], load_id))
@@ -200,9 +192,7 @@ def test_a_key_other_than_the_one_the_vault_began_with_is_refused(
 
 
 @pytest.mark.parametrize("content", ["", "zz", "abcd"])
-def test_a_damaged_key_file_is_an_error_and_not_another_key(
-    vault: Vault, ledger: Ledger, engine: Any, content: str
-) -> None:
+def test_a_damaged_key_file_is_an_error_and_not_another_key(vault: Vault, ledger: Ledger, engine: Any, content: str) -> None:
     (vault.folder / "key").write_text(content)
     with pytest.raises(RunFailed, match="is damaged; bring it back from a copy"):
         Vault(vault.folder, ledger, engine)

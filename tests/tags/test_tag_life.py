@@ -37,14 +37,7 @@ SCORES = ibis.memtable(
         {"member_id": "b", "model": "churn", "score": 0.2, "low": 0.1, "high": 0.3, "label": "low"},
         {"member_id": "a", "model": "value", "score": 77.0, "low": 1.0, "high": 99.0, "label": None},
     ],
-    schema={
-        "member_id": "string",
-        "model": "string",
-        "score": "float64",
-        "low": "float64",
-        "high": "float64",
-        "label": "string",
-    },
+    schema={"member_id": "string", "model": "string", "score": "float64", "low": "float64", "high": "float64", "label": "string"},
 )
 LISTS = ibis.memtable(
     [{"tag": "vip", "member_id": "c", "value": "gold", "listed_on": date(2026, 10, 1)}],
@@ -90,9 +83,7 @@ def test_events_and_segments_may_be_asked_and_are_unknown_before_there_are_any()
     conf = tags(asked={"kind": "rule", "when": "did('visit', 2, 30) or in_segment('rfm:new')"})
     assert [row["asked"] for row in rows_of(compute(PEOPLE, conf)).values()] == [False] * 4
     segments = ibis.memtable([{"member_id": "b", "scheme": "rfm", "segment": "new"}])
-    visits = [
-        {"event_id": str(n), "member_id": "c", "occurred_at": moment("2026-10-20"), "event": "visit"} for n in (1, 2)
-    ]
+    visits = [{"event_id": str(n), "member_id": "c", "occurred_at": moment("2026-10-20"), "event": "visit"} for n in (1, 2)]
     sources = Sources(segments=segments, tables=world(interactions=visits))
     found = rows_of(compute(PEOPLE, conf, DAY, sources))
     assert {one for one, row in found.items() if row["asked"]} == {"b", "c"}
@@ -100,9 +91,7 @@ def test_events_and_segments_may_be_asked_and_are_unknown_before_there_are_any()
 
 
 def test_a_model_tag_that_asks_for_no_score_is_refused():
-    with pytest.raises(
-        InputError, match=r"of model 'churn' but asks for none of churn_high, churn_label, churn_low, churn_score"
-    ):
+    with pytest.raises(InputError, match=r"of model 'churn' but asks for none of churn_high, churn_label, churn_low, churn_score"):
         check(tags(x={"kind": "model", "model": "churn", "when": "age > 3"}))
 
 
@@ -195,9 +184,7 @@ def test_a_threshold_is_proposed_where_orders_really_change():
     rng = random.Random(1)
     ages = {f"m{n}": rng.randrange(18, 70) for n in range(6000)}
     rows = features_table([nobody(one, age=age) for one, age in ages.items()])
-    ordered = ibis.memtable(
-        [{"member_id": one} for one, age in ages.items() if rng.random() < (0.6 if age >= 40 else 0.1)]
-    )
+    ordered = ibis.memtable([{"member_id": one} for one, age in ages.items() if rng.random() < (0.6 if age >= 40 else 0.1)])
     conf = tags(
         young={"kind": "rule", "when": "age < 25"},
         right={"kind": "rule", "when": "age >= 40"},

@@ -49,8 +49,7 @@ def test_the_wide_table_has_a_row_per_member_and_a_column_per_tag():
 
 def test_the_long_table_has_a_row_per_tag_that_a_member_has():
     found = {
-        (row["member_id"], row["tag"]): row["value"]
-        for row in long(compute(features_table(ROWS), CONF)).to_pyarrow().to_pylist()
+        (row["member_id"], row["tag"]): row["value"] for row in long(compute(features_table(ROWS), CONF)).to_pyarrow().to_pylist()
     }
     assert found[("a", "rich")] == "true"
     assert ("b", "rich") not in found

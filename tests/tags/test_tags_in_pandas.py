@@ -68,9 +68,7 @@ def test_each_statistic_gives_in_pandas_the_same_number(shop, name):
 
 def rounded(values, digits):
     """Half away from nought, as money is rounded."""
-    return values.map(
-        lambda v: None if pd.isna(v) else float(Decimal(str(v)).quantize(Decimal(10) ** -digits, ROUND_HALF_UP))
-    )
+    return values.map(lambda v: None if pd.isna(v) else float(Decimal(str(v)).quantize(Decimal(10) ** -digits, ROUND_HALF_UP)))
 
 
 def test_the_reasons_of_a_few_members_hold_in_pandas(shop):

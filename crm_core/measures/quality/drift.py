@@ -90,9 +90,7 @@ def _of_table(tables: Tables, schema: TableSchema, source: str, ids: list[str], 
     if min(sizes.get(True, 0), sizes.get(False, 0)) < FEWEST:
         return []
     bins = {**_number_bins(rows, numbers), **_word_bins(rows, words)}
-    return [
-        drift for column, counts in bins.items() if (drift := _drift(source, schema.name, column, counts)) is not None
-    ]
+    return [drift for column, counts in bins.items() if (drift := _drift(source, schema.name, column, counts)) is not None]
 
 
 Counts = dict[str, tuple[int, int]]

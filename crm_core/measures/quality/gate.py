@@ -118,9 +118,7 @@ def _freshness(quality: Quality, of: str, _: datetime) -> Figure:
 
 
 def _since_load(quality: Quality, of: str, at: datetime) -> Figure:
-    return _worst(
-        (round((at - load.finished_at).total_seconds() / 86400, 2), load.source) for load in _newest(quality, of)
-    )
+    return _worst((round((at - load.finished_at).total_seconds() / 86400, 2), load.source) for load in _newest(quality, of))
 
 
 def _broken(quality: Quality, of: str, _: datetime) -> Figure:

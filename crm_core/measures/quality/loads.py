@@ -71,9 +71,7 @@ class LoadRecord:
     def faults(self) -> list[str]:
         """What does not add up in this load: 'rows', 'files', or 'money NAME'; empty in a good one."""
         found = [] if self.read == self.accepted + self.duplicate + self.rejected else ["rows"]
-        if any(not file.adds_up for file in self.files) or (
-            self.files and sum(file.read for file in self.files) != self.read
-        ):
+        if any(not file.adds_up for file in self.files) or (self.files and sum(file.read for file in self.files) != self.read):
             found.append("files")
         return found + [f"money {item.name}" for item in self.money if item.rows != item.written]
 
@@ -194,9 +192,7 @@ Feeds = Callable[[str, str], "frozenset[str] | None"]
 """(source, table) → the feeds that write the table; None where conf does not know the source (any more)."""
 
 
-def compared(
-    loads: list[LoadRecord], table: str, feeds_of: Feeds, most: int = 7
-) -> list[tuple[LoadRecord, list[LoadRecord]]]:
+def compared(loads: list[LoadRecord], table: str, feeds_of: Feeds, most: int = 7) -> list[tuple[LoadRecord, list[LoadRecord]]]:
     """For each source and set of feeds that write `table` its newest load, with up to `most` loads of that kind before it.
 
     Only such loads are alike enough that a difference between them means something: a source that brings orders one day
@@ -220,9 +216,7 @@ def feeds_of(config: Config) -> Feeds:
             return None
         feeds = config.source(source).feeds
         return frozenset(
-            name
-            for name, feed in feeds.items()
-            if table in {item.table or entry for entry, item in feed.tables.items()}
+            name for name, feed in feeds.items() if table in {item.table or entry for entry, item in feed.tables.items()}
         )
 
     return find

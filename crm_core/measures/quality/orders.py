@@ -67,9 +67,7 @@ def _judged(tables: Tables) -> tuple[ir.Table, dict[str, Any]]:
     """Orders with what has to be known of their refunds, lines and members, and the conditions over them by kind."""
     orders = tables.orders
     columns = {name for pair in ORDERED for name in pair[1:]}
-    rows = orders.select(
-        "order_id", "member_id", "gross_amount", "net_amount", "shipping_amount", "refund_amount", *columns
-    )
+    rows = orders.select("order_id", "member_id", "gross_amount", "net_amount", "shipping_amount", "refund_amount", *columns)
     conditions: dict[str, Any] = {kind: lambda t, a=later, b=earlier: t[a] < t[b] for kind, later, earlier in ORDERED}
     if tables.supplied("refunds"):
         refunds = tables.refunds.filter(tables.refunds.order_id.notnull(), tables.refunds.kind == "refund")
@@ -94,12 +92,7 @@ def _judged(tables: Tables) -> tuple[ir.Table, dict[str, Any]]:
 
 def _lines_differ(rows: Any) -> Any:
     room = rows._count.cast("decimal(18, 2)") * ibis.literal("0.01").cast("decimal(18, 2)")
-    sums = [
-        rows.gross_amount,
-        rows.net_amount,
-        rows.net_amount - rows.shipping_amount,
-        rows.gross_amount + rows.shipping_amount,
-    ]
+    sums = [rows.gross_amount, rows.net_amount, rows.net_amount - rows.shipping_amount, rows.gross_amount + rows.shipping_amount]
     differs: Any = rows._lines.notnull()
     for each in sums:
         differs = differs & ((rows._lines - each).abs() > room)
@@ -114,9 +107,7 @@ def _examples(rows: ir.Table) -> tuple[str, ...]:
 def _told_twice(orders: ir.Table, of: int) -> Impossible:
     same = ["member_id", "ordered_at", "channel", "shop_id", "net_amount"]
     groups = orders.filter(orders.member_id.notnull(), orders.net_amount > 0).group_by(same)
-    several = groups.having(lambda t: t.count() > 1).agg(
-        _orders=lambda t: t.count(), order_id=lambda t: t.order_id.max()
-    )
+    several = groups.having(lambda t: t.count() > 1).agg(_orders=lambda t: t.count(), order_id=lambda t: t.order_id.max())
     surplus = several.aggregate(orders=(several._orders - 1).sum()).to_pyarrow().to_pylist()[0]["orders"] or 0
     return Impossible("told_twice", int(surplus), of, _examples(several) if surplus else ())
 

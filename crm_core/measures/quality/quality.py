@@ -119,10 +119,7 @@ class Quality:
     def gaps(self) -> list[days.Gap]:
         """Days without facts that should have some."""
         return [
-            gap
-            for name in days.WATCHED
-            if name in self.supplied
-            for gap in days.gaps(name, days.daily_counts(self.tables, name))
+            gap for name in days.WATCHED if name in self.supplied for gap in days.gaps(name, days.daily_counts(self.tables, name))
         ]
 
     @cached_property
@@ -138,9 +135,4 @@ class Quality:
     @property
     def broken(self) -> dict[tuple[str, str], int]:
         """(table, rule) → rows of the lake that break it; rules that all rows keep are left out."""
-        return {
-            (name, rule): rows
-            for name, profile in self.profiles.items()
-            for rule, rows in profile.broken.items()
-            if rows
-        }
+        return {(name, rule): rows for name, profile in self.profiles.items() for rule, rows in profile.broken.items() if rows}

@@ -125,9 +125,7 @@ class View:
             found[name] = Column(self.text(label), unit, "bar" in words, metric)
         return found
 
-    def bars(
-        self, rows: pd.DataFrame, value: str, unit: str, key: str, *, signed: bool = False, **values: Any
-    ) -> Block:
+    def bars(self, rows: pd.DataFrame, value: str, unit: str, key: str, *, signed: bool = False, **values: Any) -> Block:
         """Bars of `value` by the column 'title', under the texts `key` and `key`_sub."""
         title, subtitle = self.text(key, **values), self.text(f"{key}_sub", **values)
         return charts.bars(
@@ -202,9 +200,7 @@ class View:
             version = snapshot.versions.get(name) if snapshot else None
             if version is not None:
                 count = scalar(self.workspace.lake.table(name, snapshot).count())
-                rows.append(
-                    {"name": name, "table": self.labels.name("tables", name), "version": version, "rows": count}
-                )
+                rows.append({"name": name, "table": self.labels.name("tables", name), "version": version, "rows": count})
         return pd.DataFrame(rows, columns=["name", "table", "version", "rows"])
 
 

@@ -102,14 +102,7 @@ class CampaignLists(View):
         if self.settings(name) and (name, wave) not in self._handed_off:
             title += self.text("not_exported")
         agrees = self.text("yes" if chosen == handed + held + refused else "no")
-        return {
-            "campaign": title,
-            "chosen": chosen,
-            "handed": handed,
-            "held": held,
-            "refused": refused,
-            "agrees": agrees,
-        }
+        return {"campaign": title, "chosen": chosen, "handed": handed, "held": held, "refused": refused, "agrees": agrees}
 
     def _members(self, name: str, wave: int) -> tuple[int, dict[str, int]]:
         """Members in the list, and what became of them: by the newest hand-off, else by the list alone."""
@@ -146,9 +139,7 @@ class CampaignLists(View):
     @cached_property
     def _handed_off(self) -> dict[tuple[str, int], dict[str, Any]]:
         """(campaign, wave) → counts of its newest hand-off."""
-        query = select(Audience.campaign, Audience.wave, Export.counts).join(
-            Export, Audience.audience_id == Export.audience_id
-        )
+        query = select(Audience.campaign, Audience.wave, Export.counts).join(Export, Audience.audience_id == Export.audience_id)
         with self.workspace.ledger.session() as session:
             rows = session.execute(query.order_by(Export.created_at)).all()
         return {(campaign, wave): counts for campaign, wave, counts in rows}

@@ -48,9 +48,7 @@ class CampaignResult(CampaignLists):
         """Why there is no verdict: no list at all, or none whose window has begun."""
         if self.waves.empty:
             return self.absent()
-        return self.note(
-            "not_judged_yet", "warn", which=self.labels.joined([self.title(*key) for key in self.unjudged])
-        )
+        return self.note("not_judged_yet", "warn", which=self.labels.joined([self.title(*key) for key in self.unjudged]))
 
     def _pairs(self) -> list[tuple[str, ArmResult]]:
         """Title and result of every campaign, wave and arm on the campaign's own metric."""
@@ -126,9 +124,7 @@ class CampaignResult(CampaignLists):
             ]
         if not rows:
             return self.not_yet()
-        columns = self.columns(
-            campaign="campaign", arm="arm @srm", planned="planned count", persons="actual people", p="p_value"
-        )
+        columns = self.columns(campaign="campaign", arm="arm @srm", planned="planned count", persons="actual people", p="p_value")
         worst = next((verdict for verdict in ("mismatch", "unknown") if verdict in verdicts), "as_planned")
         tone = {"mismatch": "bad", "unknown": "warn", "as_planned": "good"}[worst]
         return blocks.group(self.note(f"srm_{worst}", tone), self.table(pd.DataFrame(rows), columns))
@@ -194,9 +190,7 @@ class CampaignResult(CampaignLists):
             interval="interval @interval",
             reading="reading",
         )
-        return self.table(
-            pd.DataFrame(rows), columns, note=self.text("lift_note"), more=self.text("all_lines", count=len(rows))
-        )
+        return self.table(pd.DataFrame(rows), columns, note=self.text("lift_note"), more=self.text("all_lines", count=len(rows)))
 
     def _figures(self, result: ArmResult) -> dict[str, str]:
         lift, unit = result.chosen, UNIT[result.metric]
@@ -309,8 +303,5 @@ class CampaignResult(CampaignLists):
             if found.window.preliminary:
                 until = found.window.ends_at.date()
                 items.append((self.text("do_wait", campaign=self.title(name, wave), date=until), ""))
-        items += [
-            (self.text("do_unjudged", campaign=self.title(*key)), f"crm campaign evaluate {key[0]}")
-            for key in self.unjudged
-        ]
+        items += [(self.text("do_unjudged", campaign=self.title(*key)), f"crm campaign evaluate {key[0]}") for key in self.unjudged]
         return self.steps(*items)

@@ -69,9 +69,7 @@ class DataHealth(HealthTables):
         oldest = max(daily, key=lambda each: each.age or 0, default=None)
         filled = [share for share in self.fields["filled"] if share]
         return self.opening(
-            self.card(
-                "rows_read", read, "count", metric="reconciliation", sentence=self.text("adds_up" if agree else "off")
-            ),
+            self.card("rows_read", read, "count", metric="reconciliation", sentence=self.text("adds_up" if agree else "off")),
             self.card(
                 "rejected_share",
                 numbers.share(rejected, read),
@@ -134,9 +132,7 @@ class DataHealth(HealthTables):
         )
         if rows.empty:
             return note
-        columns = self.columns(
-            kind="id_kind", keys="known_keys count", linked="linked_members people", held="held_keys people"
-        )
+        columns = self.columns(kind="id_kind", keys="known_keys count", linked="linked_members people", held="held_keys people")
         return blocks.group(note, self.table(rows, columns, note=self.text("held_why")))
 
     def missing_inputs(self) -> Block:

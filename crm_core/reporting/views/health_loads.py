@@ -27,9 +27,7 @@ class HealthLoads(HealthFindings):
         rows = pd.DataFrame(
             [
                 {
-                    "state": self.text(
-                        "nothing_to_judge" if each.found is None else "passed" if each.passed else "not_passed"
-                    ),
+                    "state": self.text("nothing_to_judge" if each.found is None else "passed" if each.passed else "not_passed"),
                     "check": self.labels.outcome(each.as_json()).replace("**", ""),
                 }
                 for each in sorted(self.outcomes, key=lambda each: each.passed)
@@ -48,9 +46,7 @@ class HealthLoads(HealthFindings):
         rows = pd.DataFrame(
             [
                 {
-                    "table": self.labels.name("tables", each.table)
-                    + " · "
-                    + (each.source or self.text("earlier_loads")),
+                    "table": self.labels.name("tables", each.table) + " · " + (each.source or self.text("earlier_loads")),
                     "rows": each.rows,
                     "last": each.last,
                     "loaded": self._local(newest[each.source].newest_load)[:10] if each.source in newest else None,
@@ -116,9 +112,7 @@ class HealthLoads(HealthFindings):
         found: dict[str, dict[str, int]] = {}
         for load in loads:
             for each in load.tables:
-                row = found.setdefault(
-                    each.table, dict.fromkeys(("inserted", "updated", "unchanged", "again", "conflicts"), 0)
-                )
+                row = found.setdefault(each.table, dict.fromkeys(("inserted", "updated", "unchanged", "again", "conflicts"), 0))
                 for name in row:
                     row[name] += getattr(each, name)
         if not found:
@@ -154,21 +148,15 @@ class HealthLoads(HealthFindings):
                     "agree": self.text("yes" if agree else "no"),
                 }
             )
-        columns = self.columns(
-            what="money_sum", read="money_read number", written="money_written number", agree="sum_agrees"
-        )
-        return [
-            self.table(pd.DataFrame(rows), columns, title=self.text("money_title"), note=self.text("money_sums_note"))
-        ]
+        columns = self.columns(what="money_sum", read="money_read number", written="money_written number", agree="sum_agrees")
+        return [self.table(pd.DataFrame(rows), columns, title=self.text("money_title"), note=self.text("money_sums_note"))]
 
     def rejects(self) -> Block:
         """Refused rows by kind of reason, most frequent first, and the duplicates."""
         duplicates = sum(load.duplicate for load in self.quality.loads)
         read = sum(load.read for load in self.quality.loads)
         repeated = self.note(
-            "duplicates",
-            rows=self.show(duplicates, "count"),
-            share=self.show(numbers.share(duplicates, read), "percent"),
+            "duplicates", rows=self.show(duplicates, "count"), share=self.show(numbers.share(duplicates, read), "percent")
         )
         if not self.quality.refused:
             return blocks.group(self.note("no_rejects", "good"), repeated)

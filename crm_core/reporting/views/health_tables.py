@@ -85,9 +85,7 @@ class HealthTables(HealthLoads):
             )
         ]  # fmt: skip
 
-    def _trend_cells(
-        self, table: str, column: str, counts: list[tuple[LoadRecord, ColumnCount]]
-    ) -> list[dict[str, object]]:
+    def _trend_cells(self, table: str, column: str, counts: list[tuple[LoadRecord, ColumnCount]]) -> list[dict[str, object]]:
         judged = [(load, count) for load, count in counts if count.rows >= TREND_ROWS]
         if len(judged) < 2 or not any(count.filled for _, count in judged):
             return []
@@ -148,9 +146,7 @@ class HealthTables(HealthLoads):
         broken = self._broken_rules() if self.quality.broken else kept
         if not found:
             count = self.show(self.quality.profiles["orders"].rows, "count")
-            return blocks.group(
-                self.note("no_impossible", "good", count=count, kinds=len(self.quality.impossible)), broken
-            )
+            return blocks.group(self.note("no_impossible", "good", count=count, kinds=len(self.quality.impossible)), broken)
         rows = pd.DataFrame(
             [
                 {
@@ -199,10 +195,6 @@ class HealthTables(HealthLoads):
             ]
         ).sort_values("_last", ascending=False)
         columns = self.columns(
-            table="table",
-            channel="channel",
-            span="missing_days",
-            days="how_many days",
-            expected="expected count @gap_days",
+            table="table", channel="channel", span="missing_days", days="how_many days", expected="expected count @gap_days"
         )
         return self.table(rows, columns, more=self.text("all_gaps", count=len(rows)))

@@ -74,9 +74,7 @@ class MemberTags(TagSections):
             return {}
         then = checks_of(self.workspace.tables.result("tag_checks", self.before))
         same = {(check.tag, check.definition) for check in self.checks.values()}
-        return {
-            check.tag: check.coverage for check in then if not check.problem and (check.tag, check.definition) in same
-        }
+        return {check.tag: check.coverage for check in then if not check.problem and (check.tag, check.definition) in same}
 
     @cached_property
     def values(self) -> pd.DataFrame:
@@ -145,9 +143,7 @@ class MemberTags(TagSections):
         rows["share"] = rows["members"] / self.members
         columns = self.columns(title="tag", shown="value", members="members people", share="share percent bar")
         shown = self.masked(rows, "members", ["share"])
-        return self.table(
-            shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows))
-        )
+        return self.table(shown, columns, title=self.text("values_table"), more=self.text("all_values", count=len(rows)))
 
     def _spread_table(self) -> Block | None:
         numeric = [name for name in self.described if self.workspace.tags[name].type().is_numeric()]
@@ -158,10 +154,7 @@ class MemberTags(TagSections):
             value = as_float(self.workspace.tags[name])
             found = first_row(
                 self.workspace.tags.aggregate(
-                    members=value.count(),
-                    low=value.quantile(0.25),
-                    middle=value.quantile(0.5),
-                    high=value.quantile(0.75),
+                    members=value.count(), low=value.quantile(0.25), middle=value.quantile(0.5), high=value.quantile(0.75)
                 )
             )
             if found["members"] >= self.min_cell:
@@ -169,11 +162,7 @@ class MemberTags(TagSections):
         if not rows:
             return None
         columns = self.columns(
-            title="tag",
-            members="members people",
-            low="quarter number",
-            middle="median number",
-            high="three_quarters number",
+            title="tag", members="members people", low="quarter number", middle="median number", high="three_quarters number"
         )
         return self.table(pd.DataFrame(rows), columns, title=self.text("spread_table"))
 
@@ -220,9 +209,7 @@ class MemberTags(TagSections):
             members=listed.count(), amount=listed.net_amount_365d.sum(),
             active=listed.count(where=listed.days_since_last_order < ACTIVE_DAYS),
         )  # fmt: skip
-        rows = frame(
-            counted.filter(counted.members >= max(1, self.min_cell)).order_by(ibis.desc("amount"), "tag", "value")
-        )
+        rows = frame(counted.filter(counted.members >= max(1, self.min_cell)).order_by(ibis.desc("amount"), "tag", "value"))
         rows["title"] = [self._tag_title(row.tag, row.value) for row in rows.itertuples()]
         rows["spend"] = rows["amount"].astype(float) / rows["members"]
         rows["index"] = rows["spend"] / base["spend"]
@@ -291,8 +278,7 @@ def _reached(tags: ir.Table, names: list[str]) -> int:
 def _profile(features: ir.Table, members: int) -> dict[str, Any]:
     found = first_row(
         features.aggregate(
-            amount=features.net_amount_365d.sum(),
-            active=features.count(where=features.days_since_last_order < ACTIVE_DAYS),
+            amount=features.net_amount_365d.sum(), active=features.count(where=features.days_since_last_order < ACTIVE_DAYS)
         )
     )
     return {"spend": numbers.share(found["amount"], members), "active": numbers.share(found["active"], members)}

@@ -43,9 +43,7 @@ class MemberValue(View):
         """By score: members, sum, mean, and how many have at least one half."""
         scores = self.workspace.scores
         totals = scores.group_by("model").agg(
-            members=scores.count(),
-            total=scores.score.cast("decimal(38, 6)").sum(),
-            half=scores.count(where=scores.score >= 0.5),
+            members=scores.count(), total=scores.score.cast("decimal(38, 6)").sum(), half=scores.count(where=scores.score >= 0.5)
         )
         return frame(totals.order_by("model")).set_index("model")
 
@@ -81,18 +79,14 @@ class MemberValue(View):
         if not self.cards:
             return self.missing(self.text("models"), self.text("no_models_cost"))
         rows = pd.DataFrame([self.words.row(card) for card in self.cards.values()])
-        rows["own"] = [
-            f"{row.own} ({row.measure})" if row.own != numbers.NOTHING else row.own for row in rows.itertuples()
-        ]
+        rows["own"] = [f"{row.own} ({row.measure})" if row.own != numbers.NOTHING else row.own for row in rows.itertuples()]
         columns = self.columns(
             model="model", verdict="verdict", published="published", own="of_model", rival="of_baseline",
             gain="gain_interval", tested="tested_on",
         )  # fmt: skip
         parts = [self.table(rows, columns, more=self.text("all_models", count=len(rows)), note=self.text("gate_note"))]
         parts += [
-            blocks.note(self.labels, self.words.why(card), "warn")
-            for card in self.cards.values()
-            if card.verdict != "published"
+            blocks.note(self.labels, self.words.why(card), "warn") for card in self.cards.values() if card.verdict != "published"
         ]
         return blocks.group(*parts)
 
@@ -133,9 +127,7 @@ class MemberValue(View):
             return self.missing(self.words.name("churn"), self.text("no_reasons_cost"))
         first = scores.filter(scores.label == "high", scores.reason != "").select(main=scores.reason.split(";")[0])
         upward = first.filter(first.main.contains("+")).select(name=first.main.split(":")[0])
-        counted = frame(
-            upward.group_by("name").agg(members=upward.count()).order_by(ibis.desc("members"), "name").limit(8)
-        )
+        counted = frame(upward.group_by("name").agg(members=upward.count()).order_by(ibis.desc("members"), "name").limit(8))
         if counted.empty:
             return self.note("no_reasons")
         counted["title"] = [self._feature(name) for name in counted["name"]]
@@ -205,9 +197,7 @@ class MemberValue(View):
         counted = scores.group_by("label").agg(members=scores.count())
         rows = frame(counted.order_by(ibis.desc("members"), "label").limit(10)).rename(columns={"label": "title"})
         rate = card.backtest.best(baseline=card.verdict == "baseline").measures["hit_rate"] if card.backtest else None
-        return self.bars(
-            self.masked(rows, "members"), "members", "people", "category_chart", rate=self.show(rate, "percent")
-        )
+        return self.bars(self.masked(rows, "members"), "members", "people", "category_chart", rate=self.show(rate, "percent"))
 
     def value_grid(self) -> Block:
         """Tenths of members by value × the chance that they are still there."""
@@ -216,12 +206,8 @@ class MemberValue(View):
             return self.missing(self.text("value_and_alive"), self.text("no_grid_cost"))
         worth, there = self._of(value), self._of(alive)
         chance = there.score if alive == "p_alive" else 1 - there.score
-        both = worth.select("member_id", worth=worth.score).inner_join(
-            there.select("member_id", chance=chance), "member_id"
-        )
-        limits = list(
-            first_row(both.aggregate(**{f"q{n}": both.worth.quantile(n / DECILES) for n in range(1, DECILES)})).values()
-        )
+        both = worth.select("member_id", worth=worth.score).inner_join(there.select("member_id", chance=chance), "member_id")
+        limits = list(first_row(both.aggregate(**{f"q{n}": both.worth.quantile(n / DECILES) for n in range(1, DECILES)})).values())
         tenth = sum(((both.worth > limit).cast("int64") for limit in limits), ibis.literal(1))
         step = ibis.least((both.chance * ALIVE_STEPS).floor().cast("int64"), ALIVE_STEPS - 1)
         counted = both.group_by(tenth=tenth, step=step).agg(members=ibis._.count(), worth=ibis._.worth.sum())

@@ -68,10 +68,7 @@ class ModelWords:
             short = [need for need in card.needs if not need.enough]
             listed = [
                 self.labels.text(
-                    "need",
-                    what=self.labels.name("needs", need.what),
-                    found=f"{need.found:,.0f}",
-                    needed=f"{need.needed:,.0f}",
+                    "need", what=self.labels.name("needs", need.what), found=f"{need.found:,.0f}", needed=f"{need.needed:,.0f}"
                 )
                 for need in short
             ]

@@ -30,15 +30,7 @@ class ProductAffinity(View):
     """
 
     reads = ("orders", "order_lines", "products", "model_cards")
-    metrics = (
-        "support",
-        "confidence",
-        "basket_lift",
-        "next_purchase_share",
-        "entry_share",
-        "sales_forecast",
-        "backtest",
-    )
+    metrics = ("support", "confidence", "basket_lift", "next_purchase_share", "entry_share", "sales_forecast", "backtest")
 
     def __init__(
         self, workspace: Any, by: str = "category", window: int = 365, min_support: float = 0.005, max_items: int = 3
@@ -93,14 +85,11 @@ class ProductAffinity(View):
         """Rules worth using: more than chance explains (p × rules looked at), a lift that matters, of each set of items the
         surest rule, and no larger set that says hardly more than a smaller one. First those that bring most."""
         rules = self._all_rules
-        found = rules[
-            (rules["lift"] >= LEAST_LIFT) & (rules["p"] * len(rules) < CHANCE) & (rules["baskets"] >= self.least)
-        ]
+        found = rules[(rules["lift"] >= LEAST_LIFT) & (rules["p"] * len(rules) < CHANCE) & (rules["baskets"] >= self.least)]
         sure = {(row.antecedent, row.consequent): row.confidence for row in rules.itertuples()}
         more = [
             all(
-                row.confidence
-                >= LEAST_LIFT * sure.get((tuple(x for x in row.antecedent if x != item), row.consequent), 0.0)
+                row.confidence >= LEAST_LIFT * sure.get((tuple(x for x in row.antecedent if x != item), row.consequent), 0.0)
                 for item in row.antecedent
                 if len(row.antecedent) > 1
             )
@@ -110,9 +99,7 @@ class ProductAffinity(View):
         kind = [tuple(sorted((*row.antecedent, row.consequent))) for row in found.itertuples()]
         found = found.assign(kind=kind, extra=found["baskets"] * (1 - 1 / found["lift"]))
         found = found.sort_values(["confidence", "consequent"], ascending=[False, True]).drop_duplicates("kind")
-        return (
-            found.assign(order=-found["extra"].round(6)).sort_values(["order", "kind"], ignore_index=True).head(SHOWN)
-        )
+        return found.assign(order=-found["extra"].round(6)).sort_values(["order", "kind"], ignore_index=True).head(SHOWN)
 
     @cached_property
     def _next(self) -> pd.DataFrame:
@@ -142,9 +129,7 @@ class ProductAffinity(View):
             return self._absent()
         several = self._counts["several"] / self._counts["orders"]
         cards = [
-            self.card(
-                "orders_looked_at", self._counts["orders"], "count", sentence=self.text("last_days", days=self.window)
-            ),
+            self.card("orders_looked_at", self._counts["orders"], "count", sentence=self.text("last_days", days=self.window)),
             self.card("orders_with_several", several, "percent", sentence=self.text(f"several_{self.by}")),
         ]
         sentence = self.text("affinity_nothing", orders=self.show(self._counts["orders"], "count"))
@@ -152,9 +137,7 @@ class ProductAffinity(View):
             best = self._rules.iloc[0]
             words = {"first": self._all(best["antecedent"]), "second": self._name(best["consequent"])}
             times = self.show(best["lift"], "ratio")
-            sentence = self.text(
-                "affinity_sentence", **words, times=times, share=self.show(best["confidence"], "percent")
-            )
+            sentence = self.text("affinity_sentence", **words, times=times, share=self.show(best["confidence"], "percent"))
             pair = f"{words['first']} → {words['second']}"
             cards.append(self.card("best_pair", best["lift"], "ratio", sentence=pair, metric="basket_lift"))
         others = self._next[self._next["antecedent"] != self._next["consequent"]]
@@ -171,9 +154,7 @@ class ProductAffinity(View):
         if not self._supplied:
             return self._absent()
         if self._rules.empty:
-            return self.note(
-                "affinity_no_rules", orders=self.show(self._counts["orders"], "count"), count=len(self._all_rules)
-            )
+            return self.note("affinity_no_rules", orders=self.show(self._counts["orders"], "count"), count=len(self._all_rules))
         rows = self._rules.assign(
             first=[self._all(items) for items in self._rules["antecedent"]],
             second=[self._name(item) for item in self._rules["consequent"]],
@@ -201,10 +182,7 @@ class ProductAffinity(View):
         same = self.text("bought_again")
         rows = self._next.assign(
             first=[self._name(item) for item in self._next["antecedent"]],
-            second=[
-                same if row.antecedent == row.consequent else self._name(row.consequent)
-                for row in self._next.itertuples()
-            ],
+            second=[same if row.antecedent == row.consequent else self._name(row.consequent) for row in self._next.itertuples()],
         )
         columns = self.columns(
             first="after_buying", second="comes_next", members="members people", share="next_share percent @next_purchase_share",
@@ -240,10 +218,7 @@ class ProductAffinity(View):
         past = pd.DataFrame({"week": [str(day) for day in weeks.index], "value": weeks.to_numpy()}).tail(78)
         whole = self.show(rows["expected"][:4].sum(), "money")
         verdict = self.note(
-            f"forecast_{card.verdict}",
-            "good" if card.verdict == "published" else "warn",
-            **self._errors(card),
-            four=whole,
+            f"forecast_{card.verdict}", "good" if card.verdict == "published" else "warn", **self._errors(card), four=whole
         )
         drawn = band(
             past,
@@ -287,18 +262,14 @@ class ProductAffinity(View):
             shown="forecast_used",
         )
         span = {"first": str(card.backtest.fitted_until), "last": str(card.backtest.tested_until)}
-        return self.table(
-            rows, columns, title=self.text("forecast_tried"), note=self.text("forecast_tried_note", **span)
-        )
+        return self.table(rows, columns, title=self.text("forecast_tried"), note=self.text("forecast_tried_note", **span))
 
     def next_steps(self) -> Block:
         """What the pairs and the next purchases suggest."""
         items: list[tuple[str, str]] = []
         if self._supplied and len(self._rules):
             best = self._rules.iloc[0]
-            items.append(
-                (self.text("do_bundle", first=self._all(best["antecedent"]), second=self._name(best["consequent"])), "")
-            )
+            items.append((self.text("do_bundle", first=self._all(best["antecedent"]), second=self._name(best["consequent"])), ""))
         same = self._next["antecedent"] == self._next["consequent"] if self._supplied else pd.Series(dtype=bool)
         for key, rows in (("do_next", self._next[~same]), ("do_again", self._next[same])) if len(same) else ():
             for best in rows.head(1).itertuples():

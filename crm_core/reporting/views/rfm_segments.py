@@ -149,9 +149,7 @@ class RfmSegments(SegmentSections):
             per_member="per_member money", mean_days="mean_days days",
         )  # fmt: skip
         closing = {"title": self.text("total"), **{name: rows[name].sum() for name in ("members", "net_amount")}}
-        return blocks.group(
-            chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows)))
-        )
+        return blocks.group(chart, self.table(shown, columns, total=closing, more=self.text("all_groups", count=len(rows))))
 
     def _no_amounts(self) -> Block:
         return self.missing(self.text("amounts"), self.text("no_amounts_cost"))
@@ -191,10 +189,7 @@ class RfmSegments(SegmentSections):
         ]
         columns = self.columns(score="score", r="r_days @rfm", f="f_orders", m="m_amount")
         return self.table(
-            pd.DataFrame(rows),
-            columns,
-            title=self.text("thresholds"),
-            note=self.text(f"thresholds_from_{limits.source}"),
+            pd.DataFrame(rows), columns, title=self.text("thresholds"), note=self.text(f"thresholds_from_{limits.source}")
         )
 
     @of_scheme("type")
@@ -207,9 +202,7 @@ class RfmSegments(SegmentSections):
         if rows.empty:
             return self.no_buyers()
         hidden = ["member_share", "net_amount", "amount_share", "per_member"]
-        rows["rule"] = [
-            describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]
-        ]
+        rows["rule"] = [describe(f"type:{s}", self.workspace.config.segments, self.language).definition for s in rows["segment"]]
         columns = self.columns(
             title="type @eight_types", rule="rule", members="members people", net_amount="net_amount money",
             per_member="per_member money",
@@ -266,9 +259,7 @@ class RfmSegments(SegmentSections):
 
 
 def _totals(assigned: ir.Table, features: ir.Table) -> dict[str, Any]:
-    risk = assigned.filter((assigned.scheme == "rfm") & assigned.segment.isin(AT_RISK)).select(
-        "member_id", risk=ibis.literal(True)
-    )
+    risk = assigned.filter((assigned.scheme == "rfm") & assigned.segment.isin(AT_RISK)).select("member_id", risk=ibis.literal(True))
     joined = features.left_join(risk, "member_id")
     at_risk = joined.risk.fill_null(False)
     return first_row(

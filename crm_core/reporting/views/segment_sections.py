@@ -70,10 +70,7 @@ class SegmentSections(View):
             rows[name] = rows.get(name)
         everybody = first_row(self.workspace.features.aggregate(n=self.workspace.features.count()))["n"]
         rows["share"] = rows["members"] / (everybody or 1)
-        shown = [
-            describe(f"{scheme}:{s}", self.workspace.config.segments, self.language, self.basis)
-            for s in rows["segment"]
-        ]
+        shown = [describe(f"{scheme}:{s}", self.workspace.config.segments, self.language, self.basis) for s in rows["segment"]]
         rows["title"], rows["rule"] = [each.title for each in shown], [each.definition for each in shown]
         rows["owner"] = [each.owner for each in shown]
         order = {name: at for at, name in enumerate(titles(scheme, self.workspace.config.segments))}
@@ -99,12 +96,8 @@ class SegmentSections(View):
         if rows.empty or rhythm is None:
             return self.no_buyers()
         chart = self.bars(self.masked(rows, "members"), "members", "people", "stages_chart")
-        note = self.text(
-            "rhythm_note", gap=self.show(rhythm.usual_gap_days, "days"), weight=f"{rhythm.weight_in_gaps:g}"
-        )
-        return blocks.group(
-            chart, self._segment_table(rows, "stage", more=self.text("all_stages", count=len(rows)), note=note)
-        )
+        note = self.text("rhythm_note", gap=self.show(rhythm.usual_gap_days, "days"), weight=f"{rhythm.weight_in_gaps:g}")
+        return blocks.group(chart, self._segment_table(rows, "stage", more=self.text("all_stages", count=len(rows)), note=note))
 
     @of_scheme("cluster")
     def clusters(self) -> Block:
@@ -152,9 +145,7 @@ class SegmentSections(View):
         found = pd.DataFrame(rows)
         settings = self.workspace.config.segments
         found["group"] = [describe(each, settings, self.language).title for each in found["group"]]
-        columns = self.columns(
-            group="group", what="trait", segment="in_group", everybody="all_members", sigma="sigma @sigma"
-        )
+        columns = self.columns(group="group", what="trait", segment="in_group", everybody="all_members", sigma="sigma @sigma")
         return self.table(found, columns, more=self.text("all_lines", count=len(found)))
 
     def _traits(self, ours: Any) -> dict[str, list[dict[str, Any]]]:

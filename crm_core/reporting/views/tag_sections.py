@@ -14,18 +14,7 @@ from crm_core.measures import FEATURES
 from crm_core.reporting import blocks
 from crm_core.reporting.blocks import Block
 from crm_core.reporting.views.base import View
-from crm_core.tags import (
-    Check,
-    Lift,
-    Proposal,
-    TagDescription,
-    describe,
-    dimensions,
-    evaluate,
-    inputs,
-    outcome,
-    propose,
-)
+from crm_core.tags import Check, Lift, Proposal, TagDescription, describe, dimensions, evaluate, inputs, outcome, propose
 
 """Known of fewer members than this: said to be seldom known."""
 
@@ -68,9 +57,7 @@ class TagSections(View):
             columns=["input", "source", "share", "tags"],
         )
         columns = self.columns(input="input", source="input_source", share="known_of percent bar", tags="looked_at_by")
-        table = self.table(
-            rows, columns, title=self.text("inputs_table"), more=self.text("all_inputs", count=len(rows))
-        )
+        table = self.table(rows, columns, title=self.text("inputs_table"), more=self.text("all_inputs", count=len(rows)))
         absent = [self._input(each.name) for each in found if not each.known]
         if not absent:
             return table
@@ -99,16 +86,12 @@ class TagSections(View):
         table = self.table(frame, columns, more=self.text("all_tags", count=len(frame)))
         titles = [self.all_described[check.tag].title for check in self.withheld]
         if titles:
-            return blocks.group(
-                self.note("tags_withheld", "bad", count=len(titles), which=self.labels.joined(titles)), table
-            )
+            return blocks.group(self.note("tags_withheld", "bad", count=len(titles), which=self.labels.joined(titles)), table)
         return blocks.group(self.note("tags_published", "good", count=len(frame)), table)
 
     @property
     def _then(self) -> date:
-        return date.fromisoformat(str(self.workspace.as_of)) - timedelta(
-            days=self.workspace.config.tags.evaluation.days
-        )
+        return date.fromisoformat(str(self.workspace.as_of)) - timedelta(days=self.workspace.config.tags.evaluation.days)
 
     @cached_property
     def _past(self) -> tuple[ir.Table, ir.Table, ir.Table] | None:
@@ -148,11 +131,7 @@ class TagSections(View):
             times="times_others ratio", interval="interval_95", reading="tag_reading",
         )  # fmt: skip
         sentence = self.note(
-            "evaluation_sentence",
-            date=self._then,
-            days=self.workspace.config.tags.evaluation.days,
-            told=len(told),
-            all=len(known),
+            "evaluation_sentence", date=self._then, days=self.workspace.config.tags.evaluation.days, told=len(told), all=len(known)
         )
         shown = rows[list(columns)]
         return blocks.group(sentence, self.table(shown, columns, more=self.text("all_values", count=len(rows))))

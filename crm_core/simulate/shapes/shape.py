@@ -90,9 +90,7 @@ def first(cell: Cell) -> Make:
 
 def paid(cell: Cell, otherwise: str | None = None) -> Make:
     """Only where the order was paid."""
-    return lambda frame: pc.if_else(
-        frame["订单付款时间"].is_valid(), _of(frame, cell), pa.scalar(otherwise, pa.string())
-    )
+    return lambda frame: pc.if_else(frame["订单付款时间"].is_valid(), _of(frame, cell), pa.scalar(otherwise, pa.string()))
 
 
 def filled(column: str, word: str) -> Make:

@@ -119,9 +119,7 @@ class Ledger:
         with self.session() as session:
             for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.id).execution_options(yield_per=1000)):
                 if entry.previous != previous or entry.chain != _chain(entry):
-                    raise RunFailed(
-                        f"audit line {entry.id} was changed or one before it is missing; the chain is broken"
-                    )
+                    raise RunFailed(f"audit line {entry.id} was changed or one before it is missing; the chain is broken")
                 previous, count = entry.chain, count + 1
         return count
 

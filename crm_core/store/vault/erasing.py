@@ -66,9 +66,7 @@ def others_with(vault: Vault, who: Person) -> int:
     values = [value for kind, value, valid in who.contacts if kind in REACHABLE and valid]
     found: set[str] = set()
     for path in _files(vault, "contacts"):
-        table = (
-            pq.read_table(path, columns=["member_id", "value"], filters=[("value", "in", values)]) if values else None
-        )
+        table = pq.read_table(path, columns=["member_id", "value"], filters=[("value", "in", values)]) if values else None
         found.update(table["member_id"].to_pylist() if table is not None else [])
     return len(found - {who.member_id})
 
@@ -81,9 +79,7 @@ def remember(vault: Vault, who: Person, source: str, dry: bool = False) -> dict[
     hashes |= {("account", vault.hmac_one(*account)[:ID_LENGTH]) for account in who.accounts}
     if re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", who.member_id):
         hashes.add(("account", who.member_id))  # the id is that hash
-    reached = {
-        (kind, vault.hmac_one(kind, value)) for kind, value, valid in who.contacts if kind in REACHABLE and valid
-    }
+    reached = {(kind, vault.hmac_one(kind, value)) for kind, value, valid in who.contacts if kind in REACHABLE and valid}
     fresh: dict[str, int] = {}
     for kind, value in sorted(hashes | reached):
         kinds = [f"{ERASED}{kind}", *([kind] if kind in REACHABLE else [])]
@@ -109,9 +105,7 @@ def forget_refused(vault: Vault, who: Person, account_cells: AccountCells, dry: 
         if cells is None or any(re.search(contact, text) for contact in contacts):
             return True
         stated = [(space, f"{SEPARATOR}{cell.lower()}{SEPARATOR}") for space, cell in cells]
-        return any(
-            re.search(account, cell) for own, account in accounts for space, cell in stated if own in ("", space)
-        )
+        return any(re.search(account, cell) for own, account in accounts for space, cell in stated if own in ("", space))
 
     def stays(batch: pa.RecordBatch) -> Any:
         cells = pc.binary_join(pc.fill_null(batch["cells"], []), SEPARATOR)
@@ -189,9 +183,7 @@ def _unescaped(line: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    return "".join(
-        re.escape(letter) if letter.isascii() and not letter.isspace() else letter for letter in value.lower()
-    )
+    return "".join(re.escape(letter) if letter.isascii() and not letter.isspace() else letter for letter in value.lower())
 
 
 def _forms(value: str) -> list[str]:

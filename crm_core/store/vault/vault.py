@@ -72,10 +72,7 @@ class Vault:
         block = self.key.ljust(BLOCK, b"\0")
         pads = ibis.memtable(
             pa.table(
-                {
-                    "_inner": [bytes(byte ^ 0x36 for byte in block).hex()],
-                    "_outer": [bytes(byte ^ 0x5C for byte in block).hex()],
-                }
+                {"_inner": [bytes(byte ^ 0x36 for byte in block).hex()], "_outer": [bytes(byte ^ 0x5C for byte in block).hex()]}
             )
         )
         joined = table.cross_join(pads)
@@ -112,9 +109,7 @@ class Vault:
                     writer.write_batch(batch.cast(types.to_pyarrow()))
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise RunFailed(
-                f"the vault could not be written: {error.strerror or error}; nothing was published"
-            ) from None
+            raise RunFailed(f"the vault could not be written: {error.strerror or error}; nothing was published") from None
         publish(partial, path)
 
     def accounts(self) -> ir.Table:
@@ -250,9 +245,7 @@ class Vault:
         except ValueError:
             key = b""
         except OSError as error:
-            raise RunFailed(
-                f"the vault's key cannot be read or written: {error.strerror}; check permissions and space"
-            ) from None
+            raise RunFailed(f"the vault's key cannot be read or written: {error.strerror}; check permissions and space") from None
         if len(key) < MIN_KEY:
             raise RunFailed(f"{path} is damaged; bring it back from a copy, without it no contact can be matched again")
         return key
