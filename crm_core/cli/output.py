@@ -59,7 +59,11 @@ def open_workspace(as_of: str = "", *, make: bool = False) -> Workspace:
 
     if make and options.workspace:
         Path(options.workspace).expanduser().mkdir(parents=True, exist_ok=True)
-    return Workspace.open(options.workspace or None, as_of)
+    workspace = Workspace.open(options.workspace or None, as_of)
+    covered = workspace.snapshot.covers_until if as_of and workspace.snapshot else None
+    if covered and covered < workspace.as_of:
+        note(f"the data end on {covered}: as of {workspace.as_of}, nothing is known of the {(workspace.as_of - covered).days} days between")
+    return workspace
 
 
 def actor() -> str:

@@ -91,6 +91,12 @@ def test_segments_and_tags_tell_size_definition_and_movement(shop: Path) -> None
     assert sum(row["members"] for row in tag["values"]) == 600
 
 
+def test_a_day_behind_the_data_is_answered_with_a_word_of_warning(shop: Path) -> None:
+    said = crm(shop, "segment", "champions", "--as-of", "2026-11-10").stdout
+    assert "the data end on 2026-10-31: as of 2026-11-10, nothing is known of the 10 days between" in said
+    assert "the data end" not in crm(shop, "segment", "champions", "--as-of", "2026-10-31").stdout
+
+
 def test_on_few_members_the_gate_speaks_instead_of_a_model(shop: Path) -> None:
     cards = facts(shop, "model")["models"]
     assert {"churn", "next_purchase", "next_category"} <= cards.keys()
