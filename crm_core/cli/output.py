@@ -62,7 +62,8 @@ def open_workspace(as_of: str = "", *, make: bool = False) -> Workspace:
     workspace = Workspace.open(options.workspace or None, as_of)
     covered = workspace.snapshot.covers_until if as_of and workspace.snapshot else None
     if covered and covered < workspace.as_of:
-        note(f"the data end on {covered}: as of {workspace.as_of}, nothing is known of the {(workspace.as_of - covered).days} days between")
+        days = (workspace.as_of - covered).days
+        note(f"the data end on {covered}: as of {workspace.as_of}, nothing is known of the {days} days between")
     return workspace
 
 

@@ -13,6 +13,7 @@ from crm_core.errors import UnknownName
 from crm_core.reporting import blocks, labels, numbers
 from crm_core.reporting.labels import Labels, language_of
 from crm_core.reporting.views.base import View
+from crm_core.schema import vocabulary
 
 ZH, EN = Labels("zh"), Labels("en")
 ROOM = Path(labels.__file__).parent
@@ -24,6 +25,14 @@ def test_every_label_has_both_languages_and_nothing_else() -> None:
         for key, entry in listed.items():
             assert set(entry) == allowed, f"{section}.{key}"
             assert all(isinstance(text, str) and text for text in entry.values()), f"{section}.{key}"
+
+
+def test_every_word_of_the_closed_vocabularies_has_a_name() -> None:
+    words = {
+        *vocabulary.CHANNEL, *vocabulary.GENDER, *vocabulary.MEMBER_STATUS, *vocabulary.CONFIRMED_BY, *vocabulary.REFUND_KIND,
+        *vocabulary.CONSENT_STATE, *vocabulary.STAGE, *vocabulary.OUTCOME,
+    }  # fmt: skip
+    assert words - set(labels.entries()["values"]) == set()
 
 
 def test_both_languages_of_a_label_name_the_same_placeholders() -> None:

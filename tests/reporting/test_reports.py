@@ -88,6 +88,8 @@ def test_the_hostile_words_of_the_data_are_there_to_be_read(seen: dict[tuple[str
 
 def test_the_campaign_report_reads_the_known_effect(made: dict[str, NotebookResult]) -> None:
     assert re.search("提升|raised", made["campaign_result"].summary["sentence"])
+    text = Path(str(made["campaign_result"].html)).read_text(encoding="utf-8")
+    assert re.search("统计 2026-10-11 – 2026-10-24 的订单|counts orders of 2026-10-11 – 2026-10-24", text)
 
 
 def test_groups_and_eight_types_add_up_to_the_members(made: dict[str, NotebookResult], small_world: Path) -> None:

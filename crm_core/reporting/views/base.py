@@ -8,7 +8,7 @@ is given the workspace, it does not open one: rooms know only the floors below t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol
@@ -100,6 +100,14 @@ class View:
     def people(self, value: Any) -> str:
         """A count of members for a sentence, without the unit; masked like any other."""
         return self.show(value, "people").removesuffix(numbers.SUFFIX[self.language]["people"])
+
+    def span(self, first: Any, last: Any) -> str:
+        """'2026-10-01' or '2026-10-01 – 2026-10-03'."""
+        return str(first) if first == last else f"{first} – {last}"
+
+    def local(self, moment: datetime) -> str:
+        """A naive UTC time as the project's clocks show it: '2026-10-01 08:26'."""
+        return moment.replace(tzinfo=UTC).astimezone(self.workspace.config.project.zone).strftime("%Y-%m-%d %H:%M")
 
     def card(self, key: str, value: Any, unit: str, **more: Any) -> dict[str, Any]:
         """A headline card labelled by the text `key`. Beside a count that is masked no change is told, and of a count from one."""

@@ -3,6 +3,7 @@ doubt stated."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -190,7 +191,18 @@ class CampaignResult(CampaignLists):
             interval="interval @interval",
             reading="reading",
         )
-        return self.table(pd.DataFrame(rows), columns, note=self.text("lift_note"), more=self.text("all_lines", count=len(rows)))
+        note = " ".join([self.text("lift_note"), *self._windows()])
+        return self.table(pd.DataFrame(rows), columns, note=note, more=self.text("all_lines", count=len(rows)))
+
+    def _windows(self) -> list[str]:
+        """Of which days orders count, campaign by campaign."""
+        spans = {
+            key: (found.window.starts_at, found.window.until - timedelta(seconds=1)) for key, found in self.evaluations.items()
+        }
+        return [
+            self.text("lift_window", campaign=self.title(*key), span=self.span(*(self.local(each)[:10] for each in span)))
+            for key, span in spans.items()
+        ]
 
     def _figures(self, result: ArmResult) -> dict[str, str]:
         lift, unit = result.chosen, UNIT[result.metric]

@@ -63,10 +63,6 @@ class HealthFindings(View):
         """Order ids as they may be shown: one that looks like a phone number is shortened."""
         return self.labels.joined([f"{each[:3]}…{each[-4:]}" if PHONE.search(each) else each for each in values])
 
-    def span(self, first: Any, last: Any) -> str:
-        """'2026-10-01' or '2026-10-01 – 2026-10-03'."""
-        return str(first) if first == last else f"{first} – {last}"
-
     def _finding(self, key: str, command: str, **values: Any) -> Finding:
         return Finding(self.text(f"found_{key}", **values), self.text(f"mend_{key}", **values), command)
 

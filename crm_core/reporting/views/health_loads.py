@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from math import isinf
 
 import pandas as pd
@@ -49,7 +48,7 @@ class HealthLoads(HealthFindings):
                     "table": self.labels.name("tables", each.table) + " · " + (each.source or self.text("earlier_loads")),
                     "rows": each.rows,
                     "last": each.last,
-                    "loaded": self._local(newest[each.source].newest_load)[:10] if each.source in newest else None,
+                    "loaded": self.local(newest[each.source].newest_load)[:10] if each.source in newest else None,
                     "age": each.age,
                     "every": each.every_days,
                     "state": numbers.NOTHING
@@ -95,7 +94,7 @@ class HealthLoads(HealthFindings):
     def _load_row(self, load: LoadRecord) -> dict[str, object]:
         rows_agree = not {"rows", "files"} & set(load.faults)
         return {
-            "when": self._local(load.finished_at),
+            "when": self.local(load.finished_at),
             "source": load.source,
             "read": load.read,
             "accepted": load.accepted,
@@ -103,10 +102,6 @@ class HealthLoads(HealthFindings):
             "rejected": load.rejected,
             "sum": self.text("yes" if rows_agree else "no"),
         }
-
-    def _local(self, moment: dt.datetime) -> str:
-        zone = self.workspace.config.project.zone
-        return moment.replace(tzinfo=dt.UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")
 
     def _became(self, loads: list[LoadRecord]) -> list[Block]:
         found: dict[str, dict[str, int]] = {}

@@ -91,7 +91,7 @@ class HealthTables(HealthLoads):
             return []
         return [
             {
-                "x": str(load.covers_until or self._local(load.finished_at))[2:],
+                "x": str(load.covers_until or self.local(load.finished_at))[2:],
                 "order": load.finished_at,
                 "y": self._chart_title(table, column),
                 "size": count.filled / count.rows,
