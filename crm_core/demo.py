@@ -102,7 +102,10 @@ def demo(workspace: Workspace, *, members: int, seed: int, days: int, flow: Any,
         with _step(done, tell, f"the shop's files a month later, with the answers to that list, as of {UNTIL}"):
             _fresh(answers)
             summary = simulate(answers, answered=sorted((folder / "payload").glob("*.csv")), **world)
-            receipts = _put_aside(summary.receipts, workspace.data_dir / "sample" / "receipts")
+            aside = workspace.data_dir / "sample"
+            receipts = _put_aside(summary.receipts, aside / "receipts")
+            _fresh(aside / "truth")
+            shutil.move(answers / "truth", aside / "truth")  # no file that a shop would export
         with _step(done, tell, "receipts and replies taken in"):
             for path in receipts:
                 _take_receipts(then, path, export_id)
