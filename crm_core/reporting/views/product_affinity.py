@@ -218,7 +218,11 @@ class ProductAffinity(View):
         past = pd.DataFrame({"week": [str(day) for day in weeks.index], "value": weeks.to_numpy()}).tail(78)
         whole = self.show(rows["expected"][:4].sum(), "money")
         verdict = self.note(
-            f"forecast_{card.verdict}", "good" if card.verdict == "published" else "warn", **self._errors(card), four=whole
+            f"forecast_{card.verdict}",
+            "good" if card.verdict == "published" else "warn",
+            **self._errors(card),
+            four=whole,
+            first=rows["week"].iloc[0],
         )
         drawn = band(
             past,
@@ -228,7 +232,8 @@ class ProductAffinity(View):
             subtitle=self.text("forecast_chart_sub"),
             currency=self.currency,
         )
-        shown = rows.assign(ends=[str(date.fromisoformat(week)) for week in rows["week"]])
+        began = [date.fromisoformat(week) <= self.workspace.as_of for week in rows["week"]]
+        shown = rows.assign(ends=[self.text("running_week", week=w) if b else w for w, b in zip(rows["week"], began, strict=True)])
         columns = self.columns(
             ends="week_of", expected="expected_sales money @sales_forecast", low80="low80 money", high80="high80 money",
             low95="low95 money", high95="high95 money",
