@@ -200,6 +200,7 @@ def rejects(
     fix: Path = typer.Option(None, "--fix", help="write them unmasked to FILE.csv or FILE.xlsx, to mend and load again"),
 ) -> None:
     """Show the rows that a load refused, with file, row number and reason; contact fields are masked."""
+    from crm_core.ingest import history
     from crm_core.ingest import rejects as refused
 
     workspace = open_workspace()
@@ -211,7 +212,9 @@ def rejects(
     shown = found.order_by(["file", "row_number"]).limit(limit).to_pyarrow().to_pylist()
     lines = [f"{row['file']} row {row['row_number']}: {row['reason']}" for row in shown]
     more = [f"… {total - len(shown):,} more; see them with --limit {total}"] if total > len(shown) else []
-    say({"load_id": load_id, "rejected": total, "rows": shown}, [*lines, *more, f"{total:,} rows refused"])
+    undone = history.load(workspace.ledger, load_id).state != "live"
+    gone = ["the load was taken back, and what it refused went with it"] if undone else []
+    say({"load_id": load_id, "rejected": total, "rows": shown}, [*lines, *more, f"{total:,} rows refused", *gone])
 
 
 def _export_rejects(workspace: Workspace, load_id: str, path: Path) -> None:

@@ -144,7 +144,9 @@ def _column(facts: dict[str, Any], name: str, heading: str) -> Column:
     elif MONEY.search(heading) and {"money", "price"} & fits:
         kind = "money" if "money" in fits else "price"
     else:
-        kind = next((each for each in ("integer", "money", "price", "flag") if each in fits), "text")
+        whole = "." not in (facts[f"{name}_shape"] or "")  # 12.00 is a whole number, but hardly meant as one
+        kinds = (*(("integer",) if whole else ()), "money", "price", "flag")
+        kind = next((each for each in kinds if each in fits), "text")
     return Column(heading, kind, formats, facts[f"{name}_shape"] or "", filled, int(facts["rows"]), private)
 
 

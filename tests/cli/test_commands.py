@@ -146,6 +146,7 @@ def test_undo_takes_a_load_back(shop: Path, tmp_path: Path) -> None:
     assert "nothing changed" in crm(root, "ingest", "sample", raw).stdout
     facts(root, "undo", report["load_id"])
     assert [load["state"] for load in facts(root, "loads")["loads"]] == ["undone"]
+    assert "the load was taken back, and what it refused went with it" in crm(root, "rejects", report["load_id"]).stdout
     assert "0 members, 0 orders" in crm(root, "doctor").stdout
 
 

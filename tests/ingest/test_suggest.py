@@ -81,9 +81,9 @@ def test_a_file_nobody_knows_gets_a_draft_that_holds_and_shows_no_cell(
 
 def test_types_are_guessed_from_cells_and_shapes_stand_for_them(tmp_path: Path) -> None:
     lines = [
-        "单据,甲,乙,丙,丁,戊,己,stamp,甲",
+        "单据,甲,乙,丙,丁,戊,己,stamp,甲,庚",
         *(
-            f"00{n:04d},2026-10-{n:02d},2026/10/{n:02d} 8:26,{n}.50,{n},是,13800138{n:03d},15115440{n:02d},x{n}"
+            f"00{n:04d},2026-10-{n:02d},2026/10/{n:02d} 8:26,{n}.50,{n},是,13800138{n:03d},15115440{n:02d},x{n},{n}.00"
             for n in range(10, 28)
         ),
     ]
@@ -102,6 +102,7 @@ def test_types_are_guessed_from_cells_and_shapes_stand_for_them(tmp_path: Path) 
         "己": ("text", (), True),
         "stamp": ("time", ("epoch_s",), False),
         "甲#2": ("text", (), False),
+        "庚": ("money", (), False),
     }
     assert feed.match == ("x*.csv",)
     assert "cells look like 99999999999" in draft.text and not re.search(r"1380013|8:26|15115", draft.text)
