@@ -26,8 +26,9 @@ LINE_LIMIT = 2_000_000
 
 @dataclass(frozen=True)
 class Opened:
-    """A file ready for the engine. `copy` has its rows without headings; `rows_above` stood above the
-    first of them; `pointers` says where each heading lies in a JSON line; `fill`: short rows get empty cells.
+    """A file ready for the engine. `copy` has its rows without headings; `rows_above` stood above the first of them, and a
+    blank line below as many of them as each of `blanks` says; `pointers` says where each heading lies in a JSON line; `fill`:
+    short rows get empty cells.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Opened:
     all_headings: tuple[str, ...]
     pointers: tuple[str, ...] = ()
     fill: bool = False
+    blanks: Sequence[int] = ()
 
     @property
     def layout(self) -> tuple[object, ...]:
@@ -131,7 +133,7 @@ class Opening:
             found = json_lines.keys(self.engine, self.copy, self.name, LINE_LIMIT)
         pointers = tuple(found.values())
         fit = self._choose(tuple(found))
-        return self._made(kind, tuple(found), fit, text.rows_above, encoding=text.encoding, pointers=pointers)
+        return self._made(kind, tuple(found), fit, text.rows_above, encoding=text.encoding, pointers=pointers, blanks=text.blanks)
 
     def _csv(self, options: ReaderSettings, kind: str) -> Opened:
         text = self._decode(options, kind)
@@ -148,7 +150,8 @@ class Opening:
                 failed = failed or error
                 continue
             above, fill = text.rows_above + (0 if options.headings else 1), options.short_rows == "fill"
-            return self._made(kind, shown, fit, above, encoding=text.encoding, delimiter=mark, fill=fill)
+            more = {"encoding": text.encoding, "delimiter": mark, "fill": fill, "blanks": text.blanks}
+            return self._made(kind, shown, fit, above, **more)
         assert failed is not None
         raise failed
 

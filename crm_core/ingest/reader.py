@@ -160,6 +160,8 @@ def settle(engine: Any, batch: Batch, path: Path) -> tuple[ir.Table, Batch]:
     errors = _errors(engine, rejects, scans, path.with_name(f"errors_{path.name}"))
     _forget_errors(engine, batch)
     rows, malformed = _numbered(engine, engine.read_parquet(path, file_row_number=True), batch.files, errors)
+    if any(file.blanks for file in batch.files):
+        rows, malformed = _past_blanks(rows, batch.files), malformed if malformed is None else _past_blanks(malformed, batch.files)
     return rows, replace(batch, malformed=malformed)
 
 
@@ -245,6 +247,21 @@ def _numbered(engine: Any, table: ir.Table, files: Sequence[Opened], errors: ir.
     joined = table.asof_join(steps, table.file_row_number >= steps._after)
     numbered = joined.mutate(_row=joined.file_row_number + joined._distance)
     return numbered.drop("file_row_number", "_after", "_distance"), malformed
+
+
+def _past_blanks(rows: ir.Table, files: Sequence[Opened]) -> ir.Table:
+    """`rows` with `_row` as a spreadsheet shows it, which counts the blank lines that were taken out."""
+    starts = [(place << ROW_BITS, 0) for place in range(len(files))]
+    places = [
+        ((place << ROW_BITS) + file.rows_above + 1 + kept, number)
+        for place, file in enumerate(files)
+        for number, kept in enumerate(file.blanks, start=1)
+    ]
+    known = dict([*starts, *places])  # of several blank lines in one place the last counts them all
+    steps = ibis.memtable(pa.table({"_from": pa.array(known, pa.int64()), "_blanks": pa.array(known.values(), pa.int64())}))
+    rows = rows.view()
+    joined = rows.asof_join(steps, rows._row >= steps._from)
+    return joined.mutate(_row=joined._row + joined._blanks).drop("_from", "_blanks")
 
 
 def _errors(engine: Any, errors: ir.Table, scans: ir.Table, path: Path) -> ir.Table:

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,13 +35,15 @@ DELIMITERS = (",", "\t", ";", "|")
 @dataclass(frozen=True)
 class Text:
     """A decoded file: `path` holds the rows below the headings (all of them where it has none), `heading_record`
-    the headings or else the first row, and `rows_above` says how many rows stood above that.
+    the headings or else the first row, and `rows_above` says how many rows stood above that. Blank lines are gone: `blanks`
+    says of each how many rows are above it.
     """
 
     path: Path
     encoding: str
     heading_record: str
     rows_above: int
+    blanks: Sequence[int] = ()
 
 
 def inner_kind(path: Path, name: str) -> str:
@@ -181,9 +183,8 @@ def _decode(path: Path, target: Path, encoding: str, shape: _Shape, compressed: 
                     blank = transcode.transcode(handle, out, codec)
                 else:
                     blank = transcode.transcode_file(path, start, out, codec, target)
-    if blank:
-        transcode.drop_blank_lines(target, shape.quotes)
-    return Text(target, encoding, heading, above)
+    blanks = transcode.drop_blank_lines(target, shape.quotes) if blank else ()
+    return Text(target, encoding, heading, above, blanks)
 
 
 def _take_headings(handle: io.BufferedIOBase, shape: _Shape, name: str, codec: str) -> tuple[int, str, int]:

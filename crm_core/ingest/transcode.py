@@ -17,7 +17,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +27,7 @@ WORTH_A_PROCESS = 16 << 20
 """Bytes from which on a piece of a file pays for the start of a process."""
 LONGEST_LINE = 4 << 20
 MOST_PROCESSES = 8
+MOST_BLANKS = 100_000
 _TWO_ENDS = re.compile(rb"\n\n")  # twice as fast as the `in` of bytes
 
 
@@ -130,36 +132,45 @@ class _Child:
 
 
 class BlankLines:
-    """Drops lines without a character outside quotes, which the engine would skip but count."""
+    """Drops lines without a character outside quotes, which the engine would skip but count. `before` says of each how many
+    rows were kept above it, of the first MOST_BLANKS.
+    """
 
     def __init__(self, quotes: bool = True) -> None:
         self.quoted, self.at_start, self.mark = False, True, b'"' if quotes else b"\0"
+        self.rows, self.before = 0, array("q")
 
     def drop(self, text: bytes) -> bytes:
         """The next bytes of a text without its blank lines."""
         if b"\n\n" not in text and not (self.at_start and text.startswith(b"\n")):
+            self.rows += sum(outside.count(b"\n") for outside in text.split(self.mark)[int(self.quoted) :: 2])
             self.quoted ^= bool(text.count(self.mark) % 2)
             self.at_start = text.endswith(b"\n") if text else self.at_start
             return text
         kept: list[bytes] = []
         *lines, last = text.split(b"\n")
         for line in lines:
-            if line or self.quoted or not self.at_start:
-                kept.append(line + b"\n")
+            blank = not line and not self.quoted and self.at_start
             self.quoted ^= bool(line.count(self.mark) % 2)
+            if not blank:
+                kept.append(line + b"\n")
+                self.rows += not self.quoted
+            elif len(self.before) < MOST_BLANKS:
+                self.before.append(self.rows)
             self.at_start = True
         self.quoted ^= bool(last.count(self.mark) % 2)
         self.at_start = not last and self.at_start
         return b"".join([*kept, last])
 
 
-def drop_blank_lines(path: Path, quotes: bool) -> None:
-    """Rewrites the UTF-8 file at `path` without its blank lines."""
+def drop_blank_lines(path: Path, quotes: bool) -> Sequence[int]:
+    """Rewrites the UTF-8 file at `path` without its blank lines; `BlankLines.before`."""
     dropper, kept = BlankLines(quotes), path.with_name(f"{path.name}_kept")
     with path.open("rb") as source, kept.open("wb") as target:
         for block in _blocks(source):
             target.write(dropper.drop(block))
     kept.replace(path)
+    return dropper.before
 
 
 def _blocks(source: io.BufferedIOBase) -> Iterator[bytes]:

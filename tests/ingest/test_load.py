@@ -88,6 +88,20 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
     ]
 
 
+def test_rows_are_numbered_as_a_spreadsheet_shows_them_blank_lines_included(shop: Shop, files: Path) -> None:
+    for name in ("订单1.csv", "订单2.csv"):
+        lines = text_of([order(n, amount="x" if n % 2 else "1.00") for n in range(5)]).splitlines()
+        lines[2:2] = ["", ""]
+        lines[6:6] = ["", "too,few"]
+        write(files / name, "\n".join([*lines, ",".join(order(int(name[2])))]) + "\n\n")
+    shop.load(files)
+    raw = (files / "订单1.csv").read_text("utf-8").splitlines()
+    bad = [number for number, line in enumerate(raw, start=1) if ",x," in line or line == "too,few"]
+    assert bad == [5, 8, 9]
+    refused = [(row["file"], row["row_number"]) for row in shop.rows("rejects")]
+    assert sorted(refused) == [(name, number) for name in ("订单1.csv", "订单2.csv") for number in bad]
+
+
 def test_a_field_refused_for_two_reasons_is_told_as_two(shop: Shop, files: Path) -> None:
     times = ["x", "2027-01-01", "y2", "", "2028-01-01"]
     report = shop.load(write(files / "订单.csv", text_of([order(n, ordered_at=time) for n, time in enumerate(times)])))
@@ -121,10 +135,10 @@ def test_malformed_lines_are_refused_and_later_rows_keep_their_numbers(shop: Sho
     assert (report.read, report.accepted, report.rejected) == (7, 2, 5)
     assert [(number, reason.split(":")[0]) for _, number, reason in reasons(shop)] == [
         (3, "the row has 2 cells, the headings are 8"),
-        (4, "下单时间"),
-        (5, "the row has 10 cells, the headings are 8"),
-        (6, "a quotation mark is opened and never closed (it takes in 1 lines)"),
-        (7, "下单时间"),
+        (5, "下单时间"),
+        (6, "the row has 10 cells, the headings are 8"),
+        (7, "a quotation mark is opened and never closed (it takes in 1 lines)"),
+        (8, "下单时间"),
     ]
     assert [row["order_id"] for row in shop.rows("orders")] == ["A1", "A7"]
 

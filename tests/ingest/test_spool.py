@@ -65,6 +65,8 @@ def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list
     dropper = transcode.BlankLines()
     found = b"".join(dropper.drop(text[start : start + size]) for start in range(0, len(text), size))
     assert found.decode() == "".join(line + "\n" for line in lines if line)
+    kept = [sum(map(bool, lines[:place])) for place, line in enumerate(lines) if not line]
+    assert list(dropper.before) == kept
 
 
 @pytest.mark.parametrize(
