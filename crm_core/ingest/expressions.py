@@ -194,7 +194,7 @@ def _md5_number(text: str) -> int:
 
 def _number_of(*values: Any) -> Any:
     # 52 bits: exact in every spreadsheet and in JSON, and two lines of an order share one once in 10^14
-    return _md5_number(_told_apart("number_of", values)) % 2**52 + 1
+    return (_md5_number(_told_apart("number_of", values)) % ibis.literal(2**52, "uint64")).cast("int64")
 
 
 _PLAIN: dict[str, Callable[..., Any]] = {
