@@ -104,7 +104,7 @@ def _check_guess(path: Path, compressed: bool, name: str) -> None:
     if good > 9 * broken:
         first = f"the first in line {text[: text.index(chr(0xFFFD))].count(chr(10)) + 1}" if broken else "far behind"
         raise InputError(
-            f"{name} is UTF-8 with {broken or 'some'} broken bytes, {first}; export it again, mend them, or set "
+            f"{name} is UTF-8 with {broken or 'some'} broken characters, {first}; export it again, mend them, or set "
             "reader.encoding in the source if it is something else"
         )
     if 2 * len(re.findall(rb"(?<![\x80-\xff])[\xc0-\xff][a-z]", head)) > len(re.findall(rb"[\x80-\xff]+", head)):

@@ -78,7 +78,10 @@ def test_blank_lines_go_and_those_in_quotes_stay_wherever_chunks_end(lines: list
         ("a,b\n1,2\n".encode("utf-16-le"), "holds NUL bytes"),
         (b"a,b\n\xff\xfe\x81\xff\xff", "cannot be decoded as utf-8 or gb18030"),
         (gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:-9], "damaged or cut-off gzip"),
-        ("姓名,城市\n".encode() + "张三,北京\n".encode() * 20 + b"\xb0\xa1,1\n", "UTF-8 with 2 broken bytes, the first in line 22"),
+        (
+            "姓名,城市\n".encode() + "张三,北京\n".encode() * 20 + b"\xb0\xa1,1\n",
+            "UTF-8 with 2 broken characters, the first in line 22",
+        ),
         ("name\nMüller\nFrançois\n".encode("cp1252"), "look like Windows-1252"),
         (b"\x1f\x8b\x08garbage", "damaged or cut-off gzip"),
         (b"x" * 3_000_000, "no line end in its first megabyte"),
