@@ -82,12 +82,8 @@ def _worst(figures: Iterable[tuple[float, str]]) -> Figure:
 
 
 def _newest(quality: Quality, source: str) -> list[LoadRecord]:
-    """The newest load of each source, or of one."""
-    newest: dict[str, LoadRecord] = {}
-    for load in quality.loads:
-        if source == load.source or (not source and load.regular):
-            newest.setdefault(load.source, load)
-    return list(newest.values())
+    """The newest load of a source, or of each that comes again and again."""
+    return [load for load in quality.newest.values() if source == load.source or (not source and load.regular)]
 
 
 def _balance(quality: Quality, of: str, _: datetime) -> Figure:

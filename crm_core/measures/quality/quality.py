@@ -59,6 +59,11 @@ class Quality:
         return ledger_loads.cadences(self.loads, dict(self._config.reports.expected_days))
 
     @cached_property
+    def newest(self) -> dict[str, ledger_loads.LoadRecord]:
+        """Source → its newest load."""
+        return {load.source: load for load in reversed(self.loads)}
+
+    @cached_property
     def headings(self) -> list[ledger_loads.HeadingChange]:
         """Headings that changed or that no field takes."""
         return ledger_loads.heading_changes(self.loads)

@@ -160,7 +160,6 @@ class HealthFindings(View):
         ]
 
     def _conflicts(self) -> list[Finding]:
-        newest = {load.source: load for load in reversed(self.quality.loads)}
         return [
             self._finding(
                 "conflict",
@@ -170,13 +169,12 @@ class HealthFindings(View):
                 count=self.show(each.conflicts, "count"),
                 share=self.show(each.conflicts / each.keys, "percent"),
             )
-            for load in newest.values()
+            for load in self.quality.newest.values()
             for each in load.tables
             if each.keys and each.conflicts / each.keys >= MANY_IMPOSSIBLE
         ]
 
     def _refused(self) -> list[Finding]:
-        newest = {load.source: load for load in reversed(self.quality.loads)}
         return [
             self._finding(
                 "refused",
@@ -185,6 +183,6 @@ class HealthFindings(View):
                 count=self.show(load.rejected, "count"),
                 share=self.show(load.rejected / load.read, "percent"),
             )
-            for load in newest.values()
+            for load in self.quality.newest.values()
             if load.read and load.rejected / load.read >= MUCH_REFUSED
         ]
