@@ -44,8 +44,6 @@ from crm_core.store.vault import ID_LENGTH
 
 PLANS = ("ends_at", "expires_at", "due_at", "expected_close_at")
 """Times that say what is meant to happen; they never date a state."""
-FREE_TEXT = ("detail", "reason", "lost_reason")
-"""Columns in people's own words, where a phone or an e-mail may stand."""
 ROUNDS = 20
 _SOUND: set[str] = set()
 """Settings of sources whose expressions were compiled already."""
@@ -200,7 +198,7 @@ def _canonical(context: Context, made: ir.Table, schema: TableSchema, texts: dic
             continue
         value = made[column.name] if column.name in texts else ibis.null(column.type)
         columns[column.name] = _cast(context, value, column.type)
-        if column.name in FREE_TEXT and column.name in texts:
+        if column.free_text and column.name in texts:
             columns[column.name] = casts.veil(columns[column.name])
         if column.name == "currency":
             usual = ibis.literal(context.currency)

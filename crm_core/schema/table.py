@@ -18,7 +18,9 @@ AsOf = Literal["timestamps", "versions", "always"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `type` is an ibis type; `seen_with` names the timestamp column that reveals this value."""
+    """One column. `type` is an ibis type; `seen_with` names the timestamp column that reveals this value; in `free_text` people
+    write what they like, a phone too, which is veiled before it comes in.
+    """
 
     name: str
     type: str
@@ -27,6 +29,7 @@ class Column:
     nullable: bool = True
     vocabulary: tuple[str, ...] = ()
     seen_with: str = ""
+    free_text: bool = False
 
 
 @dataclass(frozen=True)
