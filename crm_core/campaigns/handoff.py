@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -24,14 +24,14 @@ import ibis.expr.types as ir
 from crm_core.campaigns.audience import stored_rows
 from crm_core.campaigns.files import WrittenFile, manifest_holds, published
 from crm_core.campaigns.funnel import count_by
-from crm_core.campaigns.manifest import Job, fill, former
+from crm_core.campaigns.manifest import ALREADY_SENT, Job, fill, former
 from crm_core.campaigns.payload import hand_off_rows, with_parts
 from crm_core.campaigns.pinned import Pinned, pinned, staged
 from crm_core.campaigns.records import audience_named, audience_of, exports_of
 from crm_core.config import Config
 from crm_core.config.campaigns import CampaignSettings
 from crm_core.errors import InputError, RunFailed
-from crm_core.store import Tables, now, table_hash
+from crm_core.store import Tables, count, now, table_hash
 from crm_core.store.ledger import Audience, Export
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HandedOff:
-    """One hand-off: where its files are, how many rows each group has, and whether this call wrote them."""
+    """One hand-off: where its files are, how many rows each group has, and whether this call wrote them. `sent_before`: how many
+    of those in a renewed one the message was sent to already, as receipts say.
+    """
 
     export_id: str
     audience_id: str
@@ -48,6 +50,7 @@ class HandedOff:
     hand_off_at: datetime
     counts: dict[str, Any]
     new: bool
+    sent_before: int = 0
 
 
 def export(
@@ -83,6 +86,9 @@ def export(
         if prior is None or renew or only_unsent:
             who = {"actor": actor, "purpose": purpose or job.settings.purpose}
             made = _new(rows, job, lake, ledger, prior, who)
+            if prior is not None and made.new:
+                twice = rows.filter(rows.reason.isnull()).semi_join(_sent(job, lake), "member_id")
+                made = replace(made, sent_before=count(twice))
         else:
             made = _again(rows, job, lake, prior)
     if vault.erased_version() != erased:  # whoever erases looks at the files after that list is written
@@ -126,16 +132,21 @@ def _rows(job: Job, lake: Lake, vault: Vault) -> ir.Table:
     return with_parts(rows, job.settings, job.country)
 
 
-def _without_sent(rows: ir.Table, job: Job, lake: Lake) -> ir.Table:
-    """`rows` with the reason 'already_sent' for members to whom receipts say that this campaign's message went out."""
+def _sent(job: Job, lake: Lake) -> ir.Table:
+    """Members (member_id) to whom receipts say that this campaign's message went out since the list was made."""
     events = lake.table("interactions")
     sent = events.filter(
         events.campaign_id == job.audience.campaign,
         events.event.isin(["sent", "delivered"]),
         events.occurred_at > job.made_from.tables.instant,
     )
-    went_out = rows.member_id.isin(sent.select("member_id").distinct().member_id)
-    return rows.mutate(reason=rows.reason.coalesce(went_out.ifelse("already_sent", ibis.null("string"))))
+    return sent.select("member_id").distinct()
+
+
+def _without_sent(rows: ir.Table, job: Job, lake: Lake) -> ir.Table:
+    """`rows` with the reason 'already_sent' for members to whom the message went out."""
+    went_out = rows.member_id.isin(_sent(job, lake).member_id)
+    return rows.mutate(reason=rows.reason.coalesce(went_out.ifelse(ALREADY_SENT, ibis.null("string"))))
 
 
 def _version(rows: ir.Table) -> str:
@@ -202,8 +213,8 @@ def _stop_if_refused(rows: ir.Table, folder: Path, prior: Export) -> None:
         listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
         raise InputError(
             f"export {prior.export_id} is pinned, and {sum(reasons.values())} of its "
-            f"{prior.counts['exported']} recipients may "
-            f"not be written to any more ({listed}); make a new one without them: --renew"
+            f"{prior.counts['exported']} recipients may not be written to any more ({listed}); "
+            "make a new one without them: --renew, or --only-unsent where part of it went out"
         )
 
 

@@ -29,6 +29,9 @@ from crm_core.store.ledger import Audience
 if TYPE_CHECKING:
     from crm_core.store import Lake
 
+ALREADY_SENT = "already_sent"
+"""The reason why a member is left out of a second hand-off of one list."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -81,6 +84,8 @@ def fill(
     if header["renews"] and (earlier / "snapshot.parquet").is_file():
         files.append(write_parquet(_difference(rows, earlier).order_by("member_id"), work, "difference.parquet"))
     counts = _counts(job, chosen, exported, count_by(refused, "reason"))
+    if job.settings.unit_cost is not None and ALREADY_SENT in counts["rejected"]:
+        counts["cost_sent_before"] = _cost_by_arm(rows.filter(rows.reason == ALREADY_SENT), job.settings.unit_cost)
     content = _manifest(job, lake, export_id, version, header, counts, files)
     return counts, files, write_manifest(content, work)
 
@@ -131,6 +136,11 @@ def _counts(job: Job, chosen: ir.Table, exported: int, rejected: dict[str, int])
         "cost": None if unit is None else round(parts * unit, 2),
         "cost_by_arm": {} if unit is None else {arm: round(int(row["parts"]) * unit, 2) for arm, row in arms.items()},
     }
+
+
+def _cost_by_arm(rows: ir.Table, unit: float) -> dict[str, float]:
+    parts = rows.group_by("arm").aggregate(parts=rows.parts.sum()).order_by("arm").to_pyarrow().to_pylist()
+    return {row["arm"]: round(int(row["parts"]) * unit, 2) for row in parts}
 
 
 def _manifest(

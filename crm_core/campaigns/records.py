@@ -61,6 +61,17 @@ def export_named(ledger: Ledger, export_id: str) -> Export:
         return found
 
 
+def with_renewed(ledger: Ledger, export_id: str) -> list[Export]:
+    """The hand-off and those that it renews, the first of them last: one list, platform and time, so one message to each.
+
+    Raises UnknownName with the nearest one.
+    """
+    found = [export_named(ledger, export_id)]
+    while earlier := found[-1].detail["header"]["renews"]:
+        found.append(export_named(ledger, earlier))
+    return found
+
+
 def first_hand_off(ledger: Ledger, campaign: str, wave: int) -> datetime | None:
     """When the first file of a wave was handed over (naive UTC), None when none was."""
     query = (
@@ -74,8 +85,8 @@ def first_hand_off(ledger: Ledger, campaign: str, wave: int) -> datetime | None:
 
 
 def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
-    """What the messages of a wave cost per arm, from its hand-offs; of renewed ones only the last counts.
-    Empty when unpriced.
+    """What the messages of a wave cost per arm, from its hand-offs; of renewed ones only the last counts, with what the
+    messages cost that had gone out before it. Empty when unpriced.
     """
     query = (
         select(Export)
@@ -87,6 +98,7 @@ def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
         last = {(row.audience_id, row.platform, row.hand_off_at): row.counts for row in session.scalars(query)}
     total: dict[str, float] = {}
     for counts in last.values():
-        for arm, cost in (counts.get("cost_by_arm") or {}).items():
-            total[arm] = total.get(arm, 0.0) + cost
+        for kind in ("cost_by_arm", "cost_sent_before"):
+            for arm, cost in (counts.get(kind) or {}).items():
+                total[arm] = total.get(arm, 0.0) + cost
     return total

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from crm_core.campaigns.funnel import count_by
 from crm_core.campaigns.receipts_file import file_hash, read_receipts
-from crm_core.campaigns.records import audience_named, export_named
+from crm_core.campaigns.records import audience_named, with_renewed
 from crm_core.config import Config
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, RunFailed
@@ -57,27 +57,31 @@ def receipts(
 ) -> Receipts:
     """Takes a receipts file of the hand-off `export_id` into lake and vault.
 
-    A 'delivered' or 'failed' implies 'sent', which is added with the same time where it is not known. Raises
-    UnknownName for an export that was never made, InputError for a file that cannot be read.
+    A 'delivered' or 'failed' implies 'sent', which is added with the same time where it is not known. Where the hand-off
+    renews others, their members count too, and what was said of them before is known. Raises UnknownName for an export that
+    was never made, InputError for a file that cannot be read.
     """
-    row = export_named(ledger, export_id)
+    made = with_renewed(ledger, export_id)
+    row, first = made[0], made[-1].export_id
     audience = audience_named(ledger, row.audience_id)
     platform, zone = config.platform(row.platform), ZoneInfo(audience.detail["time_zone"])
     table, rejected = read_receipts(path, platform.receipts, zone)
     read = table.num_rows + sum(rejected.values())
-    snapshot = exports_dir / audience.campaign / export_id / "snapshot.parquet"
+    folder = exports_dir / audience.campaign
+    snapshot = folder / export_id / "snapshot.parquet"
     if not snapshot.is_file():
         raise InputError(f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again")
-    members = ibis.memtable(pq.read_table(snapshot, columns=["member_id"]))
+    held = [path for each in made if (path := folder / each.export_id / "snapshot.parquet").is_file()]
+    members = ibis.memtable(pa.concat_tables([pq.read_table(path, columns=["member_id"]) for path in held])).distinct()
     sha256 = file_hash(path)
     load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}"
     with lake.write(f"receipts of {export_id}", actor) as writer:
         said = _hashed(table, platform, vault)
-        hits = writer.stage(_hits(_matched(said, members, platform, lake), export_id, writer.table("interactions")))
+        hits = writer.stage(_hits(_matched(said, members, platform, lake), first, writer.table("interactions")))
         outcome = count_by(hits, "outcome")
         strangers = table.num_rows - sum(outcome.values())
         rejected |= {"not in this export": strangers} if strangers else {}
-        fresh = writer.stage(_events(hits, export_id, audience.campaign, platform.channel, writer.table("interactions")))
+        fresh = writer.stage(_events(hits, export_id, first, audience.campaign, platform.channel, writer.table("interactions")))
         refusals = _refuse(said, KINDS[platform.channel], export_id, vault)
         found = Receipts(
             load_id, read, outcome.get("accepted", 0), outcome.get("duplicate", 0), rejected, count_by(fresh, "event"), refusals
@@ -127,11 +131,11 @@ def _in_full(contact: ir.StringValue, kind: str, platform: PlatformSettings) -> 
     return ibis.cases(*forms, else_=ibis.literal(f"+{code}") + contact)
 
 
-def _hits(matched: ir.Table, export_id: str, interactions: ir.Table) -> ir.Table:
-    """`matched` with event_id and outcome: 'accepted', or 'duplicate' when the lake or an earlier row says
-    the same.
+def _hits(matched: ir.Table, first: str, interactions: ir.Table) -> ir.Table:
+    """`matched` with event_id (of the `first` hand-off) and outcome: 'accepted', or 'duplicate' when the lake or an earlier
+    row says the same.
     """
-    named = matched.mutate(event_id=_event_id(matched, export_id, matched.event))
+    named = matched.mutate(event_id=_event_id(matched, first, matched.event))
     placed = named.mutate(_place=ibis.row_number().over(group_by="event_id", order_by="row_number"))
     known = interactions.select(_known="event_id")
     joined = placed.left_join(known, placed.event_id == known._known)
@@ -140,21 +144,21 @@ def _hits(matched: ir.Table, export_id: str, interactions: ir.Table) -> ir.Table
     return joined.mutate(outcome=outcome).drop("_known", "_place")
 
 
-def _event_id(rows: ir.Table, export_id: str, event: Any) -> ir.StringValue:
+def _event_id(rows: ir.Table, first: str, event: Any) -> ir.StringValue:
     # a message is sent, delivered or failed once for each member of a hand-off; replies may come several
     # times
     once = event.isin(["sent", "delivered", "failed"]) if isinstance(event, ir.Value) else ibis.literal(True)
     when = once.ifelse(ibis.literal(""), rows.occurred_at.epoch_seconds().cast("string"))
-    parts = [ibis.literal(export_id), rows.member_id, event if isinstance(event, ir.Value) else ibis.literal(event), when]
+    parts = [ibis.literal(first), rows.member_id, event if isinstance(event, ir.Value) else ibis.literal(event), when]
     return ibis.literal("\x1f").join(parts).hexdigest("sha256")[:32]
 
 
-def _events(hits: ir.Table, export_id: str, campaign: str, channel: str, interactions: ir.Table) -> ir.Table:
+def _events(hits: ir.Table, export_id: str, first: str, campaign: str, channel: str, interactions: ir.Table) -> ir.Table:
     """The new rows of `interactions`: what was accepted, and the 'sent' that delivered and failed imply."""
     said = hits.filter(hits.outcome == "accepted").select("event_id", "member_id", "event", "occurred_at")
     ended = said.filter(said.event.isin(["delivered", "failed"]))
     implied = ended.group_by("member_id").aggregate(occurred_at=ended.occurred_at.min())
-    implied = implied.select("member_id", "occurred_at", event_id=_event_id(implied, export_id, "sent"), event=ibis.literal("sent"))
+    implied = implied.select("member_id", "occurred_at", event_id=_event_id(implied, first, "sent"), event=ibis.literal("sent"))
     implied = implied.anti_join(interactions, "event_id").anti_join(said, "event_id")
     rows = said.union(implied.select(*said.columns))
     empty = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crm_core.cli.output import actor, local, open_workspace, say, table, working
+from crm_core.cli.output import actor, local, note, open_workspace, say, table, working
 from crm_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ def export(
         f"to be handed over at {local(handed.hand_off_at, zone)} ({zone})",
         f"for the platform: {handed.folder / 'payload'}",
     ]
+    if handed.sent_before:
+        note(
+            f"to {handed.sent_before} of these members the message was sent already, as receipts say: they would get it twice; "
+            "for the others alone, use --only-unsent"
+        )
     say(_facts(handed), lines)
 
 

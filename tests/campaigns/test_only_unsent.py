@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crm_core.campaigns import export, receipts
+from crm_core.campaigns.records import handed_cost
 from tests.campaigns.shop import Shop
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,29 @@ def test_only_those_without_a_sent_receipt_are_handed_over_again(new_shop: Calla
     counts = rest.counts
     assert counts["selected"] == counts["exported"] + counts["held_out"] + sum(counts["rejected"].values())
     assert export(shop.config, campaign="trial", only_unsent=True, **common).export_id == rest.export_id
+
+    # what went out before is paid for; it is neither sent nor paid twice when its receipts come once more
+    sent, costs = rest.counts["cost_sent_before"], handed_cost(shop.parts["ledger"], "trial", 1)
+    assert sum(sent.values()) > 0
+    assert costs == {arm: cost + sent.get(arm, 0.0) for arm, cost in rest.counts["cost_by_arm"].items()}
+    again = receipts(path, rest.export_id, config=shop.config, **common)
+    assert (again.accepted, again.duplicate, again.events) == (0, half, {})
+
+
+def test_a_renewed_hand_off_tells_to_whom_the_message_went_out(new_shop: Callable[[], Shop], tmp_path: Path) -> None:
+    shop = new_shop()
+    shop.frozen()
+    common = {"exports_dir": shop.root / "exports", **shop.parts}
+    first = export(shop.config, campaign="trial", **common)
+    assert first.sent_before == 0
+    numbers = _numbers(first.folder)
+    rows = [f"{numbers[0]},unsubscribed,2026-11-01 10:09:00,TD", *(f"{each},delivered,2026-11-01 10:05:00," for each in numbers)]
+    path = tmp_path / "receipts.csv"
+    path.write_text("\n".join(["phone,status,time,reply", *rows]) + "\n", encoding="utf-8-sig")
+    receipts(path, first.export_id, config=shop.config, **common)
+    renewed = export(shop.config, campaign="trial", renew=True, **common)
+    assert renewed.counts["exported"] == renewed.sent_before == len(numbers) - 1
+    assert receipts(path, renewed.export_id, config=shop.config, **common).duplicate == len(rows)
 
 
 def _numbers(folder: Path) -> list[str]:
