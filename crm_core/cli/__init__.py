@@ -16,6 +16,8 @@ from crm_core.cli import campaigns, data, identity, models, people, runs, tags, 
 from crm_core.cli.output import fail, options
 from crm_core.errors import CrmError
 
+STOPPED = 130  # as shells count a process that Ctrl-C ended
+
 app = typer.Typer(
     name="crm",
     no_args_is_help=True,
@@ -59,6 +61,8 @@ def run(arguments: list[str]) -> int:
     try:
         rest = options.take(arguments)
         result = app(args=rest, standalone_mode=False)
+        if result == STOPPED:  # which is what the library makes of Ctrl-C
+            return _stopped()
         return result if isinstance(result, int) else 0
     except CrmError as error:
         return fail(str(error), error.exit_code)
@@ -67,14 +71,20 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return fail("stopped; nothing unfinished was published", 130)
+        return _stopped()
     except Exception as error:  # noqa: BLE001  never a traceback at the command line
         return _unforeseen(error)
+
+
+def _stopped() -> int:
+    return fail("stopped; nothing unfinished was published", STOPPED)
 
 
 def _unforeseen(error: Exception) -> int:
     from typer.exceptions import TyperException
 
+    if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # how the engine says that Ctrl-C was pressed
+        return _stopped()
     if isinstance(error, TyperException):  # a wrong command, option or argument
         return fail(f"{getattr(error, 'format_message', lambda: error)()}; see crm --help", 2)
     if os.environ.get("CRM_TRACEBACK") == "1":

@@ -23,7 +23,9 @@ from crm_core.ingest.reader import read_batch, whole
 SAMPLE = 10_000
 FEED = "rows"
 PRIVATE = re.compile(
-    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|name$|phone|mobile|mail|address|nick", re.I
+    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|name$|phone|mobile|mail|address|nick|"
+    r"会员(卡|号|编号|id)|买家|客户(号|编号|id)|(member|customer|buyer|user)[ _-]?(id|no|number|card|code)|openid|unionid",
+    re.I,
 )
 IDENTIFIER = re.compile(r"号|编码|编号|(^|[^a-z])id$|_id$|code|sku|no\.?$|phone|mobile|电话|手机", re.I)
 MONEY = re.compile(r"金额|价|费|款|余额|amount|price|total|paid|cost|fee|discount", re.I)

@@ -297,5 +297,11 @@ def _check_entry(table: TableSettings, entry: str, private: set[str], where: str
             )
     if missing := [name for name in schema.key if name not in table.columns]:
         raise InputError(f"{where}: no column gives the key of {target}: {', '.join(missing)}")
+    given = {*table.columns, *of_load, "currency"}
+    if lacking := [column.name for column in schema.columns if not column.nullable and column.name not in given]:
+        raise InputError(
+            f"{where}: {target} needs a value in each row for {', '.join(lacking)}; give each a field, or what holds for all "
+            "rows, such as 0"
+        )
     if not table.effective_at and not any(_is_fact(schema, name) for name in table.columns):
         raise InputError(f"{where}: no column is a time, so `effective_at` must say since when the row holds")

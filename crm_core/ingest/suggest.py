@@ -26,6 +26,9 @@ from crm_core.ingest.mapping import check_source
 from crm_core.schema import LOAD, TABLES
 from crm_core.store import Lake, now
 
+FILLERS = {"discount_amount": "0", "shipping_amount": "0", "quantity": "1", "date_assumed": "false", "kind": "'refund'"}
+"""What columns that must have a value hold in a draft, where no heading gives it."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -147,25 +150,46 @@ def _guess(
     lines += [
         f"      {field}: {_flow(settings.model_dump(exclude_defaults=True))}  # {why}" for field, (settings, why) in fields.items()
     ]
-    lines += _tables(table, votes.get(table, {}))
+    lines += _tables(table, votes.get(table, {}), {field: settings for field, (settings, _) in fields.items()})
     guessed = tuple(column.heading for column in columns if column.heading not in found)
     return Draft(name, "\n".join(lines) + "\n", "", tuple(found), guessed, table)
 
 
-def _tables(table: str, columns: Mapping[str, str]) -> list[str]:
+def _tables(table: str, columns: Mapping[str, str], fields: Mapping[str, FieldSettings]) -> list[str]:
     if not table:
-        names = ", ".join(TABLES)
-        return [f"    # TODO tables: what a row becomes ({names}); crm_core/config/sources.py shows how"]
-    given = {*columns, *(column.name for column in LOAD)}
-    rest = [column.name for column in TABLES[table].columns if column.name not in given]
+        return [f"    # TODO tables: what a row becomes ({', '.join(TABLES)})", *_example(fields)]
+    schema = TABLES[table]
+    fillers = {"gross_amount": columns.get("net_amount"), "net_amount": columns.get("gross_amount"), **FILLERS}
+    filled = {
+        column.name: text
+        for column in schema.columns
+        if not column.nullable and column.name not in columns and (text := fillers.get(column.name))
+    }
+    given = {*columns, *filled, *(column.name for column in LOAD)}
+    rest = [column.name for column in schema.columns if column.name not in given]
     return [
         "    tables:",
         f"      {table}:  # TODO is a row one of these?",
         "        columns:",
         *(f"          {target}: {text}" for target, text in columns.items()),
+        *(f"          {target}: {text}  # TODO a guess: each row must have a value" for target, text in filled.items()),
         f"          # TODO the others, where the file knows them: {', '.join(rest)}",
         "    # TODO contacts: whose phone, e-mail and name these are; balance: sums that must come back",
     ]
+
+
+def _example(fields: Mapping[str, FieldSettings]) -> list[str]:
+    """How orders would be made of `fields`, as a comment."""
+
+    def first(*wanted: str) -> str:
+        return next((name for name, each in fields.items() if ("private" if each.private else each.type) in wanted), "FIELD")
+
+    columns = {
+        "order_id": first("text"), "member_id": f"account({first('private')})", "ordered_at": first("time", "date"),
+        "gross_amount": first("money"), "discount_amount": 0, "shipping_amount": 0, "net_amount": first("money"),
+    }  # fmt: skip
+    lines = ["tables:", "  orders:", "    columns:", *(f"      {name}: {text}" for name, text in columns.items())]
+    return ["    # were each row an order, with nothing off and no shipping:", *(f"    # {line}" for line in lines)]
 
 
 def _origin(known: Mapping[str, SourceSettings], column: Column) -> tuple[str, FieldSettings, str, str] | None:

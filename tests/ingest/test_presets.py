@@ -105,6 +105,7 @@ def revealed(root: Path, plain_ids: bool) -> list[str]:
         ("kind: \"'refund'\"", "kind: mobile", "private field 'mobile' would stand in the lake"),
         ("order_id: order_id", "order_id: concat('x', member_no)", "private field 'member_no' would stand in the lake"),
         ("line_no: number_of(", "# no number", "no column gives the key of order_lines: line_no"),
+        ("net_amount: amount", "# no amount", "needs a value in each row for net_amount"),
         ("member_id: account(member_no)", "member_id: account(membr)", "'membr' is not known"),
         ("rows: amount", "rows: price", "column 'price' is not known"),
     ],

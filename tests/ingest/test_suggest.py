@@ -38,6 +38,19 @@ def drafted(shop: Shop, path: Path) -> Draft:
     return suggest(shop.config, shop.lake, path, "mine")
 
 
+def test_the_example_of_a_draft_needs_no_more_than_its_comment_marks_taken_off(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path / "shop", PROJECT)
+    path = tmp_path / "till.csv"
+    rows = (f"A{row},K{row % 7},2026-03-0{row % 9 + 1} 10:00:00,{row}.50" for row in range(1, 40))
+    path.write_text("\n".join(["slip,member card,created at,total", *rows]) + "\n")
+    draft = drafted(shop, path)
+    assert "account(member_card)" in draft.text
+    text = re.sub("^    # (tables:| )", r"    \1", draft.text, flags=re.M)
+    mine = Config({**PROJECT, "sources/mine.yml": text})
+    report = ingest(mine, shop.lake, shop.vault, draft.name, [path], dry_run=True)
+    assert (report.accepted, report.rejected) == (39, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_is_recognised_and_its_draft_loads_as_its_own_source_does(
