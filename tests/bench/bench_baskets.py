@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.bench.peak import peak_mb
+
 ROOT = Path(__file__).resolve().parents[2]
 BASKETS, ITEMS, LEAST = 1_000_000, 5_000, 100
 
@@ -86,9 +88,8 @@ def main(name: str, path: Path, baskets: int, least: int) -> None:
     began, busy = time.perf_counter(), time.process_time()
     found = {"ours": _ours, "mlxtend": _mlxtend}[name](path, baskets, least)
     seconds, used = time.perf_counter() - began, time.process_time() - busy
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     digest = hash(tuple(sorted((int(a), int(b), int(count)) for (a, b), count in found.items())))
-    row = {"seconds": round(seconds, 2), "cpu_seconds": round(used, 2), "peak_mb": int(peak.split()[1]) // 1024}
+    row = {"seconds": round(seconds, 2), "cpu_seconds": round(used, 2), "peak_mb": peak_mb()}
     print(json.dumps({**row, "counts": [len(found), int(sum(found.values())), digest]}))
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench.peak import peak_mb
+
 ROOT = Path(__file__).resolve().parents[2]
 ORDERS = 5_000_000
 SOURCE = textwrap.dedent(
@@ -223,10 +225,10 @@ def _child(name: str, folder: Path, path: Path) -> dict[str, Any]:
     out = folder / "contender.json"
     command = [sys.executable, "-m", "tests.bench.bench_ingest", name, str(folder), str(path), str(out)]
     process = os.posix_spawn(sys.executable, command, {**os.environ, "PYTHONPATH": str(ROOT)})
-    _, status, usage = os.wait4(process, 0)
-    if status:
+    if os.waitpid(process, 0)[1]:
         raise SystemExit(f"{name} failed")
-    return {**json.loads(out.read_text()), "peak_mb": usage.ru_maxrss // 1024}
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
 
 
 def _main(name: str, folder: str, path: str, out: str) -> None:
@@ -234,7 +236,7 @@ def _main(name: str, folder: str, path: str, out: str) -> None:
         importlib.import_module(module)
     began = time.perf_counter()
     report = CONTENDERS[name](Path(folder), Path(path))
-    told: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 2)}
+    told: dict[str, Any] = {"seconds": round(time.perf_counter() - began, 2), "peak_mb": peak_mb()}
     if report is not None:
         told |= {"accepted": report.accepted, "rejected": report.rejected}
     Path(out).write_text(json.dumps(told))

@@ -28,6 +28,7 @@ from crm_core.models import fit_bgnbd
 from crm_core.models.cells import cells_of
 from crm_core.models.value_scores import model_scores
 from crm_core.store import connect
+from tests.bench.peak import peak_mb
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = {"r": 0.7, "alpha": 40.0, "a": 0.8, "b": 3.0}
@@ -127,7 +128,6 @@ def _child(folder: Path) -> None:
     fitted = time.perf_counter() - began
     scored = model_scores(members, model, None, [90], 0.9)
     engine.to_parquet(scored, folder / "scores.out")
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(
         json.dumps(
             {
@@ -136,7 +136,7 @@ def _child(folder: Path) -> None:
                 "fit_seconds": round(fitted, 1),
                 "seconds": round(time.perf_counter() - began, 1),
                 "cpu_seconds": round(resource.getrusage(resource.RUSAGE_SELF).ru_utime, 1),
-                "peak_mb": int(peak.split()[1]) // 1024,
+                "peak_mb": peak_mb(),
             }
         )
     )

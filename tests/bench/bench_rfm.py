@@ -26,6 +26,7 @@ from crm_core.measures import rfm
 from crm_core.store import Lake, Ledger, Tables, connect
 from crm_core.store.delta import files
 from crm_core.store.lake import stored_schema
+from tests.bench.peak import peak_mb
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 9
@@ -156,9 +157,7 @@ def _child(name: str, spec: dict[str, Any]) -> None:
     else:
         work = {"duckdb by hand": _by_hand, "pandas": _pandas}[name](spec)
     work()
-    # not ru_maxrss: a child begins with its parent's, while VmHWM begins anew with the new program
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"peak_mb": int(peak.split()[1]) // 1024}))
+    print(json.dumps({"peak_mb": peak_mb()}))
 
 
 def made_up_lake(folder: Path, members: int = 1_000_000, orders: int = 10_000_000) -> Tables:

@@ -19,6 +19,8 @@ from typing import Any
 
 import duckdb
 
+from tests.bench.peak import peak_mb
+
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = 100
 TITLE = {"zh": "甲", "en": "A"}
@@ -176,10 +178,9 @@ if __name__ == "__main__":
         used = resource.getrusage(resource.RUSAGE_SELF)
         _ours(Path(sys.argv[2])) if sys.argv[1] == "ours" else _pandas(Path(sys.argv[2]), sys.argv[1] == "arrow")
         after = resource.getrusage(resource.RUSAGE_SELF)
-        peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
         print(json.dumps({
-            "seconds": round(time.perf_counter() - began, 2), "cpu_seconds": round(cpu, 2), "peak_mb": int(peak.split()[1]) // 1024,
+            "seconds": round(time.perf_counter() - began, 2), "cpu_seconds": round(cpu, 2), "peak_mb": peak_mb(),
         }))  # fmt: skip
     else:
         import tempfile
