@@ -166,6 +166,7 @@ def _blank_remains(workspace: Workspace, places: list[erasing.Place]) -> None:
                 lake.engine.to_parquet(_blanked(rows, places), made)
                 sync(made)
                 made.replace(path)
+        delta.forget_ranges(lake.root / "rejects")
 
 
 def _first(load_id: str, told: dict[str, Any]) -> erasing.Place:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from crm_core.errors import InputError
+from crm_core.ingest import account_spelling
 from crm_core.reporting.labels import Labels
 from crm_core.reporting.score_words import ScoreReason, score_reasons
 from crm_core.segments import SegmentReason, segment_reasons
@@ -70,13 +71,16 @@ def _tags(workspace: Workspace, member_id: str) -> tuple[Reason, ...]:
     return tuple(replace(each, withheld=checks[each.tag].problem) if each.tag in checks else each for each in found)
 
 
-def member_of_account(workspace: Workspace, account: str) -> str:
-    """The member_id of 'SOURCE:ID'. Raises UnknownName for the source, InputError when it is not written so."""
-    source, colon, account_id = account.partition(":")
-    if not colon or not account_id:
+def member_of_account(workspace: Workspace, account: str) -> tuple[str, tuple[str, str]]:
+    """The member_id of 'SOURCE:ID', and (namespace, account id). Raises UnknownName for the source, InputError when it is not
+    written so.
+    """
+    source, colon, text = account.partition(":")
+    if not colon or not text:
         raise InputError("--account takes SOURCE:ID, the source's name and the account's own id")
     settings = workspace.config.source(source)
-    return account_id if settings.ids == "plain" else workspace.vault.member_id(settings.accounts_of, account_id)
+    own = settings.accounts_of, account_spelling(settings, text)
+    return own[1] if settings.ids == "plain" else workspace.vault.member_id(*own), own
 
 
 def _person(workspace: Workspace, member_id: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -285,7 +285,7 @@ def _lines(report: LoadReport) -> list[str]:
     ]  # fmt: skip
 
 
-def _changes(tables: Iterable[TableRecord], sums: Iterable[MoneyRecord]) -> list[str]:
+def _changes(tables: Sequence[TableRecord], sums: Iterable[MoneyRecord]) -> list[str]:
     """What became of the rows of a load, table by table, the keys told in two ways, and the sums that had to agree."""
     rows = [
         {
@@ -301,4 +301,6 @@ def _changes(tables: Iterable[TableRecord], sums: Iterable[MoneyRecord]) -> list
         if each.conflicts
     ]
     money = [f"{each.name}: {each.rows:,} in the files = {each.written:,} written" for each in sums]
+    if again := sum(each.again for each in tables):
+        money.append(f"{again:,} rows were told again: of each record one row counts, so the lake may hold less than was written")
     return [*(table(rows) if rows else []), *twice, *money]

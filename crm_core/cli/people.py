@@ -40,7 +40,7 @@ def member(
         raise InputError("name one member: crm member MEMBER_ID, or crm member --account SOURCE:ID")
     workspace = open_workspace(as_of)
     with working("looking the member up"):
-        card = member_card(workspace, member_id or member_of_account(workspace, account), workspace.config.project.language)
+        card = member_card(workspace, member_id or member_of_account(workspace, account)[0], workspace.config.project.language)
     project = workspace.config.project
     say(asdict(card), _card_lines(card, project.zone, project.currency, project.language))
 
@@ -58,9 +58,7 @@ def erase(
     workspace = open_workspace()
     named = None
     if account:
-        member_id = member_of_account(workspace, account)
-        source, _, own = account.partition(":")
-        named = (workspace.config.source(source).accounts_of, own)
+        member_id, named = member_of_account(workspace, account)
     with working("erasing"):
         made = forget(workspace, member_id, account=named, actor=actor())
         workspace.renew_links(actor())

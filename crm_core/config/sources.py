@@ -108,7 +108,7 @@ from crm_core.config.databases import DatabaseSettings, ExtractSettings
 from crm_core.config.loader import Settings
 
 EPOCHS = ("epoch_s", "epoch_ms")
-FieldType = Literal["text", "integer", "number", "money", "price", "time", "date", "flag"]
+FieldType = Literal["text", "email", "phone", "integer", "number", "money", "price", "time", "date", "flag"]
 Expression = str | int | float | bool
 
 
@@ -147,7 +147,9 @@ class FieldSettings(Settings):
     heading: str = Field(min_length=1)
     aliases: tuple[str, ...] = Field((), description="other spellings of the heading, tried in this order")
     type: FieldType = Field(
-        "text", description="money has two decimals, price six; number floats; time is an instant; flag yes or no"
+        "text",
+        description="money has two decimals, price six; number floats; time is an instant; flag yes or no; email and phone are "
+        "text in one spelling, for those that serve as account ids",
     )
     formats: tuple[str, ...] = Field(
         (), description="strptime formats, or epoch_s or epoch_ms alone; default: 2026-10-31 08:26:00, 2026/10/31 8:26, ISO 8601"

@@ -27,6 +27,8 @@ BLANKS = " \t\r\n\f\u00a0\u3000\ufeff\u200b"
 _AROUND = r"^[\s\x{a0}\x{3000}\x{feff}\x{200b}]+|[\s\x{a0}\x{3000}\x{feff}\x{200b}]+$"
 TYPES = {
     "text": "string",
+    "email": "string",
+    "phone": "string",
     "integer": "int64",
     "number": "float64",
     "money": "decimal(18, 2)",
@@ -46,21 +48,31 @@ WANTED = {
     "date": "a date, such as 2026-10-31",
     "flag": "a yes or no",
 }
+TEXTS = ("text", "email", "phone")
+PHONE_FORMS = ((r"[\s\-–－()（）.\xA0]", ""), (r"^(?:\+|00)?86(1[3-9]\d{9})$", r"\1"))
+"""What is taken off a phone so that it has one spelling: marks, and the calling code of mainland mobiles."""
 YES, NO = ("1", "true", "yes", "y", "t", "是", "有", "√"), ("0", "false", "no", "n", "f", "否", "无", "×")
 _DAY = r"(?:1[89]|20|21)\d\d(?:-\d{1,2}-|/\d{1,2}/)\d{1,2}"
 _AS_TEXT = r"""^(?:="([^"]*)"|'(\d[^']*))$"""
-_CUT_SHORT = r"^\d(?:\.\d+)?E\+\d\d$"
+_CUT_SHORT = r"^\d(?:\.\d+)?[Ee]\+\d\d$"
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)"
 _AMOUNT = r"^[-+]?[¥￥$£€]?[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.DECIMALS)?元?$"
+_MARK = r"[-–－. \x{a0}]?"  # between the digits of a phone
+_PHONES = (
+    (rf"(^|\D)((?:(?:\+|00)?86{_MARK})?1[3-9]\d){_MARK}\d{{4}}{_MARK}(\d{{4}})(\D|$)", r"\1\2****\3\4"),
+    (rf"(^|\D)(0\d{{2,3}})[)）]?{_MARK}\d{{3,4}}{_MARK}(\d{{4}})(\D|$)", r"\1\2****\3\4"),
+    (r"(^|\D)(\d{3})\)?[-–. \x{a0}]{1,2}\d{3}[-–. \x{a0}](\d{4})(\D|$)", r"\1\2****\3\4"),
+)
 _VEILS = (
-    (r"(^|\D)(1[3-9]\d)[- ]?\d{4}[- ]?(\d{4})(\D|$)", r"\1\2****\3\4"),
-    (r"(^|\D)(0\d{2,3})[- ]?\d{3,4}(\d{4})(\D|$)", r"\1\2****\3\4"),
+    *_PHONES, *_PHONES,  # twice, because the mark between two numbers is taken with the first
+    (r"(\+\d{1,3})(?:[-–. ()\x{a0}]{0,2}\d){5,12}", r"\1****"),
     (r"[０-９]{7,}|\d\.\d{6,}[eE]\+?1\d", "***"),
     (r"[^\s@,;]+@[^\s@,;]+", "***@***"),
-)
-"""What looks like a mobile, a landline, a phone in wide digits or after a spreadsheet had it, or an e-mail."""
-_MAY_REACH = r"(?:[\d０-９.][- ]?){7}|@"
+)  # fmt: skip
+"""What looks like a mobile, a landline, a number with a calling code, in wide digits or after a spreadsheet had it, or an
+e-mail."""
+_MAY_REACH = r"(?:[\d０-９][^\d０-９\pL]{0,2}){7}|@"
 _NUMERALS = r"^[\s\pN\pP\pS元分角年月日号时点秒上下午早晚昨今明天星期周零〇一二两三四五六七八九十百千万亿a-zA-Z]*$"
 _TWO_WORDS = r"\pL{2,} +\pL{2,}"
 
@@ -113,6 +125,8 @@ def typed(text: Any, field: FieldSettings, zone: ZoneInfo, fen: bool, local: Any
         return ibis.cases(*words, else_=ibis.null("string"))
     reader: Any = {
         "text": lambda: text,
+        "email": lambda: text.lower(),
+        "phone": lambda: reduce(lambda each, form: each.re_replace(*form), PHONE_FORMS, text),
         "integer": lambda: _when(text, r"^[-+]?\d{1,18}(?:\.0+)?$", text.re_replace(r"\.0+$", "").try_cast("int64")),
         "number": lambda: _when(text, r"^[-+]?\d+(?:\.\d+)?$", text.try_cast("float64")),
         "money": lambda: _amount(text, 2, fen),
@@ -169,8 +183,8 @@ def _date(text: Any, formats: tuple[str, ...]) -> Any:
 def suspect(raw: Any, value: Any, field: FieldSettings, now: Any) -> Any:
     """Whether `problem` may have something to say of a cell: true for all that are wrong and few that are not."""
     wrong = value.isnull() if field.filled else value.isnull() & raw.notnull()
-    if field.type == "text":
-        wrong = wrong | raw.contains("E+").fill_null(False)
+    if field.type in TEXTS:
+        wrong = wrong | (raw.contains("E+") | raw.contains("e+")).fill_null(False)
     if field.type in ("time", "date") and not field.future:
         wrong = wrong | (value > (now if field.type == "time" else now.date())).fill_null(False)
     return wrong
@@ -184,9 +198,9 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
     if field.values:
         known = ", ".join(list(field.values)[:30])
         checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known; known: {known}"))
-    elif field.type != "text":
+    elif field.type not in TEXTS:
         checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.epoch or field.type]}"))
-    if field.type == "text":
+    if field.type in TEXTS:
         checks.append((text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text"))
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
@@ -206,7 +220,7 @@ def shown_of(text: Any, field: FieldSettings) -> Any:
     time belongs, a name or an address is too.
     """
     veiled = veil(text)
-    if field.type != "text":
+    if field.type not in TEXTS:
         strange = ~text.re_search(_NUMERALS) | text.re_search(_TWO_WORDS)
         veiled = strange.ifelse(text.re_replace(r"(?s)^(.).*$", r"\1***"), veiled)
     return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")

@@ -4,6 +4,7 @@ named so.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def detect(path: Path, wanted: str = "auto", name: str = "") -> str:
     name = name or path.name
     try:
         with path.open("rb") as handle:
-            head = handle.read(8)
+            head = handle.read(64)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}; check its permissions") from None
     if not head:
@@ -43,6 +44,8 @@ def detect(path: Path, wanted: str = "auto", name: str = "") -> str:
     expected = SUFFIXES.get(_suffix(path)) if wanted == "auto" else wanted
     if found.startswith("csv") and (expected == "jsonl" or (wanted == "auto" and head.lstrip()[:1] == b"{")):
         return found.replace("csv", "jsonl")
+    if found == "csv" and re.match(rb"\s*\[\s*\{", head):
+        raise InputError(f"{name} is one JSON array; write its objects one a line (jq -c '.[]' FILE does so) and name it .jsonl")
     if found.startswith("csv") and expected in ("parquet", "xlsx"):
         raise InputError(
             f"{name} should be {expected} but does not begin like one; it is damaged or wrongly named: export it again"

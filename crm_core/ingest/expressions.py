@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import ibis.expr.types as ir
 
 from crm_core.config.sources import FeedSettings, SourceSettings, TableSettings
 from crm_core.errors import InputError
+from crm_core.ingest.casts import PHONE_FORMS
 from crm_core.ingest.reader import file_of
 from crm_core.schema.expressions import compile_expression
 
@@ -43,6 +45,16 @@ def _accounts_in(settings: SourceSettings, feed: FeedSettings, texts: Iterable[s
         space = arguments[1].value if len(arguments) > 1 and isinstance(arguments[1], ast.Constant) else ""
         found.add((arguments[0].id, str(space) or settings.accounts_of))
     return found
+
+
+def account_spelling(settings: SourceSettings, account_id: str) -> str:
+    """An account id of the source as the fields that hold it are read: an e-mail or a phone has one spelling."""
+    types = {feed.fields[name].type for feed in settings.feeds.values() for name, _ in owners_of(settings, feed)}
+    if "email" in types:
+        return account_id.lower()
+    for pattern, put in PHONE_FORMS if "phone" in types else ():
+        account_id = re.sub(pattern, put, account_id)
+    return account_id
 
 
 def number_column(fields: tuple[str, ...]) -> str:

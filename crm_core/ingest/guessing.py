@@ -16,17 +16,12 @@ from crm_core.errors import InputError
 from crm_core.ingest import casts
 from crm_core.ingest.detect import detect
 from crm_core.ingest.files import Found
-from crm_core.ingest.headings import Headings, plain
+from crm_core.ingest.headings import PERSONAL, Headings, plain
 from crm_core.ingest.opening import Opened, Opening, on_disk
 from crm_core.ingest.reader import read_batch, whole
 
 SAMPLE = 10_000
 FEED = "rows"
-PRIVATE = re.compile(
-    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|name$|phone|mobile|mail|address|nick|"
-    r"会员(卡|号|编号|id)|买家|客户(号|编号|id)|(member|customer|buyer|user)[ _-]?(id|no|number|card|code)|openid|unionid",
-    re.I,
-)
 IDENTIFIER = re.compile(r"号|编码|编号|(^|[^a-z])id$|_id$|code|sku|no\.?$|phone|mobile|电话|手机", re.I)
 MONEY = re.compile(r"金额|价|费|款|余额|amount|price|total|paid|cost|fee|discount", re.I)
 MOMENT = re.compile(r"时间|日期|time|date|stamp|(^|_)(at|ts)$", re.I)
@@ -132,7 +127,7 @@ def _column(facts: dict[str, Any], name: str, heading: str) -> Column:
     filled = int(facts[f"{name}_filled"])
     fits = {kind for kind in _CANDIDATES if filled and facts[f"{name}_{kind}"] >= 0.98 * filled}
     contact = any((facts[f"{name}_{kind}"] or 0) > 0.3 * filled for kind in ("mail", "phone"))
-    private = contact or PRIVATE.search(heading) is not None
+    private = contact or bool(PERSONAL.search(heading) or re.search("name$", heading, re.I))
     long, kind = bool(facts[f"{name}_long"]), "text"
     formats: tuple[str, ...] = ()
     if contact or not fits:

@@ -14,6 +14,15 @@ from dataclasses import dataclass
 from crm_core.config.sources import FeedSettings, SourceSettings
 from crm_core.errors import InputError
 
+PERSONAL = re.compile(
+    r"姓名|名字|昵称|会员名|收货人|联系人|地址|电话|手机|邮箱|身份证|微信|账号|帐号|phone|mobile|mail|address|nick|"
+    r"会员(卡|号|编号|id)|买家(会员|账|帐|旺旺|编号|id)|客户(号|编号|id)|openid|unionid|"
+    r"(member|customer|buyer|user)[ _-]?(id|no|number|card|code)|"
+    r"(customer|first|last|full|given|family|billing|shipping|receiver|recipient|contact|user|member|buyer)[ _-]?name$",
+    re.I,
+)
+"""Headings below which people, or their accounts, are named."""
+CONTACT_LIKE = r"\d{6}|\S@\S"
 VALUE_LIKE = r"\d{6}|\*{4}|\S@\S|\d{1,4}[-/]\d{1,2}[-/]\d"
 
 
@@ -28,6 +37,11 @@ class Headings:
     missing: tuple[str, ...]
     unknown: tuple[str, ...]
     problems: tuple[str, ...]
+
+    @property
+    def personal(self) -> set[str]:
+        """The fields whose headings say that people are named there."""
+        return {field for field, heading in self.shown.items() if PERSONAL.search(heading)}
 
 
 def plain(heading: str) -> str:
@@ -81,9 +95,19 @@ def shortened(heading: str) -> str:
     return shown if len(shown) <= 60 else f"{shown[:59]}…"
 
 
-def _listed(headings: Sequence[str]) -> str:
-    if _values(headings):
-        return "not shown, because the first row holds values and no headings (was the heading row lost?)"
+def veiled(heading: str) -> str:
+    """A heading as it may be kept: keys of JSON may be phones or e-mail addresses."""
+    return "***" if re.search(CONTACT_LIKE, unicodedata.normalize("NFKC", heading)) else heading
+
+
+def _listed(headings: Sequence[str], known: bool) -> str:
+    """`known`: one of them at least is a heading of the source; else they may be what a member's row says."""
+    if _values(headings) or (any(map(plain, headings)) and not known):
+        kind = "values" if _values(headings) else "no heading of this source"
+        return (
+            f"not shown, because the first row holds {kind} (is it a member's row, whose headings reader.headings must give, or "
+            "a title above the headings, which reader.skip_lines passes over?)"
+        )
     return ", ".join(shortened(heading) for heading in headings[:40]) or "none"
 
 
@@ -105,7 +129,7 @@ def choose(settings: SourceSettings, feeds: Sequence[str], headings: Sequence[st
     ranked = sorted(matched.items(), key=lambda item: (len(item[1].problems), -len(item[1].positions)))
     name, best = ranked[0]
     if best.problems or not best.positions:
-        listed = _listed(headings)
+        listed = _listed(headings, any(each.positions for each in matched.values()))
         trouble = "; ".join(best.problems) or f"none of its headings belongs to feed '{name}'"
         raise InputError(
             f"{file} does not fit feed '{name}' of source '{settings.source}': {trouble}. "

@@ -33,6 +33,7 @@ from crm_core.ingest.drift import with_drift
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.erased import erased_accounts, hide_erased, refuse_erased
 from crm_core.ingest.files import Found, find
+from crm_core.ingest.headings import veiled
 from crm_core.ingest.mapping import Members, check_source, map_batch
 from crm_core.ingest.opening import Opened, open_file
 from crm_core.ingest.reader import file_of, number_of, read_batch
@@ -192,8 +193,8 @@ def _file_reports(staged: Staged, refused: ir.Table) -> list[FileReport]:
             file.name, file.feed, file.sha256, file.bytes, file.format, file.encoding,
             read=read.get(place, 0) + malformed.get(place, 0), accepted=accepted.get(place, 0),
             duplicate=repeated.get(place, 0), rejected=rejected.get(place, 0), erased=erased.get(place, 0),
-            headings=file.all_headings,
-            unknown_headings=file.headings.unknown, missing_headings=file.headings.missing,
+            headings=tuple(map(veiled, file.all_headings)),
+            unknown_headings=tuple(map(veiled, file.headings.unknown)), missing_headings=file.headings.missing,
         )
         for place, file in enumerate(batch.files)
     ]  # fmt: skip

@@ -173,10 +173,14 @@ def _columns(engine: Any, file: Opened, place: int) -> ir.Table:
     return table.select(_row=table.file_row_number + ((place << ROW_BITS) + file.rows_above + 1), **texts)
 
 
+@ibis.udf.scalar.builtin(name="printf", signature=(("string", "float64"), "string"))
+def _printf(form: Any, value: Any) -> Any: ...
+
+
 def _as_text(value: Any) -> Any:
-    text = value.cast("string")
-    # pandas writes whole numbers with gaps as floats: 17850.0 is the customer 17850
-    return text.re_replace(r"\.0$", "") if value.type().is_floating() else text
+    """A float in the 15 digits that are sure: 17850.0, as pandas writes whole numbers with gaps, is the customer 17850, and
+    51.300000000000004 the amount 51.3."""
+    return _printf("%.15g", value.cast("float64")) if value.type().is_floating() else value.cast("string")
 
 
 def _lines(engine: Any, name: str, files: Sequence[Opened]) -> ir.Table:

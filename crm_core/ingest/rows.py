@@ -176,7 +176,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     They are few, and typing them once more is quicker than looking for them in every column of the file.
     """
     batch, feed, now = staged.batch, staged.feed, ibis.literal(context.now).cast("timestamp(6)")
-    hidden, plain = private_fields(context.settings, feed), _plain_accounts(context.settings, feed)
+    hidden, plain = _hidden(context, batch, feed), _plain_accounts(context.settings, feed)
     asked = _asked(context.settings, feed)
     suspects = staged.typed.filter(staged.typed._texts.notnull()).select("_row", "_texts")
     suspects = _kept(context, staged, suspects, "suspects")
@@ -200,10 +200,15 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     return rows.select("_row", field=field, reason=reason, texts="_texts").filter(lambda t: t.reason.notnull())
 
 
+def _hidden(context: Context, batch: Batch, feed: FeedSettings) -> set[str]:
+    """Fields of which no more is shown than `masked` leaves: private ones, and what is headed as one is."""
+    return private_fields(context.settings, feed) | batch.files[0].headings.personal
+
+
 def _asked(settings: SourceSettings, feed: FeedSettings) -> set[str]:
     """Fields whose cells may be wrong: not what they should be, empty, or an id that a spreadsheet took for a number."""
     accounts = {name for name, _ in accounts_of(settings, feed)}
-    checked = {name for name, each in feed.fields.items() if each.type != "text" or each.filled or each.values}
+    checked = {name for name, each in feed.fields.items() if each.type not in casts.TEXTS or each.filled or each.values}
     return accounts | checked
 
 
@@ -265,7 +270,7 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     row, as read), text (a malformed line).
     """
     batch = staged.batch
-    hidden = private_fields(context.settings, staged.feed)
+    hidden = _hidden(context, batch, staged.feed)
     found = [table.select("_row", "field", "reason") for table in staged.rejected]
     together = found[0] if len(found) == 1 else ibis.union(*found)
     # picked out first: the engine would write JSON for every row of the file before it joins

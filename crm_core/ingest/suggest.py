@@ -18,6 +18,7 @@ from typing import Any
 from crm_core.config import Config, parse_yaml
 from crm_core.config.sources import FeedSettings, FieldSettings, SourceSettings
 from crm_core.errors import InputError
+from crm_core.ingest.casts import TEXTS
 from crm_core.ingest.expressions import private_fields
 from crm_core.ingest.guessing import Column, Looked, look
 from crm_core.ingest.headings import match, plain
@@ -185,7 +186,7 @@ def _example(fields: Mapping[str, FieldSettings]) -> list[str]:
         return next((name for name, each in fields.items() if ("private" if each.private else each.type) in wanted), "FIELD")
 
     columns = {
-        "order_id": first("text"), "member_id": f"account({first('private')})", "ordered_at": first("time", "date"),
+        "order_id": first(*TEXTS), "member_id": f"account({first('private')})", "ordered_at": first("time", "date"),
         "gross_amount": first("money"), "discount_amount": 0, "shipping_amount": 0, "net_amount": first("money"),
     }  # fmt: skip
     lines = ["tables:", "  orders:", "    columns:", *(f"      {name}: {text}" for name, text in columns.items())]
@@ -200,7 +201,7 @@ def _origin(known: Mapping[str, SourceSettings], column: Column) -> tuple[str, F
         for feed, options in each.feeds.items()
         for field, settings in options.fields.items()
         if plain(column.heading) in map(plain, settings.headings)
-        and (settings.type == "text" or not column.filled or settings.type == column.type or settings.values)
+        and (settings.type in TEXTS or not column.filled or settings.type == column.type or settings.values)
     ]
     if not fits:
         return None

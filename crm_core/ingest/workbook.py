@@ -22,6 +22,7 @@ from crm_core.errors import InputError
 MEMORY = 2 * 2**30
 SECONDS = 600
 BATCH = 20_000
+HEAD = 20  # rows in which the headings of another sheet are looked for
 
 
 def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()) -> tuple[list[str], int]:
@@ -57,12 +58,22 @@ def _convert(path: Path, target: Path, sheet: str, skip_lines: int, given: list[
         book = CalamineWorkbook.from_path(str(path))
         if sheet and sheet not in book.sheet_names:
             return {"error": f"there is no sheet '{sheet}'; sheets: {', '.join(book.sheet_names)}"}
-        opened = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
-        rows = opened.to_python(skip_empty_area=False)
+        rows = book.get_sheet_by_name(sheet or book.sheet_names[0]).to_python(skip_empty_area=False)
+        others = {} if sheet else {name: book.get_sheet_by_name(name).to_python(nrows=HEAD) for name in book.sheet_names[1:]}
     except Exception as error:  # noqa: BLE001 - the library's errors are many; each means a damaged file
         return {"error": f"the workbook is damaged ({str(error)[:120]}); export it again"}
+    alike = [name for name, head in others.items() if head and _headings(head, 0) == _headings(rows, 0)]
+    if alike and not given:
+        return {
+            "error": f"sheet{'s' * (len(alike) > 1)} {', '.join(alike)} {'have' if len(alike) > 1 else 'has'} the headings of the "
+            "first one, and one sheet is read: save each as a file of its own"
+        }
     texts = ([_text(cell) for cell in row] for row in rows)
     return _write(texts, target, skip_lines, given)
+
+
+def _headings(rows: list[list[Any]], above: int) -> list[str]:
+    return [text for cell in next((row for row in rows[above:] if any(row)), []) if (text := (_text(cell) or "").strip())]
 
 
 def _write(rows: Any, target: Path, skip_lines: int, given: list[str]) -> dict[str, Any]:
@@ -113,6 +124,8 @@ def _text(cell: Any) -> str | None:
     if isinstance(cell, float) and cell.is_integer():
         # a spreadsheet keeps 15 digits: a longer number is shown as what it is, so that nobody takes it for an id
         return str(int(cell)) if abs(cell) < 10**15 else f"{cell:.15E}"
+    if isinstance(cell, float):
+        return f"{cell:.15g}"  # 51.300000000000004, which a formula left, is shown there as 51.3
     if isinstance(cell, datetime.datetime):
         return cell.isoformat(sep=" ")
     return str(cell)

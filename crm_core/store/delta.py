@@ -29,8 +29,10 @@ from crm_core.store.durable import sync
 HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 # Row groups are as large as those of the engine; a writer of many months at once holds one for each in memory.
 PARQUET = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
+# the log never forgets, so it must not tell the least and greatest text of a column; of the load they are needed
+TELLING = {"delta.dataSkippingStatsColumns": "load_id"}
 # pinned versions must stay readable for years; a checkpoint every ten commits keeps opening a table of many commits quick
-KEEP_LOG = {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"}
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10", **TELLING}
 
 
 def open_table(folder: Path, version: int | None = None) -> DeltaTable | None:
@@ -116,6 +118,8 @@ def join_files(folder: Path, partition_filters: list[tuple[str, str, Any]] | Non
     table = open_table(folder)
     assert table is not None
     with _or_failed(folder, "compacted"):
+        if not TELLING.items() <= table.metadata().configuration.items():  # made before this was asked of tables
+            table.alter.set_table_properties(TELLING)
         table.optimize.compact(
             partition_filters=partition_filters,
             target_size=target_bytes,
@@ -123,6 +127,29 @@ def join_files(folder: Path, partition_filters: list[tuple[str, str, Any]] | Non
             writer_properties=PARQUET,
             post_commithook_properties=HOOKS,
         )
+
+
+def forget_ranges(folder: Path) -> None:
+    """Takes the ranges of columns out of the log, where writers had put them before TELLING; checkpoints, which repeat them,
+    go. The log is otherwise as it was, and so are all versions.
+    """
+    log, told = folder / "_delta_log", {}
+    for entry in sorted(log.glob("*.json")):
+        lines = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
+        for added in (line["add"] for line in lines if line.get("add", {}).get("stats")):
+            known = json.loads(added["stats"])
+            ranges = {name: known.get(name, {}) for name in ("minValues", "maxValues")}
+            if any(set(columns) - {"load_id"} for columns in ranges.values()):
+                kept = {name: {"load_id": each["load_id"]} if "load_id" in each else {} for name, each in ranges.items()}
+                added["stats"], told[entry] = json.dumps({**known, **kept}), lines
+    for checkpoint in [log / "_last_checkpoint", *log.glob("*.checkpoint*.parquet")] if told else []:
+        checkpoint.unlink(missing_ok=True)
+    for entry, lines in told.items():
+        made = entry.with_suffix(".partial")
+        made.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        sync(made)
+        made.replace(entry)
+    sync(log)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from crm_core.campaigns import export, freeze
 from crm_core.erase import Certificate, erase
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest import LoadReport, ingest, loads, undo
+from crm_core.store import delta
 from crm_core.store.ledger import AuditEntry
 from crm_core.workspace import Workspace
 from tests.end_to_end.byte_search import holds
@@ -263,6 +264,28 @@ def test_of_refused_rows_the_lake_says_only_that_they_were_erased(workspace: Wor
     assert {each["reason"] for each in told if each["row_numbers"][0] < 86} == {"erased"}
     undo(workspace.lake, workspace.vault, load_id)
     assert not refused()
+
+
+@pytest.mark.parametrize("since_ever", [True, False])
+def test_the_log_of_joined_files_does_not_repeat_what_refused_rows_said(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since_ever: bool
+) -> None:
+    words = [f"赵小敏推荐{number}" for number in range(12)]
+    with monkeypatch.context() as before:
+        if not since_ever:  # as tables were made that told the ranges of all columns in their log
+            before.setattr(delta, "TELLING", {})
+            before.setattr(delta, "KEEP_LOG", {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"})
+        for number, word in enumerate(words):
+            load(workspace, [write(tmp_path / f"订单{number}.csv", text_of([order(number, channel=word, **PERSON)]))])
+    folder = workspace.lake.root / "rejects"
+    log = folder / "_delta_log"
+    assert len(delta.files(folder, delta.current_version(folder) or 0)) < 6, "none were joined"
+    assert bool(holds(log, words)) != since_ever
+    account = "corner_shop", PERSON["member_no"]
+    erase(reopened(workspace), workspace.vault.member_id(*account), account=account, actor="mei")
+    assert not holds(workspace.root, words)
+    assert len(reopened(workspace).lake.table("rejects").to_pyarrow()) == 12
+    assert load(workspace, [write(tmp_path / "neu.csv", text_of([order(99, **PERSON)]))])
 
 
 def test_somebody_whose_loads_were_taken_back_can_be_erased_by_account(workspace: Workspace, files: list[Path]) -> None:
