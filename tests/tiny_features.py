@@ -19,10 +19,10 @@ def features_table(rows: list[dict[str, Any]]) -> Any:
 
 def buyer(member_id: str, days: int, orders: int, amount: str, **more: Any) -> dict[str, Any]:
     """A member with paid orders."""
-    rfm = {"days_since_last_order": days, "order_count": orders, "net_amount": Decimal(amount)}
+    rfm = {"days_since_last_order": days, "order_count": orders, "order_days": orders, "net_amount": Decimal(amount)}
     return {"member_id": member_id, **rfm, **more}
 
 
 def nobody(member_id: str, **more: Any) -> dict[str, Any]:
     """A member without a paid order."""
-    return {"member_id": member_id, "order_count": 0, "net_amount": Decimal("0.00"), **more}
+    return {"member_id": member_id, "order_count": 0, "order_days": 0, "net_amount": Decimal("0.00"), **more}

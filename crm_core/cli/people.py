@@ -95,7 +95,8 @@ def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare na
         assigned = workspace.segments
         ours = assigned.filter(assigned.scheme == scheme, assigned.segment == chosen)
         size = count(ours)
-        rest = assigned.filter(~assigned.scheme.isin([scheme, "rfm5", "rfm3"]))
+        apart = [] if scheme == "rule" else [scheme]  # segments of one scheme exclude each other, but rules
+        rest = assigned.filter(~assigned.scheme.isin([*apart, "rfm5", "rfm3"]))
         common = overlap(ours, rest).limit(MOST_SHOWN).to_pyarrow().to_pylist()
         features, tags = workspace.features, workspace.tags
         found = [distinctive(rows, ours, min_cell=project.min_cell).get(chosen, []) for rows in (features, tags)]
@@ -104,7 +105,8 @@ def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare na
         moves, grown, changed = [], [], False
         before = workspace.previous_date()
         if before is not None:
-            changed = scheme == "rule" and chosen in redefined(workspace.tables.result("segment_models", before), settings)
+            other = redefined(workspace.tables.result("segment_models", before), settings)
+            changed = bool({scheme, f"{scheme}:{chosen}"} & other)
         if before is not None and not changed:
             then = workspace.tables.result("member_segments", before).select("member_id", "scheme", "segment")
             both = then.filter(then.scheme == scheme), assigned.filter(assigned.scheme == scheme)
@@ -120,7 +122,7 @@ def segment(name: str = typer.Argument(..., help="scheme:segment, or the bare na
     }  # fmt: skip
     since = ["movement: no segments of an earlier date are stored"]
     if changed:
-        since = [f"movement: not told, as another rule decided the segment on {before}"]
+        since = [f"movement: not told, as other settings decided the segment on {before}"]
     elif before:
         told = [f"{each['joined']:,} joined, {each['left']:,} left, {each['stayed']:,} stayed" for each in grown]
         since = [f"movement since {before}: {''.join(told)}", *table(moves, ["from_segment", "to_segment", "members"])]

@@ -87,8 +87,8 @@ class RuleSegment(Settings):
 class LifecycleSettings(Settings):
     """Stages by each member's own rhythm (crm_core/segments/lifecycle.py has the definition).
 
-    `cooling`, `lapsed`, `lost`: the silence, in expected gaps, after which a member is so. `loyal_orders`: paid orders
-    from which an active member is loyal. The expected gap lies within `shortest_gap_days` and `longest_gap_days`.
+    `cooling`, `lapsed`, `lost`: the silence, in expected gaps, after which a member is so. `loyal_orders`: days
+    with a paid order from which an active member is loyal. The expected gap lies within `shortest_gap_days` and `longest_gap_days`.
     `usual_gap_days` and `weight_in_gaps`: what a member without gaps of its own is expected to do, and how many own gaps
     weigh as much as that; worked out from the members of the day where they are not given.
     """

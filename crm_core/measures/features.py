@@ -115,7 +115,8 @@ def _orders(tables: Tables) -> ir.Table:
     sold = orders.filter(orders.channel.notnull())
     channels = sold.group_by(["member_id", "channel"]).agg(weight=sold.count())
     known = rfm(tables).drop("days_since_last_order")
-    return beside(known, shares, _spread(tables, orders), _heaviest(channels, "channel", "main_channel"))
+    buyers = beside(known, shares, _spread(tables, orders), _heaviest(channels, "channel", "main_channel"))
+    return buyers.mutate(order_days=buyers.order_days.fill_null(1))
 
 
 def order_windows(orders: ir.Table, within: dict[int, Any]) -> dict[str, ir.Value]:
@@ -134,19 +135,19 @@ def event_windows(events: ir.Table, within: dict[int, Any]) -> dict[str, ir.Valu
 
 
 def _spread(tables: Tables, orders: ir.Table) -> ir.Table:
-    """The standard deviation of the gaps, from whole numbers: the same to the last digit in any order of rows; and the last
-    gap between two different days."""
+    """The standard deviation of the gaps, from whole numbers: the same to the last digit in any order of rows; the last gap
+    between two different days, and how many days there are. Of members with more than one order."""
     dated = orders.select("member_id", "paid_at", day=local_date(orders.paid_at, tables.zone))
     before = dated.day.lag().over(ibis.window(group_by=dated.member_id, order_by=dated.paid_at))
     gaps = dated.mutate(gap=dated.day.delta(before, unit="day")).filter(lambda t: t.gap.notnull())
     summed = gaps.group_by("member_id").agg(
         n=gaps.count(), total=gaps.gap.sum(), squares=(gaps.gap * gaps.gap).sum(),
-        days_between_last_orders=gaps.gap.argmax(gaps.day, where=gaps.gap > 0),
+        days_between_last_orders=gaps.gap.argmax(gaps.day, where=gaps.gap > 0), order_days=gaps.count(where=gaps.gap > 0) + 1,
     )  # fmt: skip
     n, total, squares = (summed[name].cast("float64") for name in ("n", "total", "squares"))
     variance = (squares - total * total / n) / (n - 1).nullif(0.0)
-    spread = ibis.greatest(variance, 0.0).sqrt()
-    return summed.select("member_id", "days_between_last_orders", sd_days_between_orders=spread)
+    spread = variance.clip(lower=0.0).sqrt()  # a least of two, unlike the greatest, leaves unknown what is unknown
+    return summed.select("member_id", "days_between_last_orders", "order_days", sd_days_between_orders=spread)
 
 
 def _heaviest(weighted: ir.Table, column: str, name: str) -> ir.Table:

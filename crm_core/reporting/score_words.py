@@ -11,7 +11,7 @@ from crm_core.measures import FEATURES
 from crm_core.models.card import ModelCard
 from crm_core.reporting import numbers
 from crm_core.reporting.labels import Labels
-from crm_core.reporting.views.model_words import ModelWords
+from crm_core.reporting.views.model_words import ModelWords, same_question
 
 MONEY = ("value", "expected_spend")
 CHANCES = ("p_alive", "churn", "next_category")
@@ -48,7 +48,11 @@ def score_reasons(
 ) -> tuple[ScoreReason, ...]:
     """The rows of `member_scores` of one member, with the values of that member's `features`."""
     words = ModelWords(labels, currency)
-    return tuple(_reason(row, card_of(row["model"], cards), features, words) for row in rows)
+    shared = card_of("next_purchase", cards)
+    days = same_question(cards.get("churn"), shared.params.get("horizons", ()) if shared else ())
+    return tuple(
+        _reason(row, card_of(row["model"], cards), features, words, row["model"] == f"next_purchase_{days}d") for row in rows
+    )
 
 
 def card_of(score: str, cards: Mapping[str, ModelCard]) -> ModelCard | None:
@@ -57,7 +61,10 @@ def card_of(score: str, cards: Mapping[str, ModelCard]) -> ModelCard | None:
     return cards[max(found, key=len)] if found else None
 
 
-def _reason(row: Mapping[str, Any], card: ModelCard | None, features: Mapping[str, Any], words: ModelWords) -> ScoreReason:
+def _reason(
+    row: Mapping[str, Any], card: ModelCard | None, features: Mapping[str, Any], words: ModelWords, of_churn: bool
+) -> ScoreReason:
+    """`of_churn`: the churn warning answers the same question."""
     moved = _moved(row["reason"] or "", card, features, words.labels.language)
     parts = [_said(row, card, words)]
     if card is not None and card.model == "churn":
@@ -66,6 +73,7 @@ def _reason(row: Mapping[str, Any], card: ModelCard | None, features: Mapping[st
             title = words.labels.text({"high": "band_high", "medium": "band_medium", "low": "band_low"}[row["label"]])
             share = numbers.show(band["lost"], "percent", language=words.labels.language)
             parts.append(words.labels.text("score_band", band=title, share=share, count=f"{band['buyers']:,}"))
+    parts += [words.labels.text("score_of_churn")] if of_churn else []
     parts += [_because(each, words) for each in moved]
     if card is not None:
         key = "score_by_baseline" if card.verdict == "baseline" else "score_by"
@@ -88,7 +96,12 @@ def _said(row: Mapping[str, Any], card: ModelCard | None, words: ModelWords) -> 
     shown = [numbers.show(row[end], unit, language=labels.language, currency=words.currency) for end in ("score", "low", "high")]
     if model == "next_category":
         return f"{row['label']} {shown[0]}"
-    return shown[0] if row["low"] is None else f"{shown[0]} ({labels.text('span', low=shown[1], high=shown[2])})"
+    if row["low"] is None:
+        return shown[0]
+    if chance:
+        return f"{shown[0]} ({labels.text('span', low=shown[1], high=shown[2])})"
+    # a mean may well lie above the range of nearly all: the few others buy for them
+    return labels.text("score_mean" if row["high"] else "score_mean_none", mean=shown[0], low=shown[1], high=shown[2])
 
 
 def _horizon(card: ModelCard) -> int:

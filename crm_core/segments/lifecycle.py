@@ -6,17 +6,18 @@ Statistics 8, 1959). The posterior mean is the credibility formula of Bühlmann 
 
     expected gap = (days from the first to the last order + K × usual gap) / (gaps + K)
 
-so a member with many gaps is judged by them, one without any by the usual gap, and in between by both. `usual_gap_days`
-m is the mean over members with a gap of their mean gaps; K = E[μ²] / (E[μ²] − m²), where g² n / (n + 1) estimates μ² of
-a member with n gaps of mean g without bias. Both come from exact sums, or from conf. K is kept within 0.5 … 20.
+where the parcels of one day are one order. So a member with many gaps is judged by them, one without any by the usual
+gap, and in between by both. `usual_gap_days` m is the mean over members with a gap of their mean gaps;
+K = E[μ²] / (E[μ²] − m²), where g² n / (n + 1) estimates μ² of a member with n gaps of mean g without bias. Both come from
+exact sums, or from conf. K is kept within 0.5 … 20.
 
 The stages, in this order, for a silence of s expected gaps (exponential gaps exceed s of them with probability exp(−s):
 22 % for 1.5, 5 % for 3, 0.25 % for 6):
 
     prospect   no paid order                        lost      s > lost
     lapsed     s > lapsed                           cooling   s > cooling
-    new        one paid order                       won_back  the gap before the last order was > lapsed, by the rhythm
-    loyal      at least loyal_orders paid orders              that the member had until then
+    new        one day with a paid order            won_back  the gap before the last order was > lapsed, by the rhythm
+    loyal      at least loyal_orders of such days             that the member had until then
     active     the others
 """
 
@@ -43,7 +44,7 @@ STAGES: dict[str, tuple[str, str]] = {
 }
 """Stage → title in Chinese and English."""
 
-NEEDS = ("order_count", "days_since_last_order", "mean_days_between_orders", "days_between_last_orders")
+NEEDS = ("order_count", "order_days", "days_since_last_order", "mean_days_between_orders", "days_between_last_orders")
 FEWEST = 30
 """Members with a gap of their own below which a weight of one gap is taken instead of a worked out one."""
 EXACT = "decimal(38, 6)"
@@ -61,9 +62,10 @@ class Rhythm:
 
 def rhythm(features: ir.Table, settings: LifecycleSettings) -> Rhythm:
     """The usual gap and its weight, from one query of three exact sums; conf's values where they are given."""
-    own = features.filter(features.order_count > 1, features.mean_days_between_orders.notnull())
-    gap, gaps = own.mean_days_between_orders, own.order_count - 1
-    squared = gap * gap * gaps.cast("float64") / (gaps + 1).cast("float64")
+    own = features.filter(features.order_days > 1, features.mean_days_between_orders.notnull())
+    gaps, span = _own(own)
+    gap = span / gaps
+    squared = gap * gap * gaps / (gaps + 1.0)
     row = own.agg(n=own.count(), gap=_exact(gap), square=_exact(squared)).to_pyarrow().to_pylist()[0]
     members, usual, weight = int(row["n"]), float(settings.longest_gap_days), 1.0
     if members:
@@ -99,17 +101,17 @@ def stage(table: ir.Table, gap: Any, found: Rhythm, settings: LifecycleSettings)
         (silence > gap * settings.lost, "lost"),
         (silence > gap * settings.lapsed, "lapsed"),
         (silence > gap * settings.cooling, "cooling"),
-        (table.order_count == 1, "new"),
+        (table.order_days == 1, "new"),
         ((last > before * settings.lapsed).fill_null(False), "won_back"),
-        (table.order_count >= settings.loyal_orders, "loyal"),
+        (table.order_days >= settings.loyal_orders, "loyal"),
         else_="active",
     )
 
 
 def _own(table: ir.Table) -> tuple[Any, Any]:
-    """(gaps, days from the first to the last order) of each row, as floats; 0 and 0 with one order."""
-    gaps = (table.order_count - 1).cast("float64")
-    return gaps, (table.mean_days_between_orders.fill_null(0.0) * gaps).round(0).cast("float64")
+    """(gaps between days with an order, days from the first to the last) of each row, as floats; 0 and 0 with one such day."""
+    span = table.mean_days_between_orders.fill_null(0.0) * (table.order_count - 1).cast("float64")
+    return (table.order_days - 1).cast("float64"), span.round(0).cast("float64")
 
 
 def _shrunk(span: Any, gaps: Any, found: Rhythm) -> Any:

@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 
 from crm_core.config.segments import SegmentSettings
 from crm_core.segments.assign import RULE, closure
-from crm_core.segments.basis import RULES
+from crm_core.segments.basis import RULES, SCHEMES, deciding
 
 
 def sizes(assigned: ir.Table) -> ir.Table:
@@ -35,14 +35,21 @@ def movement(before: ir.Table, after: ir.Table) -> ir.Table:
 
 
 def redefined(models: ir.Table, settings: SegmentSettings) -> set[str]:
-    """The rules of `settings` that another condition decided, or one that asks for such a rule, on the earlier day that
-    `models` (model, params) are the `segment_models` of; none where rules were not noted. Counts of who joined or left such
-    a segment would tell of the new condition and not of the members.
+    """What other settings decided on the earlier day that `models` (model, params) are the `segment_models` of: schemes
+    ('rfm') and rules ('rule:NAME'), with the rules that ask for one of them; nothing where settings were not noted. Counts of
+    who joined or left would tell of the new settings and not of the members.
     """
-    noted = models.filter(models.model == RULES).select("params").to_pyarrow()["params"].to_pylist()
-    then = json.loads(noted[0]) if noted else {name: rule.when for name, rule in settings.rules.items()}
-    changed = {f"{RULE}:{name}" for name, rule in settings.rules.items() if then.get(name) != rule.when}
-    return {name for name in settings.rules if changed & closure([f"{RULE}:{name}"], settings)}
+    rows = models.filter(models.model.isin([RULES, SCHEMES])).to_pyarrow().to_pylist()
+    noted = {row["model"]: json.loads(row["params"]) for row in rows}
+    rules = noted.get(RULES, {name: rule.when for name, rule in settings.rules.items()})
+    changed = {name for name, text in deciding(settings).items() if noted.get(SCHEMES, {}).get(name, text) != text}
+    other = {f"{RULE}:{name}" for name, rule in settings.rules.items() if rules.get(name) != rule.when}
+
+    def asks(name: str) -> bool:
+        behind = closure([f"{RULE}:{name}"], settings)
+        return bool(other & behind) or any(each.partition(":")[0] in changed for each in behind)
+
+    return changed | {f"{RULE}:{name}" for name in settings.rules if asks(name)}
 
 
 def _slots(assigned: ir.Table) -> ir.Table:

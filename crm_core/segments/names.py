@@ -149,11 +149,11 @@ def _of_stage(stage: str, settings: SegmentSettings, index: int) -> str:
     of = settings.lifecycle
     silent = ("沉默超过预期间隔的 {0:g} 倍", "silent for more than {0:g} expected gaps")[index]
     within = ("{1}，沉默不超过预期间隔的 {0:g} 倍", "{1}, silent for at most {0:g} expected gaps")[index]
-    orders = ("{} 单以上", "{} orders or more")[index]
+    orders = ("在 {} 天以上付过款", "paid orders on {} days or more")[index]
     back = ("最近一单之前沉默超过当时预期间隔的 {0:g} 倍", "back after more than {0:g} of the gaps expected then")[index]
     return {
         "prospect": ("没有已付款订单", "no paid order")[index],
-        "new": within.format(of.cooling, ("1 单", "one order")[index]),
+        "new": within.format(of.cooling, ("只在 1 天付过款", "paid orders on one day")[index]),
         "active": within.format(of.cooling, orders.format(2)),
         "loyal": within.format(of.cooling, orders.format(of.loyal_orders)),
         "cooling": silent.format(of.cooling),

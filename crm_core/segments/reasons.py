@@ -146,14 +146,14 @@ class _Explainer:
 
     def _stage(self) -> tuple[list[str], list[str]]:
         gap, silent = self.row["_gap"], self.row["days_since_last_order"]
-        own = self.row["mean_days_between_orders"]
         rhythm = self.basis.rhythm
         assert rhythm
         text = (
             "沉默 {silent} 天，是预期间隔 {gap:.1f} 天的 {times:.1f} 倍",
             "silent for {silent} days, {times:.1f} times the expected gap of {gap:.1f} days",
         )[self.index]
-        gaps = self.row["order_count"] - 1
+        gaps = self.row["order_days"] - 1
+        span = round((self.row["mean_days_between_orders"] or 0.0) * (self.row["order_count"] - 1))
         usual = (
             (
                 "预期间隔由本人 {n} 次间隔（平均 {own:.1f} 天）与常见间隔 {usual:.1f} 天（计作 {weight:g} 次）得出",
@@ -164,7 +164,7 @@ class _Explainer:
         )[self.index]
         sentences = [
             text.format(silent=silent, gap=gap, times=silent / gap),
-            usual.format(n=gaps, own=own or 0.0, usual=rhythm.usual_gap_days, weight=rhythm.weight_in_gaps),
+            usual.format(n=gaps, own=span / max(gaps, 1), usual=rhythm.usual_gap_days, weight=rhythm.weight_in_gaps),
         ]
         last = self.row["days_between_last_orders"]
         if self.row["_lifecycle"] == "won_back":

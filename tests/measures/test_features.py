@@ -92,7 +92,7 @@ def test_everyone_known_has_one_row(found):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("order_count", 3), ("net_amount", Decimal("200.00")), ("days_since_last_order", 0),
+        ("order_count", 3), ("order_days", 3), ("net_amount", Decimal("200.00")), ("days_since_last_order", 0),
         ("first_order_at", datetime(2026, 10, 1, 2)), ("average_order_value", pytest.approx(200 / 3)),
         ("orders_30d", 2), ("net_amount_30d", Decimal("110.00")), ("orders_90d", 3), ("orders_365d", 3),
         ("mean_days_between_orders", 15.0), ("discount_share", 0.2), ("main_channel", "jd"),

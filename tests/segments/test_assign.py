@@ -7,7 +7,7 @@ import random
 import ibis
 import pytest
 
-from crm_core.config.segments import SegmentSettings
+from crm_core.config.segments import LifecycleSettings, SegmentSettings
 from crm_core.errors import InputError
 from crm_core.segments import assign, basis_of, movement, redefined, score, sizes, thresholds
 from crm_core.segments.grid import GRID, GROUP_TITLES, NO_PAID_ORDER, TYPE_TITLES, TYPES, cells
@@ -141,5 +141,14 @@ def test_a_rule_is_redefined_when_it_or_one_that_it_asks_for_reads_otherwise():
     asking, none = "in_segment('rule:rich')", features_table([nobody("a")])
     then = ibis.memtable(basis_of(none, settings(rich="net_amount > 3", same="order_count > 2", asking=asking)).rows())
     now = settings(rich="net_amount > 9", same="order_count > 2", asking=asking, added="order_count > 1")
-    assert redefined(then, now) == {"rich", "asking", "added"}
+    assert redefined(then, now) == {"rule:rich", "rule:asking", "rule:added"}
     assert redefined(then.filter(then.model != "rules"), now) == set()
+
+
+def test_other_limits_redefine_a_scheme_and_the_rules_that_ask_for_it():
+    asking = {"asking": "in_segment('lifecycle:lost')", "own": "order_count > 2"}
+    then = ibis.memtable(basis_of(features_table([nobody("a")]), settings(**asking)).rows())
+    assert redefined(then, settings(**asking)) == set()
+    other = settings(**asking).model_copy(update={"lifecycle": LifecycleSettings(cooling=1.0)})
+    assert redefined(then, other) == {"lifecycle", "rule:asking"}
+    assert redefined(then.filter(then.model != "schemes"), other) == set(), "of days that noted none nothing is known"

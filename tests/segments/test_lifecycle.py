@@ -34,6 +34,15 @@ def test_a_new_member_is_judged_by_the_usual_gap_and_a_regular_one_by_its_own():
     assert dict(zip(gaps.member_id, gaps.gap, strict=True)) == {"one": 40, "few": 25, "many": pytest.approx(440 / 41)}
 
 
+def test_the_parcels_of_one_day_are_one_order():
+    one, four = member("one", 60), {**member("four", 60, 4), "order_days": 1, "mean_days_between_orders": 0.0}
+    assert stages([one, four]) == {"one": "new", "four": "new"}
+    back = {**member("back", 5, 5, 100, last=100), "order_days": 2, "mean_days_between_orders": 25.0}
+    assert stages([back]) == {"back": "active"}  # 100 days are 2.5 of the 40 that were expected then
+    table = features_table([back])
+    assert table.select(gap=expected_gap(table, KNOWN, LifecycleSettings())).to_pandas().gap[0] == (100 + 40) / 2
+
+
 def test_every_stage_begins_just_after_its_multiple_of_the_members_own_gap():
     rows = [nobody("prospect")]
     rows += [member(f"one {days}", days) for days in (60, 61, 120, 121, 240, 241)]  # expected gap 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import date
 
@@ -204,6 +205,27 @@ def test_no_threshold_is_proposed_where_orders_depend_on_nothing(seed):
     ordered = ibis.memtable([{"member_id": one} for one in ages if rng.random() < 0.1])
     conf = tags(young={"kind": "rule", "when": "age < 25"})
     assert propose(rows, ordered, conf, ["young"]) == []
+
+
+def test_a_level_that_everybody_has_drifts_when_members_move_between_its_words():
+    cases = [{"value": "high", "when": "order_count >= 2"}, {"value": "low", "when": "order_count == 1"}]
+    conf = tags(level={"kind": "rule", "cases": cases, "otherwise": "none", "bounds": {"drift": 0.25}})
+
+    def day(words, history=None):
+        rows = [{"member_id": f"m{place}", "level": word} for place, word in enumerate(words)]
+        return judge(ibis.memtable(rows), conf, DAY, history)[0]
+
+    def stored(check):
+        return checks_table([check]).mutate(as_of=ibis.literal(DAY))
+
+    first = day(["high"] * 4 + ["low"] * 3 + ["none"] * 3)
+    assert (first.problem, first.drift, json.loads(first.words)) == ("", None, {"high": 4, "low": 3, "none": 3})
+    moved = day(["high"] * 2 + ["low"] * 5 + ["none"] * 3, stored(first))
+    assert (moved.problem, moved.drift) == ("", pytest.approx(0.2))
+    stopped = day(["none"] * 10, stored(first))
+    assert (stopped.problem, stopped.coverage, stopped.drift) == ("drift", 1.0, pytest.approx(0.7))
+    # of a day stored before words were noted, coverage alone is known
+    assert day(["none"] * 10, stored(first).drop("words", "moved")).drift == 0.0
 
 
 def test_a_tag_may_have_any_name():

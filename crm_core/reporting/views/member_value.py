@@ -172,11 +172,14 @@ class MemberValue(View):
         return blocks.group(table, *self._windows(card))
 
     def _window_note(self, params: Mapping[str, Any]) -> str:
+        churn = self.cards.get("churn")
+        days = same_question(churn, params["horizons"])
+        same = f" {self.text('same_question', days=days)}" if days else ""
         if "window_held" not in params:
-            return ""
+            return same.strip()
         said, held = (self.show(params[name], "percent") for name in ("window", "window_held"))
         note = self.text("window_note", days=params["horizons"][-1], said=said, held=held)
-        return f"{note} {self.text('chances_age')}" if "curves" in params else note
+        return (f"{note} {self.text('chances_age')}" if "curves" in params else note) + same
 
     def _windows(self, card: ModelCard) -> list[Block]:
         likely = self._of(f"next_purchase_{card.params['horizons'][-1]}d").select("member_id", chance="score")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from crm_core.models.card import ModelCard
@@ -91,3 +92,11 @@ class ModelWords:
         params = card.params
         key = "lost_by_days" if params.get("gaps") is None else "lost_by_gaps"
         return self.labels.text(key, **{name: params.get(name, "") for name in ("days", "gaps", "least_days")})
+
+
+def same_question(churn: ModelCard | None, horizons: Sequence[int]) -> int:
+    """The days within which churn, too, says whether a member buys; 0 where it asks something else, or is not published."""
+    if churn is None or churn.verdict != "published" or churn.params.get("gaps"):
+        return 0
+    days = int(churn.params.get("days", 0))
+    return days if days in horizons else 0

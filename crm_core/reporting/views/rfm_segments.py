@@ -75,8 +75,8 @@ class RfmSegments(SegmentSections):
         if self.before is None or self.before not in self.workspace.tables.result_dates("member_features"):
             return {}
         tables = self.workspace.tables
-        then = _totals(tables.result("member_segments", self.before), tables.result("member_features", self.before))
-        return self._told(then)
+        then = self._told(_totals(tables.result("member_segments", self.before), tables.result("member_features", self.before)))
+        return {**then, "at_risk": None, "at_risk_amount": None} if "rfm" in self._redefined else then
 
     def _told(self, totals: dict[str, Any]) -> dict[str, Any]:
         """The totals with the share that is active, without what a few members at risk are worth."""
@@ -217,6 +217,8 @@ class RfmSegments(SegmentSections):
         """Net change per group since the date before, and the greatest moves between groups."""
         if self.before is None:
             return self.note("no_earlier_date")
+        if changed := self._as_before("rfm", "rfm_groups"):
+            return blocks.note(self.labels, changed, "warn")
         tables = self.workspace.tables
         moved = movement(tables.result("member_segments", self.before), self.workspace.segments)
         rows = frame(moved.filter(moved.scheme == "rfm"))

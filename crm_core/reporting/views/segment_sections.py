@@ -50,11 +50,16 @@ class SegmentSections(View):
 
     @cached_property
     def _redefined(self) -> set[str]:
-        """Rule segments that another rule decided on the date compared with."""
+        """Schemes and rules ('rule:NAME') that other settings decided on the date compared with."""
         if self.before is None:
             return set()
         then = self.workspace.tables.result("segment_models", self.before)
         return redefined(then, self.workspace.config.segments)
+
+    def _as_before(self, scheme: str, metric: str) -> str:
+        """A sentence that says so where other settings decided the scheme; else nothing."""
+        told = self.before is not None and scheme in self._redefined
+        return self.text("redefined_note", date=self.before, which=self.labels.metric(metric)["name"]) + " " if told else ""
 
     def _sized(self, scheme: str) -> pd.DataFrame:
         """One row per segment of `scheme` with members: title, definition, members, share, joined, left (null without an
@@ -67,7 +72,7 @@ class SegmentSections(View):
             grown = frame(growth(then.filter(then.scheme == scheme), now)).drop(columns="scheme")
             rows = rows.merge(grown, "left", "segment")
         for name in ("joined", "left"):
-            rows[name] = rows.get(name)
+            rows[name] = None if scheme in self._redefined else rows.get(name)
         everybody = first_row(self.workspace.features.aggregate(n=self.workspace.features.count()))["n"]
         rows["share"] = rows["members"] / (everybody or 1)
         shown = [describe(f"{scheme}:{s}", self.workspace.config.segments, self.language, self.basis) for s in rows["segment"]]
@@ -96,7 +101,9 @@ class SegmentSections(View):
         if rows.empty or rhythm is None:
             return self.no_buyers()
         chart = self.bars(self.masked(rows, "members"), "members", "people", "stages_chart")
-        note = self.text("rhythm_note", gap=self.show(rhythm.usual_gap_days, "days"), weight=f"{rhythm.weight_in_gaps:g}")
+        note = self._as_before("lifecycle", "lifecycle_stage") + self.text(
+            "rhythm_note", gap=self.show(rhythm.usual_gap_days, "days"), weight=f"{rhythm.weight_in_gaps:g}"
+        )
         return blocks.group(chart, self._segment_table(rows, "stage", more=self.text("all_stages", count=len(rows)), note=note))
 
     @of_scheme("cluster")
@@ -108,7 +115,9 @@ class SegmentSections(View):
             enough = self.workspace.config.segments.clusters.enough
             return self.missing(self.text("clusters"), self.text("no_clusters_cost", enough=self.people(enough)))
         stability = ", ".join(f"{k}: {agreement:.2f}" for k, agreement in found.stability.items())
-        note = self.text("clusters_note", k=len(found.numbers), stability=stability, date=found.fitted_on)
+        note = self._as_before("cluster", "behaviour_cluster") + self.text(
+            "clusters_note", k=len(found.numbers), stability=stability, date=found.fitted_on
+        )
         return self._segment_table(rows, "cluster", note=note)
 
     def rules(self) -> Block:
@@ -126,7 +135,7 @@ class SegmentSections(View):
         )
         shown = self.masked(pairs, "members", ["jaccard"])
         listed = self.table(shown, columns, title=self.text("overlap_table")) if len(pairs) else self.note("no_overlap")
-        changed = rows["segment"].isin(self._redefined)
+        changed = ("rule:" + rows["segment"]).isin(self._redefined)
         rows.loc[changed, ["joined", "left"]] = None
         which = self.labels.joined(rows.loc[changed, "title"].tolist())
         note = self.text("redefined_note", date=self.before, which=which) if which else ""
