@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "no xlsx": ("订单.xlsx", lambda _: GOOD.encode(), "should be xlsx but does not begin like one"),
     "missing heading": ("订单.csv", lambda _: GOOD.replace("总金额", "金额", 1).encode(), "heading '总金额' is missing"),
     "heading twice": ("订单.csv", lambda _: GOOD.replace("会员号", "总金额", 1).encode(), "heading '总金额' stands there 2 times"),
-    "headings only of others": ("别的.csv", lambda _: b"a,b\n1,2\n", "Headings found: a, b"),
+    "headings only of others": ("别的.csv", lambda _: b"a,b\n1,2\n", "Headings found: not shown"),
 }
 
 

@@ -18,6 +18,7 @@ from crm_core.reporting.blocks import Block
 from crm_core.reporting.calibration import calibration
 from crm_core.reporting.charts import grid
 from crm_core.reporting.views.base import View, first_row, frame
+from crm_core.reporting.views.model_words import same_question
 
 BANDS = {"high": "band_high", "medium": "band_medium", "low": "band_low"}
 ALIVE = {"p_alive": "grid_p_alive", "churn": "grid_churn"}
