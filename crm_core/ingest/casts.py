@@ -54,7 +54,8 @@ PHONE_FORMS = ((r"[\s\-–－()（）.\xA0]", ""), (r"^(?:\+|00)?86(1[3-9]\d{9})
 YES, NO = ("1", "true", "yes", "y", "t", "是", "有", "√"), ("0", "false", "no", "n", "f", "否", "无", "×")
 _DAY = r"(?:1[89]|20|21)\d\d(?:-\d{1,2}-|/\d{1,2}/)\d{1,2}"
 _AS_TEXT = r"""^(?:="([^"]*)"|'(\d[^']*))$"""
-_CUT_SHORT = r"^\d(?:\.\d+)?[Ee]\+\d\d$"
+_CUT_SHORT = r"^\d(?:\.\d+)?(?:E\+\d\d|e\+(?:1[5-9]|[2-9]\d))$"
+"""A spreadsheet (E) shows the first digits of a number; programs (e) write all that they hold, which is 15."""
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}(?::?\d{2})?)"
 _AMOUNT = r"^[-+]?[¥￥$£€]?[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.DECIMALS)?元?$"

@@ -99,4 +99,4 @@ def test_what_a_new_rule_changed_is_not_told_as_members_who_left(tmp_path: Path,
     assert "常客" in report["note"]
     monkeypatch.setenv("CRM_WORKSPACE", str(tmp_path))
     segment("rule:often", "2011-01-31")
-    assert "movement: not told, as another rule decided the segment on 2011-01-30" in capsys.readouterr().out
+    assert "movement: not told, as other settings decided the segment on 2011-01-30" in capsys.readouterr().out

@@ -25,7 +25,6 @@ WOO = (
     "order_id,date,paid_date,shipping_total,discount_total,order_total,refunded_total,order_currency,customer_id,billing_email,"
     "item_name,item_quantity,item_subtotal"
 )
-JD = "订单号,商品ID,订购数量,下单时间,京东价,订单金额,结算金额,订单状态,下单帐号,运费金额,付款确认时间,订单完成时间\n"
 
 
 @pytest.fixture
@@ -113,19 +112,6 @@ def test_a_refund_that_cannot_be_is_refused_alone(shop: Shop, tmp_path: Path, re
     ]
     report = shop.load(write(tmp_path / "orders-export-1.csv", WOO + "\n" + "\n".join(woo)), source="woocommerce")
     assert (report.accepted, report.rejected) == (1, 1)
-
-
-def test_a_paid_order_of_jd_that_was_cancelled_is_booked_as_returned(shop: Shop, tmp_path: Path) -> None:
-    line = "2026-10-01 10:00:00,99.00,99.00,99.00"
-    rows = [
-        f"J1,100,1,{line},完成,tom,0,2026-10-01 10:05:00,2026-10-05 10:00:00",
-        f"J2,100,1,{line},已取消,tom,0,2026-10-01 10:05:00,2026-10-01 12:00:00",
-        f"J3,100,1,{line},(删除)等待付款,tom,0,,",
-    ]
-    shop.load(write(tmp_path / "京东订单.csv", JD + "\n".join(rows)), source="jd")
-    assert [(row["order_id"], row["amount"], row["date_assumed"]) for row in shop.rows("refunds")] == [
-        ("J2", Decimal("99.00"), True)
-    ]
 
 
 def test_an_account_that_is_an_e_mail_or_a_phone_is_the_same_however_it_is_spelled(shop: Shop, tmp_path: Path) -> None:

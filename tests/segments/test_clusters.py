@@ -159,7 +159,7 @@ def test_a_cluster_is_described_by_what_distinguishes_it():
     conf = SegmentSettings(clusters=SETTINGS)
     rare = FOUND.names[int(np.argmin(FOUND.shares))]  # many orders of great value at a discount
     shown = describe(f"cluster:{rare}", conf, "en", Basis(clusters=FOUND))
-    assert "high discounts / gross amount" in shown.title and "σ" in shown.definition
+    assert "high share of discounts in the gross amount" in shown.title and "σ" in shown.definition
     assert describe("cluster:c6", conf, "zh", Basis(clusters=FOUND)).definition == "此期没有这个行为群"
 
 

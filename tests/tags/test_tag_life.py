@@ -68,7 +68,7 @@ def test_reasons_name_the_score_the_list_and_what_was_kept():
     sources = Sources(scores=SCORES, lists=LISTS, earlier=earlier)
     by_tag = {each.tag: each for each in reasons(PEOPLE, CONF, "a", DAY, sources)}
     assert (by_tag["leaving"].fired, by_tag["leaving"].features) == ("churn_score >= 0.5", {"churn_score": 0.9})
-    assert by_tag["young"].said("en") == "age as far as year and month of birth tell < 22"
+    assert by_tag["young"].said("en") == "age < 22"
     listed = {each.tag: each for each in reasons(PEOPLE, CONF, "c", DAY, sources)}["vip"]
     assert (listed.value, listed.features) == ("gold", {"listed_on": date(2026, 10, 1)})
     kept = {each.tag: each for each in reasons(PEOPLE, CONF, "d", DAY, sources)}["young"]
