@@ -191,10 +191,8 @@ def suspect(raw: Any, value: Any, field: FieldSettings, now: Any) -> Any:
     return wrong
 
 
-def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: bool, now: Any) -> Any:
-    """What is wrong with a cell as a sentence, null where nothing is: unreadable, unknown word, empty,
-    later than `now`.
-    """
+def fault(text: Any, value: Any, field: FieldSettings, now: Any) -> Any:
+    """What is wrong with a cell: unreadable, unknown word, empty, later than `now`; null where nothing is."""
     checks: list[tuple[Any, Any]] = []
     if field.values:
         known = ", ".join(list(field.values)[:30])
@@ -205,26 +203,23 @@ def problem(text: Any, value: Any, field: FieldSettings, heading: str, hidden: b
         checks.append((text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text"))
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
-    sentence: Any = ibis.null("string")
-    if checks:
-        # the value is looked at only where something is wrong with it: masking costs more than all the checks
-        fault = ibis.cases(*checks, else_=ibis.null("string"))
-        shown = ibis.literal(f"{heading}: '") + (masked(text) if hidden else shown_of(text, field)) + fault
-        sentence = fault.notnull().ifelse(shown, sentence)
     if field.filled:
-        sentence = text.isnull().ifelse(f"{heading}: is empty", sentence)
-    return sentence
+        checks.append((text.isnull(), ": is empty"))
+    return ibis.cases(*checks, else_=ibis.null("string")) if checks else ibis.null("string")
 
 
-def shown_of(text: Any, field: FieldSettings) -> Any:
-    """At most 60 characters of a cell, with anything in it that looks like a phone or an e-mail masked; where a number or a
-    time belongs, a name or an address is too.
+def sentence(fault: Any, heading: Any, text: Any, hidden: Any, textual: Any) -> Any:
+    """A `fault` with the heading and, where it is about what the cell says, the cell as it may be shown."""
+    return heading + fault.startswith("'").ifelse(ibis.literal(": '") + shown(text, hidden, textual), "") + fault
+
+
+def shown(text: Any, hidden: Any, textual: Any) -> Any:
+    """A cell as it may be shown. `hidden`: its field is private; `textual`: anything may stand there. At most 60 characters,
+    with what looks like a phone or an e-mail masked; where a number or a time belongs, a name or an address is too.
     """
-    veiled = veil(text)
-    if field.type not in TEXTS:
-        strange = ~text.re_search(_NUMERALS) | text.re_search(_TWO_WORDS)
-        veiled = strange.ifelse(text.re_replace(r"(?s)^(.).*$", r"\1***"), veiled)
-    return veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…")
+    strange = ~textual & (~text.re_search(_NUMERALS) | text.re_search(_TWO_WORDS))
+    veiled = strange.ifelse(text.re_replace(r"(?s)^(.).*$", r"\1***"), veil(text))
+    return hidden.ifelse(masked(text), veiled.re_replace(r"(?s)^(.{60}).+$", r"\1…"))
 
 
 def veil(text: Any) -> Any:
@@ -247,10 +242,3 @@ def looks_shifted(reason: Any) -> Any:
 def without_values(reason: Any) -> Any:
     """The sentences of `problem` without what was found."""
     return reason.re_replace(r"(?s)'.*?'( is not | lies )", r"'***'\1")
-
-
-def joined(sentences: list[Any]) -> Any:
-    """The sentences that are not null, with '; ' between them; null where there are none."""
-    parts = [(sentence + "; ").fill_null("") for sentence in sentences]
-    whole: Any = reduce(lambda left, right: left + right, parts, ibis.literal(""))
-    return whole.re_replace("; $", "").nullif("")

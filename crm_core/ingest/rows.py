@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 
-from crm_core.config.sources import FeedSettings, SourceSettings
+from crm_core.config.sources import FeedSettings, FieldSettings, SourceSettings
 from crm_core.ingest import casts, quick
 from crm_core.ingest.carry import carried
 from crm_core.ingest.engine_errors import engine_errors
@@ -151,6 +151,20 @@ def _typed(context: Context, cells: ir.Table, batch: Batch, feed: FeedSettings) 
     return cells.mutate(**values)
 
 
+def _closely(context: Context, rows: ir.Table, feed: FeedSettings) -> ir.Table:
+    """The fields typed from `_text_<field>` in `rows`, each by the closer look."""
+    texts = {name: rows[f"_text_{name}"] for name in feed.fields if f"_text_{name}" in rows.columns}
+    times = {name: casts.local_time(text, feed.fields[name]) for name, text in texts.items() if feed.fields[name].type == "time"}
+    rows = rows.mutate(**{f"_local_{name}": moment for name, moment in times.items()}).view()
+    fen = context.settings.money_unit == "fen"
+    values: dict[str, Any] = {}
+    for name, field in feed.fields.items():
+        kind, moment = casts.TYPES[field.type], rows[f"_local_{name}"] if name in times else None
+        known = name in texts
+        values[name] = casts.typed(rows[f"_text_{name}"], field, context.zone, fen, moment).cast(kind) if known else ibis.null(kind)
+    return rows.mutate(**values).view()
+
+
 def _text(raw: Any, feed: FeedSettings, name: str) -> Any:
     """A cell as text, trimmed; null where it says nothing."""
     return casts.cell(raw, feed.reader.nulls, "" if feed.carry else feed.fields[name].strip)
@@ -182,22 +196,33 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     suspects = _kept(context, staged, suspects, "suspects")
     if not suspects.count().to_pyarrow().as_py():  # what follows takes longer to put together than a small file to load
         return suspects.select("_row", field=ibis.literal(""), reason=ibis.literal(""), texts="_texts")
-    raw = {f"_raw_{name}": suspects._texts[place] for place, name in enumerate(batch.held)}
-    rows = _typed(context, suspects.mutate(**raw), batch, feed)
-    problems: list[tuple[str, Any]] = []
+    # in views one upon the other, or ibis would write each text out wherever it is used: seconds of putting queries together
+    texts = {name: _text(suspects._texts[place], feed, name) for place, name in enumerate(batch.held) if name in batch.shown}
+    rows = _closely(context, suspects.mutate(**{f"_text_{name}": text for name, text in texts.items()}).view(), feed)
+    faults = []
     for name, heading in batch.shown.items():
-        text, field = _text(rows[f"_raw_{name}"], feed, name), feed.fields[name]
+        text, field = rows[f"_text_{name}"], feed.fields[name]
+        said = _cell(text, field, name in hidden) | {"name": ibis.literal(name), "heading": ibis.literal(heading)}
         if name in asked:
-            problems.append((name, casts.problem(text, rows[name], field, heading, name in hidden, now)))
+            faults.append(said | {"fault": casts.fault(text, rows[name], field, now)})
         if name in plain:
             odd = text.notnull() & ~text.re_search(r"^\d{1,18}$")
-            problems.append((name, odd.ifelse(f"{heading}: not a bare number, which `ids: plain` asks for", None)))
+            faults.append(said | {"fault": odd.ifelse(": not a bare number, which `ids: plain` asks for", None)})
     for rule in feed.reject_when:
         broken = condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
-        problems.append(("", broken.ifelse(rule.reason, None)))
-    reason = casts.joined([sentence for _, sentence in problems])
-    field = ibis.coalesce(*[sentence.notnull().ifelse(name, None) for name, sentence in problems], ibis.null("string"))
-    return rows.select("_row", field=field, reason=reason, texts="_texts").filter(lambda t: t.reason.notnull())
+        said = _cell(ibis.null("string"), None, False) | {"name": ibis.literal(""), "heading": ibis.literal("")}
+        faults.append(said | {"fault": broken.ifelse(rule.reason, None)})
+    every = ibis.array([ibis.struct(each) for each in faults])
+    found = rows.select("_row", "_texts", _faults=every.filter(lambda each: each.fault.notnull())).view()
+    found = found.filter(found._faults.length() > 0)
+    reason = found._faults.map(lambda each: casts.sentence(each.fault, each.heading, each.text, each.hidden, each.textual))
+    return found.select("_row", field=found._faults[0]["name"], reason=reason.join("; "), texts="_texts")
+
+
+def _cell(text: Any, field: FieldSettings | None, hidden: Any) -> dict[str, Any]:
+    """A cell and what decides how it may be shown."""
+    textual = field is None or field.type in casts.TEXTS
+    return {"text": text, "hidden": ibis.literal(False) | hidden, "textual": ibis.literal(textual)}
 
 
 def _hidden(context: Context, batch: Batch, feed: FeedSettings) -> set[str]:
@@ -275,24 +300,22 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     together = found[0] if len(found) == 1 else ibis.union(*found)
     # picked out first: the engine would write JSON for every row of the file before it joins
     raw = _kept(context, staged, _cells(context, staged, together), "refused")
-    cells = {name: casts.cell(raw[name], ()) for name in batch.shown}
-    shown = {
-        batch.shown[name]: casts.masked(text) if name in hidden else casts.shown_of(text, staged.feed.fields[name])
-        for name, text in cells.items()
-    }
-    veiled = {batch.shown[name]: casts.masked(text) for name, text in cells.items()}
     first = ibis.row_number().over(group_by=together._row, order_by=[together.field, together.reason])
     once = together.mutate(_place=first).filter(lambda t: t._place == 0).drop("_place")
-    every = ibis.null("array<string>") if batch.json else ibis.array([raw[name].fill_null("") for name in batch.places])
-    line = raw[LINE] if batch.json else ibis.null("string")
-    texts = {"_shown": shown, "_veiled": veiled}
-    texts = {name: ibis.struct(each).cast("json").cast("string") for name, each in texts.items()}
-    rows = once.join(raw.select("_row", cells=every, text=line, **texts), "_row")
-    shifted = casts.looks_shifted(rows.reason)
-    rows = rows.select(
-        "_row", "field", reason=shifted.ifelse(casts.without_values(rows.reason), rows.reason),
-        row=shifted.ifelse(rows._veiled, rows._shown), cells=rows.cells, text=rows.text,
-    )  # fmt: skip
+    rows = once.join(raw.select("_row", **{f"_raw_{name}": raw[name] for name in batch.held}), "_row")
+    rows = rows.mutate(_shifted=casts.looks_shifted(rows.reason)).view()
+    cells = [
+        _cell(casts.cell(rows[f"_raw_{name}"], ()), staged.feed.fields[name], ibis.literal(name in hidden) | rows._shifted)
+        for name in batch.shown
+    ]
+    # in a list, and so each by the same expression: one for each takes seconds to put together
+    shown = ibis.array([ibis.struct(each) for each in cells]).map(lambda each: casts.shown(each.text, each.hidden, each.textual))
+    every = ibis.null("array<string>") if batch.json else ibis.array([rows[f"_raw_{name}"].fill_null("") for name in batch.places])
+    reason = rows._shifted.ifelse(casts.without_values(rows.reason), rows.reason)
+    line = rows[f"_raw_{LINE}"] if batch.json else ibis.null("string")
+    rows = rows.select("_row", "field", reason=reason, _shown=shown, cells=every, text=line).view()
+    row = ibis.struct({heading: rows._shown[place] for place, heading in enumerate(batch.shown.values())})
+    rows = rows.select("_row", "field", "reason", row=row.cast("json").cast("string"), cells="cells", text="text")
     if batch.malformed is None:
         return rows
     lines = batch.malformed.mutate(field=ibis.literal(""), row=ibis.null("string"), cells=ibis.null("array<string>"))

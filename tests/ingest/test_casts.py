@@ -30,7 +30,9 @@ def read(texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False
     local = casts.local_time(table.text, setting) if setting.type == "time" else None
     table = table.mutate(value=casts.typed(table.text, setting, ZoneInfo(zone), fen, local))
     now = ibis.literal(NOW).cast("timestamp(6)")
-    problem = casts.problem(table.text, table.value, setting, "h", setting.private, now)
+    fault = casts.fault(table.text, table.value, setting, now)
+    textual = ibis.literal(setting.type in casts.TEXTS)
+    problem = casts.sentence(fault, ibis.literal("h"), table.text, ibis.literal(setting.private), textual)
     rows = ENGINE.to_pyarrow(table.select("value", problem=problem)).to_pylist()
     return [(row["value"], row["problem"]) for row in rows]
 
