@@ -182,12 +182,12 @@ def _date(text: Any, formats: tuple[str, ...]) -> Any:
 
 
 def suspect(raw: Any, value: Any, field: FieldSettings, now: Any) -> Any:
-    """Whether `problem` may have something to say of a cell: true for all that are wrong and few that are not."""
+    """Whether `fault` may have something to say of a cell: true for all that are wrong and few that are not; null is no."""
     wrong = value.isnull() if field.filled else value.isnull() & raw.notnull()
-    if field.type in TEXTS:
-        wrong = wrong | (raw.contains("E+") | raw.contains("e+")).fill_null(False)
+    if field.type in TEXTS and not field.values:
+        wrong = wrong | raw.contains("E+") | raw.contains("e+")
     if field.type in ("time", "date") and not field.future:
-        wrong = wrong | (value > (now if field.type == "time" else now.date())).fill_null(False)
+        wrong = wrong | (value > (now if field.type == "time" else now.date()))
     return wrong
 
 

@@ -99,7 +99,7 @@ def stage(context: Context, batch: Batch, work: Path) -> Staged:
     if feed.carry:
         batch = whole(context.engine, batch, work)
     typed = _typed(context, _raw(batch, feed), batch, feed)
-    suspects = [broken.fill_null(False) for broken in _suspects(context, typed, batch, feed)]
+    suspects = _suspects(context, typed, batch, feed)
     texts = ibis.array([typed[f"_raw_{name}"] for name in batch.held])
     marked = typed.mutate(_texts=reduce(or_, suspects, ibis.literal(False)).ifelse(texts, ibis.null(texts.type())))
     with engine_errors(batch.label):
@@ -171,7 +171,7 @@ def _text(raw: Any, feed: FeedSettings, name: str) -> Any:
 
 
 def _suspects(context: Context, rows: ir.Table, batch: Batch, feed: FeedSettings) -> list[Any]:
-    """Conditions that every wrong row fulfils, and few others: cheap, as they are asked of every row."""
+    """Conditions that every wrong row fulfils, and few others (null is no): cheap, as they are asked of every row."""
     now = ibis.literal(context.now).cast("timestamp(6)")
     plain, asked = _plain_accounts(context.settings, feed), _asked(context.settings, feed)
     found = [condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days) for rule in feed.reject_when]
