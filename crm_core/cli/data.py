@@ -274,13 +274,14 @@ def _lines(report: LoadReport) -> list[str]:
     ]
     contacts = [f"vault: {each.values:,} {each.kind} values, {each.invalid:,} not usable" for each in report.contacts]
     notes = heading_notes(report.files)
+    sheets = [f"not read: sheet {sheet} of {file.name}" for file in report.files for sheet in file.other_sheets]
     ignored = [f"left alone (no feed of this source fits): {', '.join(report.ignored)}"] if report.ignored else []
     total = f"read {report.read:,} = accepted {report.accepted:,} + duplicate {report.duplicate:,} + rejected {report.rejected:,}"
     where = "dry run: nothing was written" if report.dry_run else f"load {report.load_id}"
     more = [f"every refused row: crm rejects {report.load_id}"] if report.rejected and not report.dry_run else []
     return [
         *table(files), "", *_changes(() if report.dry_run else report.tables, report.balances), *contacts, *refused,
-        *more, *notes, *ignored, total,
+        *more, *notes, *sheets, *ignored, total,
         f"{where}, {report.seconds:.1f} s",
     ]  # fmt: skip
 

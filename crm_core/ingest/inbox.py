@@ -115,6 +115,8 @@ def remove(settings: SourceSettings, path: Path, report: LoadReport) -> str:
     """Removes a loaded file; returns '' or why it stays: part of it was not loaded, or it is no longer what was."""
     if any(name.startswith(f"{path.name}/") for name in report.ignored):
         return "part of the archive belongs to no feed"
+    if sheets := _not_read(settings, path, report):
+        return f"not read: sheet{'s' * (len(sheets) > 1)} {', '.join(sheets)}; reader.sheet says which one is to be"
     loaded = {file.sha256 for file in report.files}
     taken = path.with_name(f"{TAKEN}{path.name}")
     path.rename(taken)  # whoever writes a new file of this name from now on writes another one
@@ -152,10 +154,20 @@ def _fitting(settings: SourceSettings, paths: Iterable[Path]) -> tuple[list[Path
 def _report_of(path: Path, loads: Sequence[LoadReport]) -> LoadReport | None:
     """The published load that has the file, or that found it loaded before."""
     for load in loads:
-        names = [file.name for file in load.files]
-        if any(name == path.name or name.startswith(f"{path.name}/") for name in names) and not load.dry_run:
+        if any(_is_of(file.name, path) for file in load.files) and not load.dry_run:
             return load
     return None
+
+
+def _is_of(name: str, path: Path) -> bool:
+    return name == path.name or name.startswith(f"{path.name}/")
+
+
+def _not_read(settings: SourceSettings, path: Path, report: LoadReport) -> list[str]:
+    """The sheets of a workbook that say something and that nobody chose to leave out."""
+    files = [file for file in report.files if _is_of(file.name, path)]
+    chosen = {name for name, feed in settings.feeds.items() if feed.reader.sheet}
+    return sorted({sheet for file in files if file.feed not in chosen for sheet in file.other_sheets})
 
 
 def _mark(found: os.stat_result) -> tuple[int, int, int]:

@@ -40,9 +40,9 @@ from crm_core.ingest.reader import file_of, number_of, read_batch
 from crm_core.ingest.report import ContactReport, FileReport, LoadReport
 from crm_core.ingest.rows import ERASED, Context, Staged, rejects, stage
 from crm_core.ingest.watermark import Mark
-from crm_core.ingest.writing import Prepared, known_files, write
+from crm_core.ingest.writing import Prepared, known_files, other_sheets, write
 from crm_core.schema import TABLES, empty
-from crm_core.store import Lake, Vault, count, now, processes
+from crm_core.store import Lake, Ledger, Vault, count, now, processes
 from crm_core.store.lake import REJECTS
 from crm_core.store.ledger import TableRecord
 
@@ -87,7 +87,7 @@ def ingest(
         if streamed:
             passed, opened, marks = read_database(context, lake.ledger, known, work, say, full)
         else:
-            passed, opened = _open_all(context, found, known, work, say)
+            passed, opened = _open_all(context, lake.ledger, found, known, work, say)
         erased = vault.erased_version()
         prepared = _prepare(context, vault, opened, work, say)
         prepared = [replace(item, reports=with_drift(lake.ledger, source, item.reports)) for item in prepared]
@@ -123,7 +123,7 @@ def context_of(config: Config, lake: Lake, source: str, at: datetime) -> Context
 
 
 def _open_all(
-    context: Context, found: list[Found], known: dict[str, str], work: Path, say: Progress
+    context: Context, ledger: Ledger, found: list[Found], known: dict[str, str], work: Path, say: Progress
 ) -> tuple[list[FileReport], list[Opened]]:
     """The files that were loaded before, and the others opened."""
     passed: list[FileReport] = []
@@ -136,7 +136,8 @@ def _open_all(
             earlier = known.get(digest) or seen.get(digest)
             if earlier:
                 feed = item.feeds[0] if item.feeds else ""
-                passed.append(FileReport(item.name, feed, digest, size, known_load=earlier))
+                left = other_sheets(ledger, digest)
+                passed.append(FileReport(item.name, feed, digest, size, other_sheets=left, known_load=earlier))
                 continue
             opened.append(open_file(context.engine, context.settings, item, digest, size, work / f"copy_{place}"))
         seen[digest] = f"this one, as {item.name}"
@@ -195,6 +196,7 @@ def _file_reports(staged: Staged, refused: ir.Table) -> list[FileReport]:
             duplicate=repeated.get(place, 0), rejected=rejected.get(place, 0), erased=erased.get(place, 0),
             headings=tuple(map(veiled, file.all_headings)),
             unknown_headings=tuple(map(veiled, file.headings.unknown)), missing_headings=file.headings.missing,
+            other_sheets=tuple(map(veiled, file.other_sheets)),
         )
         for place, file in enumerate(batch.files)
     ]  # fmt: skip

@@ -28,7 +28,7 @@ LINE_LIMIT = 2_000_000
 class Opened:
     """A file ready for the engine. `copy` has its rows without headings; `rows_above` stood above the first of them, and a
     blank line below as many of them as each of `blanks` says; `pointers` says where each heading lies in a JSON line; `fill`:
-    short rows get empty cells.
+    short rows get empty cells; `other_sheets` of a workbook are not read.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Opened:
     pointers: tuple[str, ...] = ()
     fill: bool = False
     blanks: Sequence[int] = ()
+    other_sheets: tuple[str, ...] = ()
 
     @property
     def layout(self) -> tuple[object, ...]:
@@ -166,8 +167,8 @@ class Opening:
     def _xlsx(self, options: ReaderSettings) -> Opened:
         book = self.copy.with_suffix(".xlsx")
         spool.copy(self.path, book)
-        shown, above = workbook.convert(book, self.copy, self.name, options.sheet, options.skip_lines, options.headings)
-        return self._made("xlsx", shown, self._choose(shown), above)
+        sheet = workbook.convert(book, self.copy, self.name, options.sheet, options.skip_lines, options.headings)
+        return self._made("xlsx", sheet.headings, self._choose(sheet.headings), sheet.above, other_sheets=sheet.others)
 
 
 def _marks(text: spool.Text, options: ReaderSettings) -> list[str]:

@@ -14,7 +14,8 @@ from crm_core.store.ledger import MoneyRecord, TableRecord
 class FileReport:
     """One file. `read` = accepted + duplicate + rejected; of the rejected, `erased` are rows of erased people. `known_load`
     names the load that already holds these bytes. `unknown_headings` are those that no field reads; `new_headings` and
-    `gone_headings` say how the file differs from the one of its feed that was loaded before.
+    `gone_headings` say how the file differs from the one of its feed that was loaded before. `other_sheets` of a workbook
+    say something and were not read.
     """
 
     name: str
@@ -33,6 +34,7 @@ class FileReport:
     missing_headings: tuple[str, ...] = ()
     new_headings: tuple[str, ...] = ()
     gone_headings: tuple[str, ...] = ()
+    other_sheets: tuple[str, ...] = ()
     known_load: str = ""
 
     @property

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,18 @@ BATCH = 20_000
 HEAD = 20  # rows in which the headings of another sheet are looked for
 
 
-def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()) -> tuple[list[str], int]:
-    """Writes the rows below the headings to `target` (columns c0 …, all text); returns the headings and the
-    rows above the first row. `given`: the headings, where the sheet has none.
+@dataclass(frozen=True)
+class Sheet:
+    """What was found in a workbook: the headings of the sheet that is read, how many rows are above its first row, and the
+    names of the other sheets that say something, where no setting chose one."""
+
+    headings: list[str]
+    above: int
+    others: tuple[str, ...] = ()
+
+
+def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int, given: Sequence[str] = ()) -> Sheet:
+    """Writes the rows below the headings to `target` (columns c0 …, all text). `given`: the headings, where the sheet has none.
 
     InputError where the workbook is damaged, has no such sheet, no headings, or needs more memory than
     allowed.
@@ -46,7 +56,7 @@ def convert(path: Path, target: Path, name: str, sheet: str, skip_lines: int, gi
         ) from None
     if "error" in answer:
         raise InputError(f"{name}: {answer['error']}")
-    return answer["headings"], answer["above"]
+    return Sheet(answer["headings"], answer["above"], tuple(answer["others"]))
 
 
 def _convert(path: Path, target: Path, sheet: str, skip_lines: int, given: list[str]) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def _convert(path: Path, target: Path, sheet: str, skip_lines: int, given: list[
             "first one, and one sheet is read: save each as a file of its own"
         }
     texts = ([_text(cell) for cell in row] for row in rows)
-    return _write(texts, target, skip_lines, given)
+    return _write(texts, target, skip_lines, given) | {"others": [name for name, head in others.items() if any(map(any, head))]}
 
 
 def _headings(rows: list[list[Any]], above: int) -> list[str]:

@@ -23,7 +23,7 @@ from crm_core.store.hashing import row_hash
 from crm_core.store.lake import content_columns
 from crm_core.store.ledger import Load, LoadFile, MoneyRecord, TableRecord
 
-KEPT_OF_FILE = ("erased", "format", "encoding")
+KEPT_OF_FILE = ("erased", "format", "encoding", "other_sheets")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ def known_files(ledger: Ledger, source: str) -> dict[str, str]:
     query = select(LoadFile.sha256, Load.load_id).join(Load, Load.load_id == LoadFile.load_id)
     with ledger.session() as session:
         return {row[0]: row[1] for row in session.execute(query.where(Load.state == "live", Load.source == source))}
+
+
+def other_sheets(ledger: Ledger, sha256: str) -> tuple[str, ...]:
+    """The sheets of a workbook that was loaded which were not read."""
+    with ledger.session() as session:
+        kept = session.execute(select(LoadFile.detail).where(LoadFile.sha256 == sha256)).scalars()
+        return tuple(sorted({name for detail in kept for name in detail.get("other_sheets", ())}))
 
 
 # -- writing -------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import xlsxwriter
 
 from crm_core.errors import InputError
+from crm_core.ingest import inbox
 from crm_core.ingest.headings import PERSONAL
 from tests.ingest.corner_shop import Shop, open_shop, write
 from tests.ingest.test_presets import CONFIG, TEXTS
@@ -158,7 +159,16 @@ def test_a_workbook_whose_other_sheets_have_the_same_headings_is_not_half_read(s
     month = [TMALL.strip().split(","), cells]
     with pytest.raises(InputError, match="sheets Sheet2, Sheet3 have the headings of the first one"):
         shop.load(book("天猫订单1.xlsx", month, month, month), source="tmall_orders")
-    assert shop.load(book("天猫订单2.xlsx", month, [["说明"], ["导出于十月"]], []), source="tmall_orders").accepted == 1
+    path = book("天猫订单2.xlsx", month, [["说明"], ["导出于十月"]], [])
+    report = shop.load(path, source="tmall_orders")
+    assert (report.accepted, report.files[0].other_sheets) == (1, ("Sheet2",))
+    settings = shop.config.source("tmall_orders")
+    for again in (report, shop.load(path, source="tmall_orders")):  # found known, it stays in the inbox all the same
+        assert "not read: sheet Sheet2" in inbox.remove(settings, path, again) and path.exists()
+    reader = settings.feeds["orders"].reader.model_copy(update={"sheet": "Sheet1"})
+    chosen = {name: feed.model_copy(update={"reader": reader}) for name, feed in settings.feeds.items()}
+    settings = settings.model_copy(update={"feeds": chosen})
+    assert inbox.remove(settings, path, again) == "" and not path.exists()
 
 
 def test_what_may_be_a_members_row_is_not_shown(shop: Shop, tmp_path: Path) -> None:
