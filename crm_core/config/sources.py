@@ -167,6 +167,10 @@ class FieldSettings(Settings):
             raise ValueError(f"formats belong to type time or date, not {self.type}")
         if self.values and self.type != "text":
             raise ValueError(f"values belong to type text, not {self.type}")
+        if zoned := [form for form in self.formats if "%z" in form or "%Z" in form]:
+            raise ValueError(
+                f"formats cannot have a zone, as '{zoned[0]}' has; times such as 2026-10-31 08:26:00 +0800 are read without formats"
+            )
         epoch = next((form for form in self.formats if form in EPOCHS), "")
         if epoch and (self.type != "time" or len(self.formats) > 1):
             raise ValueError(f"{epoch} stands alone and belongs to type time")
@@ -268,9 +272,11 @@ class FeedSettings(Settings):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> FeedSettings:
-        for name in self.fields:
+        for place, name in enumerate(self.fields):
             if not name.isidentifier() or name.startswith("_"):
                 raise ValueError(f"field name '{name}' must be letters, digits and _ and not begin with a digit or _")
+            if alike := [other for other in list(self.fields)[:place] if other.lower() == name.lower()]:
+                raise ValueError(f"fields '{alike[0]}' and '{name}' differ by capitals alone; give each a name of its own")
         for name in (*self.carry.by, *self.carry.fields) if self.carry else ():
             if name not in self.fields:
                 raise ValueError(f"carry names the field '{name}', which `fields` lacks")

@@ -196,11 +196,11 @@ def fault(text: Any, value: Any, field: FieldSettings, now: Any) -> Any:
     checks: list[tuple[Any, Any]] = []
     if field.values:
         known = ", ".join(list(field.values)[:30])
-        checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known; known: {known}"))
+        checks.append((text.notnull() & ~text.isin(list(field.values)), f"' is not known (known: {known})"))
     elif field.type not in TEXTS:
         checks.append((text.notnull() & value.isnull(), f"' is not {WANTED[field.epoch or field.type]}"))
     if field.type in TEXTS:
-        checks.append((text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short; export it anew, as text"))
+        checks.append((text.re_search(_CUT_SHORT), "' is a number that a spreadsheet cut short: export it anew, as text"))
     if field.type in ("time", "date") and not field.future:
         checks.append((value > (now if field.type == "time" else now.date()), "' lies in the future"))
     if field.filled:
@@ -208,9 +208,11 @@ def fault(text: Any, value: Any, field: FieldSettings, now: Any) -> Any:
     return ibis.cases(*checks, else_=ibis.null("string")) if checks else ibis.null("string")
 
 
-def sentence(fault: Any, heading: Any, text: Any, hidden: Any, textual: Any) -> Any:
-    """A `fault` with the heading and, where it is about what the cell says, the cell as it may be shown."""
-    return heading + fault.startswith("'").ifelse(ibis.literal(": '") + shown(text, hidden, textual), "") + fault
+def sentence(fault: Any, heading: Any, text: Any, hidden: Any, textual: Any, shifted: Any) -> Any:
+    """A `fault` with the heading and, where it is about what the cell says, the cell as it may be shown: not at all where the
+    row is `shifted`. It holds no '; ', which stands between the sentences of a row."""
+    cell = fault.startswith("'").ifelse(ibis.literal(": '") + shifted.ifelse("***", shown(text, hidden, textual)), "")
+    return (heading + cell + fault).re_replace(r";\s", ", ")
 
 
 def shown(text: Any, hidden: Any, textual: Any) -> Any:
@@ -234,11 +236,10 @@ def masked(text: Any) -> Any:
     return (long != text).ifelse(long, text.re_replace(r"(?s)^(.).*$", r"\1***"))
 
 
+MANY_FAULTS = 3
+"""So many cells of a row are wrong only where its columns are, and a name may stand under any heading."""
+
+
 def looks_shifted(reason: Any) -> Any:
-    """Whether so many cells of a row are wrong that their columns are, and a name may stand under any heading."""
-    return reason.re_search("(?s)(; .*){2}")
-
-
-def without_values(reason: Any) -> Any:
-    """The sentences of `problem` without what was found."""
-    return reason.re_replace(r"(?s)'.*?'( is not | lies )", r"'***'\1")
+    """Whether the reason of a refused row has MANY_FAULTS sentences."""
+    return reason.re_search(f"(?s)(; .*){{{MANY_FAULTS - 1}}}")

@@ -26,4 +26,6 @@ def engine_errors(name: str) -> Iterator[None]:
         if "permission denied" in text:
             raise RunFailed(f"{name} could not be loaded: no permission to write the spill folder") from None
         kind = type(error).__name__
+        if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
+            raise RunFailed(f"{name} could not be loaded ({kind}); this is a fault of the program. Nothing was changed") from None
         raise InputError(f"{name} cannot be read through to its end ({kind}); it is damaged: export it again") from None

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from crm_core.config import Config
 from crm_core.errors import InputError
-from crm_core.ingest.casts import looks_shifted
+from crm_core.ingest.casts import MANY_FAULTS, looks_shifted
 from crm_core.ingest.contacts import numbers_of
 from crm_core.ingest.engine_errors import engine_errors
 from crm_core.ingest.expressions import accounts_of, owners_of
@@ -121,7 +121,7 @@ def account_cells(config: Config, ledger: Ledger) -> Callable[[Mapping[str, Any]
         feed = settings.feeds.get(row["feed"])
         line = values(row["text"] or "")
         headings, cells = (list(line), list(line.values())) if line else (row["headings"], row["cells"])
-        if feed is None or cells is None or row["reason"].count("; ") > 1:
+        if feed is None or cells is None or row["reason"].count("; ") + 1 >= MANY_FAULTS:
             return None
         places = match(feed, headings).positions
         return [(space, cells[places[field]]) for field, space in accounts_of(settings, feed) if field in places]

@@ -2,8 +2,8 @@
 
 The rows come from the vault, where they are kept for `reject_expiry_days`. Nothing in them is altered: a CSV holds them
 as they were read; a workbook holds them as text, so that no spreadsheet turns a phone into 1.38E+10 or runs a formula.
-Beside FILE lie FILE.reasons.csv (which row was refused why) and, where there were lines that could not be cut into
-cells, FILE.malformed.txt with these lines as they stand in the source's file; refused lines of JSON stand there too.
+Refused lines of JSON make a file FILE.jsonl as they stand. Beside FILE lie FILE.reasons.csv (which row was refused why) and,
+where there were lines that could not be cut into cells, FILE.malformed.txt with these lines as they stand in the source's file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ LIVE = r"^[=@\t\r]|^[+\-].*[^\d\s.,()\-]"
 """Cells that a spreadsheet would take for a formula."""
 REASONS = ("mended_row", "file", "row", "field", "reason")
 SHEET_ROWS = 1_048_575
+JSON = ("JSON",)
+"""What stands in the place of the headings of lines of JSON (`Batch.headings`)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def _targets(path: Path, layouts: list[Layout]) -> dict[Layout, Path]:
     for place, layout in enumerate(layouts):
         alike = [other for other in layouts[:place] if other[0] == layout[0]]
         tail = f"-{layout[0]}" + (f"-{len(alike) + 1}" if alike else "")
-        names[layout] = path if len(layouts) == 1 else path.with_name(f"{path.stem}{tail}{path.suffix}")
+        suffix = ".jsonl" if layout[1] == JSON else path.suffix
+        names[layout] = path.with_name(f"{path.stem}{'' if len(layouts) == 1 else tail}{suffix}")
     if found := [target for target in (path, *names.values()) if target.exists()]:
         raise InputError(f"{found[0]} is there already and may have been mended; name another file")
     return names
@@ -121,7 +124,7 @@ def _layouts(kept: Path) -> dict[Layout, int]:
     for batch in _batches(kept, ["feed", "headings", "cells"]):
         for feed, headings, cells in zip(batch["feed"], batch["headings"], batch["cells"].is_valid(), strict=True):
             layout = (feed.as_py(), tuple(headings.as_py()))
-            found[layout] = found.get(layout, 0) + int(cells.as_py())
+            found[layout] = found.get(layout, 0) + int(cells.as_py() or layout[1] == JSON)
     return found
 
 
@@ -133,21 +136,28 @@ def _batches(kept: Path, columns: list[str]) -> Iterator[pa.Table]:
 def _rows(kept: Path, layout: Layout) -> Iterator[pa.Table]:
     """The rows of one layout, malformed lines left out, in the order of file and row."""
     feed, headings = layout
-    for table in _batches(kept, ["feed", "headings", "cells", "file", "row_number", "field", "reason"]):
-        ours = pc.and_(pc.equal(table["feed"], feed), table["cells"].is_valid())
+    said = "text" if headings == JSON else "cells"
+    for table in _batches(kept, ["feed", "headings", said, "file", "row_number", "field", "reason"]):
+        ours = pc.and_(pc.equal(table["feed"], feed), table[said].is_valid())
         same = pa.array([tuple(each.as_py()) == headings for each in table["headings"]], pa.bool_())
         yield table.filter(pc.and_(ours, same))
 
 
 def _malformed(kept: Path) -> Iterator[list[str]]:
-    """Lines as they stand in the source's files: those that could not be cut into cells, and refused lines of JSON."""
-    for table in _batches(kept, ["text"]):
-        yield table["text"].drop_null().to_pylist()
+    """Lines as they stand in the source's files that could not be cut into cells."""
+    for table in _batches(kept, ["headings", "text"]):
+        cut = pa.array([tuple(each.as_py()) != JSON for each in table["headings"]], pa.bool_())
+        yield table.filter(cut)["text"].drop_null().to_pylist()
 
 
 def _write_rows(kept: Path, layout: Layout, target: Path, reader: Any) -> int:
     """Returns how many cells a spreadsheet would run, were the file a CSV that it opens."""
     headings = layout[1]
+    if headings == JSON:
+        with _private(target) as handle:
+            for rows in _rows(kept, layout):
+                handle.writelines(f"{line}\n".encode() for line in rows["text"].to_pylist())
+        return 0
     pieces = ([pc.list_element(rows["cells"], at) for at in range(len(headings))] for rows in _rows(kept, layout))
     if target.suffix.lower() == ".xlsx":
         _write_sheet(target, headings, pieces, reader)
@@ -197,7 +207,7 @@ def _write_reasons(kept: Path, path: Path, targets: dict[Layout, Path]) -> list[
         with _private(written[-1]) as handle, io.TextIOWrapper(handle, encoding="utf-8-sig", newline="") as text:
             out = csv.writer(text)
             out.writerow(REASONS)
-            at = 1
+            at = 0 if layout[1] == JSON else 1
             for table in _rows(kept, layout):
                 for row in table.select(["file", "row_number", "field", "reason"]).to_pylist():
                     at += 1

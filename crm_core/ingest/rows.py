@@ -214,8 +214,10 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
         faults.append(said | {"fault": broken.ifelse(rule.reason, None)})
     every = ibis.array([ibis.struct(each) for each in faults])
     found = rows.select("_row", "_texts", _faults=every.filter(lambda each: each.fault.notnull())).view()
-    found = found.filter(found._faults.length() > 0)
-    reason = found._faults.map(lambda each: casts.sentence(each.fault, each.heading, each.text, each.hidden, each.textual))
+    found = found.filter(found._faults.length() > 0).mutate(_shifted=found._faults.length() >= casts.MANY_FAULTS).view()
+    reason = found._faults.map(
+        lambda each: casts.sentence(each.fault, each.heading, each.text, each.hidden, each.textual, found._shifted)
+    )
     return found.select("_row", field=found._faults[0]["name"], reason=reason.join("; "), texts="_texts")
 
 
@@ -311,10 +313,11 @@ def rejects(context: Context, staged: Staged) -> ir.Table:
     # in a list, and so each by the same expression: one for each takes seconds to put together
     shown = ibis.array([ibis.struct(each) for each in cells]).map(lambda each: casts.shown(each.text, each.hidden, each.textual))
     every = ibis.null("array<string>") if batch.json else ibis.array([rows[f"_raw_{name}"].fill_null("") for name in batch.places])
-    reason = rows._shifted.ifelse(casts.without_values(rows.reason), rows.reason)
     line = rows[f"_raw_{LINE}"] if batch.json else ibis.null("string")
-    rows = rows.select("_row", "field", reason=reason, _shown=shown, cells=every, text=line).view()
-    row = ibis.struct({heading: rows._shown[place] for place, heading in enumerate(batch.shown.values())})
+    rows = rows.select("_row", "field", "reason", _shown=shown, cells=every, text=line).view()
+    # a map, because the names of a struct differ by more than their case
+    said = {heading: rows._shown[place] for place, heading in enumerate(batch.shown.values())}
+    row = ibis.map(ibis.array(list(said)), ibis.array(list(said.values())))
     rows = rows.select("_row", "field", "reason", row=row.cast("json").cast("string"), cells="cells", text="text")
     if batch.malformed is None:
         return rows

@@ -232,7 +232,8 @@ def test_escaped_letters_of_json_lines_hide_nobody(workspace: Workspace, tmp_pat
 
 def test_a_short_account_takes_no_rows_of_others_that_hold_its_number(workspace: Workspace, tmp_path: Path) -> None:
     def load_orders(name: str, day: str) -> LoadReport:
-        others = [order(at, member_no=f"M{at}", amount="abc", refunded="5") for at in range(20, 40)]
+        others = [order(at, member_no=f"M{at}", amount="abc", refunded="5") for at in range(20, 39)]
+        others.append(order(39, order_id="5", channel="拼; 多; 多", amount="abc"))
         shifted = order(41, member_no="x", ordered_at="5", paid_at="x", amount="x")
         ours = [order(1, member_no="5", ordered_at=day), order(2, member_no=" 5", amount="abc"), shifted]
         lines = "A42,5,13800130042\nA5,M3,x5\n"

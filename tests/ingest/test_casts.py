@@ -32,7 +32,7 @@ def read(texts: list[str | None], zone: str = "Asia/Shanghai", fen: bool = False
     now = ibis.literal(NOW).cast("timestamp(6)")
     fault = casts.fault(table.text, table.value, setting, now)
     textual = ibis.literal(setting.type in casts.TEXTS)
-    problem = casts.sentence(fault, ibis.literal("h"), table.text, ibis.literal(setting.private), textual)
+    problem = casts.sentence(fault, ibis.literal("h"), table.text, ibis.literal(setting.private), textual, ibis.literal(False))
     rows = ENGINE.to_pyarrow(table.select("value", problem=problem)).to_pylist()
     return [(row["value"], row["problem"]) for row in rows]
 
@@ -137,7 +137,7 @@ def test_a_word_that_is_not_known_is_refused_with_the_known_ones() -> None:
     assert read(["天猫", "-", "拼多多", None], values=words) == [
         ("tmall", None),
         (None, None),
-        (None, "h: '拼多多' is not known; known: 天猫, 门店, -"),
+        (None, "h: '拼多多' is not known (known: 天猫, 门店, -)"),
         (None, None),
     ]
 

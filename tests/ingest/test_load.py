@@ -64,7 +64,7 @@ def test_each_refused_row_names_its_file_row_and_reason_and_the_rest_is_loaded(s
     assert (report.read, report.accepted, report.rejected, report.adds_up) == (7, 2, 5, True)
     assert reasons(shop) == [
         ("订单.csv", 3, "下单时间: '2026-13-45' is not a time, such as 2026-10-31 08:26:00"),
-        ("订单.csv", 4, "渠道: '拼多多' is not known; known: 天猫, 门店"),
+        ("订单.csv", 4, "渠道: '拼多多' is not known (known: 天猫, 门店)"),
         ("订单.csv", 5, "the amount of an order is negative"),
         ("订单.csv", 6, "订单编号: is empty"),
         ("订单.csv", 7, "付款时间: '2027-01-01' lies in the future; 总金额: '1.38E+10' is not an amount, such as 1,234.50"),
@@ -388,8 +388,8 @@ def test_ids_that_a_spreadsheet_made_numbers_of_are_refused_and_its_marks_of_tex
     assert sorted(found) == ["'A4", "100000000000000001", "100000000000000002", "100000000000000003", "E+1"]
     reasons = [row["reason"] for row in shop.rows("rejects")]
     assert reasons == [
-        "订单编号: '1.23457E+17' is a number that a spreadsheet cut short; export it anew, as text",
-        "会员号: '1***' is a number that a spreadsheet cut short; export it anew, as text",
+        "订单编号: '1.23457E+17' is a number that a spreadsheet cut short: export it anew, as text",
+        "会员号: '1***' is a number that a spreadsheet cut short: export it anew, as text",
     ]
 
 

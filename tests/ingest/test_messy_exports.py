@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import xlsxwriter
 
 from crm_core.errors import InputError
-from crm_core.ingest import inbox
+from crm_core.ingest import export_refused, inbox, rejects
 from crm_core.ingest.headings import PERSONAL
 from tests.ingest.corner_shop import Shop, open_shop, write
 from tests.ingest.test_presets import CONFIG, TEXTS
@@ -192,3 +193,77 @@ def _loads(shop: Shop) -> list:  # type: ignore[type-arg]
 
     with shop.ledger.session() as session:
         return [*session.scalars(select(Load)), *session.scalars(select(LoadFile))]
+
+
+SHOP = """\
+source: odd
+feeds:
+  orders:
+    match: ["*"]
+    fields:
+      order: {heading: id, filled: true}
+      who: {heading: customer, private: true}
+      at: {heading: at, type: time, filled: true}
+      channel: {heading: channel, values: {web: website}}
+      quantity: {heading: quantity, type: integer}
+      total: {heading: Total, type: money, filled: true}
+      note: {heading: total}
+    tables:
+      orders:
+        columns: {order_id: order, member_id: account(who), ordered_at: at, paid_at: at, channel: channel, net_amount: total,
+                  gross_amount: total, discount_amount: "0", shipping_amount: "0"}
+    contacts:
+      - {account: who, seen_at: at, phone: note}
+"""
+ODD = ("id", "customer", "at", "channel", "quantity", "Total", "total")
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Shop:
+    return open_shop(tmp_path / "odd", {"sources/odd.yml": SHOP})
+
+
+def test_two_faults_do_not_pass_for_shifted_columns_and_three_do(odd: Shop, tmp_path: Path) -> None:
+    rows = ["1,6,2026-10-01,zz; y; z,x,1.00,", "2,6,tomorrow,zz,x,1.00,"]
+    load = odd.load(write(tmp_path / "a.csv", ",".join(ODD) + "\n" + "\n".join(rows) + "\n"), source="odd")
+    found = [(row["reason"], json.loads(row["row"])) for row in rejects(odd.lake, load.load_id).to_pyarrow().to_pylist()]
+    assert found[0][0] == ("channel: 'zz, y, z' is not known (known: web); quantity: 'x' is not a whole number, such as 12")
+    assert found[0][1] == {
+        "id": "1", "customer": "6***", "at": "2026-10-01", "channel": "zz; y; z", "quantity": "x", "Total": "1.00", "total": None,
+    }  # fmt: skip
+    assert found[1][0].count("'***' is not") == 3 and found[1][1]["channel"] == "z***"
+
+
+def test_refused_lines_of_json_are_mended_as_lines(odd: Shop, tmp_path: Path) -> None:
+    good = {"id": "1", "customer": "7", "at": "2026-10-01 10:00:00", "channel": "web", "quantity": 1, "Total": "1.00", "total": "-"}
+    lines = [good, good | {"id": "2", "Total": "much"}, good | {"id": "3", "channel": "fax"}]
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    report = odd.load(path, source="odd")
+    assert (report.accepted, report.rejected) == (1, 2)
+    made = export_refused(odd.config, odd.ledger, odd.vault, report.load_id, tmp_path / "mend.csv", outside=[odd.root], actor="mei")
+    assert [each.name for each in made.files] == ["mend.jsonl", "mend.jsonl.reasons.csv"] and (made.rows, made.malformed) == (2, 0)
+    assert made.files[1].read_text("utf-8-sig").splitlines()[1].startswith("""1,a.jsonl,2,total,"Total: 'much' is not an amount""")
+    mended = made.files[0].read_text("utf-8").replace("much", "2.00").replace("fax", "web")
+    again = odd.load(write(tmp_path / "b.jsonl", mended), source="odd")
+    assert (again.accepted, again.rejected) == (2, 0)
+
+
+def test_equal_lines_of_a_woocommerce_order_without_numbers_are_two(shop: Shop, tmp_path: Path) -> None:
+    row = "7,2026-10-01 10:00:00,2026-10-01 10:01:00,0.00,0.00,20.00,0.00,USD,5,a@x.com,Tee,1,10.00"
+    shop.load(write(tmp_path / "orders-export-1.csv", f"{WOO}\n{row}\n{row}\n"), source="woocommerce")
+    assert [line["line_amount"] for line in shop.rows("order_lines")] == [Decimal("10.00"), Decimal("10.00")]
+    numbered = f"{WOO},item_id\n{row.replace('7,', '8,', 1)},3\n{row.replace('7,', '8,', 1)},3\n"
+    shop.load(write(tmp_path / "orders-export-2.csv", numbered), source="woocommerce")
+    assert len([line for line in shop.rows("order_lines") if line["order_id"] == "8"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("note: {heading: total}", "Total: {heading: total}", "differ by capitals alone"),
+        ("type: time", 'type: time, formats: ["%Y-%m-%d %H:%M:%S %z"]', "cannot have a zone"),
+    ],
+)
+def test_settings_that_the_engine_would_take_otherwise_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_shop(tmp_path / "odd", {"sources/odd.yml": SHOP.replace(old, new)}).config.source("odd")

@@ -20,7 +20,7 @@ KINDS = {
     "erased": r"\berased\b",
     "malformed": r"^(the row has \d+ cells|the row is longer|a quotation mark|not valid|invalid|.*\bJSON\b)",
     "future": r"' lies in the future",
-    "unknown_word": r"' is not known; known: ",
+    "unknown_word": r"' is not known(; known: | \(known: )",
     "empty": r": is empty(;|$)",
     "unreadable": r"(' is not |: not a bare number)",
     "broken_rule": rf"^({'|'.join(TABLES)})(\.[a-z_]+)?: ",

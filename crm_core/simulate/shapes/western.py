@@ -85,5 +85,6 @@ WOOCOMMERCE = (
             ("item_product_id", "sku"), ("item_name", "product"), ("item_sku", "sku"), ("item_quantity", "quantity"),
             ("item_subtotal", "line_amount"), ("item_total", "line_amount"), ("coupon_items", "优惠券编号"),
         ),
+        only=original,
     ),
 )  # fmt: skip
