@@ -56,7 +56,7 @@ def _lines(card: ModelCard, words: ModelWords) -> Iterable[str]:
         yield f"{test.metric} decides ({'less' if test.lower_is_better else 'more'} is better); gain {words.row(card)['gain']}"
         yield from table([
             {"predictor": entrant.name, "kind": "baseline" if entrant.baseline else "model"}
-            | {name: f"{value:,.5g}" for name, value in entrant.measures.items()}
+            | {name: "–" if value is None else f"{value:,.5g}" for name, value in entrant.measures.items()}
             for entrant in test.entrants
         ])  # fmt: skip
     yield "parameters"

@@ -33,8 +33,8 @@ EVENT_COUNTS = {
 """Feature stem → event, meaning in Chinese, meaning in English; counted in EVENT_WINDOWS."""
 EVER_COUNTS = {
     "messages_sent": ("sent", "收到的营销消息数", "messages sent to the member", "messages"),
-    "messages_opened": ("opened", "打开的消息数", "messages opened", "messages"),
-    "messages_clicked": ("clicked", "点击的消息数", "messages clicked", "messages"),
+    "messages_opened": ("opened", "打开消息的次数", "times a message was opened", "events"),
+    "messages_clicked": ("clicked", "点击消息的次数", "times a message was clicked", "events"),
     "messages_replied": ("replied", "回复的消息数", "messages replied to", "messages"),
     "messages_unsubscribed": ("unsubscribed", "退订次数", "times unsubscribed", "messages"),
     "complaint_count": ("complaint", "投诉次数", "complaints so far", "events"),

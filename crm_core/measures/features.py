@@ -195,7 +195,9 @@ def _interactions(tables: Tables) -> ir.Table:
     )
     sent = grouped.messages_sent
     return grouped.mutate(
-        message_open_rate=_share(grouped.messages_opened, sent), message_click_rate=_share(grouped.messages_clicked, sent)
+        # a message may be opened and clicked more than once
+        message_open_rate=_share(ibis.least(grouped.messages_opened, sent), sent),
+        message_click_rate=_share(ibis.least(grouped.messages_clicked, sent), sent),
     )
 
 

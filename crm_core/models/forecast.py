@@ -190,4 +190,4 @@ def _measures(guesses: list[Ahead], truth: Floats) -> dict[str, float]:
         for level in LEVELS
     }
     misses = np.abs(middle - truth)
-    return {"mae": float(misses.mean()), "wape": float(misses.sum() / max(truth.sum(), 1e-9)), **inside}
+    return {"mae": float(misses.mean()), "wape": float(misses.sum() / truth.sum()) if truth.sum() else float("nan"), **inside}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crm_core.store import Tables
 
 NEXT = ("antecedent", "consequent", "followed", "members", "share", "low", "base", "lift", "median_days")
-ENTRY = ("item", "members", "returned", "share", "low", "base", "lift")
+ENTRY = ("item", "members", "returned", "share", "low", "high", "base", "lift")
 
 
 def next_after(tables: Tables, by: Item = "category", least: int = 20, most: int = 500, window: int | None = None) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def entry_items(tables: Tables, by: Item = "category", days: int = 90, least: in
     """What members bought on their first visit, and whether a second one followed within `days`, the highest share first.
 
     Members whose first visit lies at least `days` before `tables.as_of`, items with at least `least` of them; `returned` of
-    `members` came back in time; share, low (95 %, Wilson), base = share of all such members, lift = share / base.
+    `members` came back in time; share, low and high (95 %, Wilson), base = share of all such members, lift = share / base.
     """
     items = _items(tables, by, None)
     visits = _visits(items)
@@ -87,7 +87,8 @@ def _visits(items: ir.Table) -> ir.Table:
 
 def _shares(rows: pd.DataFrame, part: pd.Series, whole: pd.Series, base: pd.Series | float) -> pd.DataFrame:
     share = part / whole
-    return rows.assign(share=share, low=wilson(share, whole)[0], base=base, lift=share / base)
+    low, high = wilson(share, whole)
+    return rows.assign(share=share, low=low, high=high, base=base, lift=share / base)
 
 
 def _sorted(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -50,7 +50,8 @@ class _Words:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ("非", "not ")[self.language] + self.of(node.operand, True)
         if isinstance(node, ast.Compare):
-            return self._compared(node)
+            said = self._compared(node)
+            return self._bracketed(said) if inside and len(node.ops) > 1 else said
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
             worked = f"{self.of(node.left, True)} {ARITHMETIC[type(node.op)]} {self.of(node.right, True)}"
             return self._bracketed(worked) if inside else worked
@@ -74,16 +75,21 @@ class _Words:
         return f"（{text}）" if self.language == ZH else f"({text})"
 
     def _compared(self, node: ast.Compare) -> str:
-        said, left = [], self.of(node.left, True)
+        said, left = [], self._side(node.left)
         for kind, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(kind, (ast.In, ast.NotIn)):
                 listed = ("、", ", ")[self.language].join(self.of(item, True) for item in getattr(right, "elts", [right]))
                 words = (("是 {0} 之一", "不是 {0} 之一"), ("one of {0}", "none of {0}"))[self.language]
                 said.append(f"{left} {words[isinstance(kind, ast.NotIn)].format(listed)}")
             else:
-                said.append(f"{left} {SIGNS[type(kind)]} {self.of(right, True)}")
-            left = self.of(right, True) if not isinstance(kind, (ast.In, ast.NotIn)) else left
+                said.append(f"{left} {SIGNS[type(kind)]} {self._side(right)}")
+            left = self._side(right) if not isinstance(kind, (ast.In, ast.NotIn)) else left
         return JOINS[ast.And][self.language].join(said)
+
+    def _side(self, node: ast.expr) -> str:
+        """One side of a comparison, in brackets where it is one itself."""
+        said = self.of(node, True)
+        return self._bracketed(said) if isinstance(node, ast.Compare) and len(node.ops) == 1 else said
 
     def _called(self, node: ast.Call) -> str:
         name = getattr(node.func, "id", "")

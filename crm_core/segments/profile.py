@@ -11,6 +11,8 @@ import ibis.expr.types as ir
 
 from crm_core.segments.movement import movement
 
+MONTHS = ("birth_month", "months_to_birthday")
+"""Numbers of which a mean says nothing."""
 MOST_VALUES = 200
 """Distinct values of a text column up to which they are compared; ids and the like have more."""
 
@@ -72,7 +74,7 @@ def distinctive(rows: ir.Table, assigned: ir.Table, *, min_cell: int = 0, most: 
     value of their own. Four queries, however many segments.
     """
     names = [name for name in rows.columns if name not in ("member_id", "person_id", "as_of")]
-    numbers = [name for name in names if rows[name].type().is_numeric()]
+    numbers = [name for name in names if rows[name].type().is_numeric() and name not in MONTHS]
     words = [name for name in names if rows[name].type().is_string() or rows[name].type().is_boolean()]
     joined = rows.inner_join(assigned.select("member_id", _segment="segment"), "member_id")
     found: dict[str, list[Trait]] = {}

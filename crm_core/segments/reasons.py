@@ -149,8 +149,8 @@ class _Explainer:
         rhythm = self.basis.rhythm
         assert rhythm
         text = (
-            "沉默 {silent} 天，是预期间隔 {gap:.1f} 天的 {times:.1f} 倍",
-            "silent for {silent} days, {times:.1f} times the expected gap of {gap:.1f} days",
+            "沉默 {silent} 天，是预期间隔 {gap:.1f} 天的 {times:.2f} 倍",
+            "silent for {silent} days, {times:.2f} times the expected gap of {gap:.1f} days",
         )[self.index]
         gaps = self.row["order_days"] - 1
         span = round((self.row["mean_days_between_orders"] or 0.0) * (self.row["order_count"] - 1))
@@ -166,6 +166,10 @@ class _Explainer:
             text.format(silent=silent, gap=gap, times=silent / gap),
             usual.format(n=gaps, own=span / max(gaps, 1), usual=rhythm.usual_gap_days, weight=rhythm.weight_in_gaps),
         ]
+        held = self.settings.lifecycle
+        if gap in (held.shortest_gap_days, held.longest_gap_days):
+            sentences.append((f"预期间隔按至少 {held.shortest_gap_days}、至多 {held.longest_gap_days} 天计",
+                              f"held between {held.shortest_gap_days} and {held.longest_gap_days} days")[self.index])  # fmt: skip
         last = self.row["days_between_last_orders"]
         if self.row["_lifecycle"] == "won_back":
             sentences.append((f"最近一单之前沉默了 {last} 天", f"had been silent for {last} days before")[self.index])

@@ -159,6 +159,8 @@ def _compared(text: str) -> tuple[str, float] | None:
     node = ast.parse(text.strip(), mode="eval").body
     if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.left, ast.Name)):
         return None
+    if not isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+        return None  # = and ≠ have two sides each
     number = node.comparators[0]
     if not isinstance(number, ast.Constant) or isinstance(number.value, bool) or not isinstance(number.value, int | float):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, nan
 from typing import TYPE_CHECKING, Literal
 
 import ibis
@@ -26,7 +26,7 @@ Reading = Literal["more", "no evidence", "fewer"]
 @dataclass(frozen=True)
 class Lift:
     """One value of a tag. `rate`: share of the `members` with it who ordered; `others`: of all other members; `lift`:
-    rate / others − 1 with its 95 % interval; nan where nobody else ordered."""
+    rate / others − 1 with its 95 % interval, infinite where nobody else ordered; nan where nobody did at all."""
 
     tag: str
     value: str
@@ -40,9 +40,9 @@ class Lift:
     @property
     def reading(self) -> Reading:
         """What the interval allows to say."""
-        if isfinite(self.low) and self.low > 0:
+        if self.low > 0:
             return "more"
-        return "fewer" if isfinite(self.high) and self.high < 0 else "no evidence"
+        return "fewer" if self.high < 0 else "no evidence"
 
 
 def outcome(now: Tables, then: Tables) -> ir.Table:
@@ -54,8 +54,9 @@ def outcome(now: Tables, then: Tables) -> ir.Table:
 def evaluate(wide: ir.Table, ordered: ir.Table, names: Sequence[str] | None = None) -> list[Lift]:
     """A Lift per value of each text and yes-or-no tag of `wide` (or of `names`), the wide tags of the past day.
 
-    `ordered`: member_id of those who ordered since, as from `outcome`. Interval of the ratio of two shares by the delta method
-    on its logarithm (Katz and others, Biometrics 34, 1978, 469–474).
+    `ordered`: member_id of those who ordered since, as from `outcome`. Interval of the ratio of two shares from the Wilson limits
+    of each (MOVER: Donner and Zou, Statistical Methods in Medical Research 21, 2012, 347–359), which also holds for shares of
+    nothing and of all.
     """
     chosen = names or [name for name in wide.columns if name not in ("member_id", "as_of")]
     spoken = [name for name in chosen if wide[name].type().is_string() or wide[name].type().is_boolean()]
@@ -72,13 +73,25 @@ def evaluate(wide: ir.Table, ordered: ir.Table, names: Sequence[str] | None = No
 
 def _lift(tag: str, value: str, hits: int, members: int, all_hits: int, everybody: int) -> Lift:
     other_hits, others = all_hits - hits, everybody - members
-    if not others or not other_hits or not hits:
-        rest = other_hits / others if others else float("nan")
-        lift = hits / members / rest - 1 if rest == rest and rest else float("nan")
-        return Lift(tag, value, members, hits / members, rest, lift, float("nan"), float("nan"))
-    from scipy.stats.contingency import relative_risk  # a third of a second
+    rest = other_hits / others if others else nan
+    if not others or not all_hits:
+        return Lift(tag, value, members, hits / members, rest, nan, nan, nan)
+    if other_hits:
+        low, high = _ratio(hits, members, other_hits, others)
+        return Lift(tag, value, members, hits / members, rest, hits / members / rest - 1, low - 1, high - 1)
+    _, high = _ratio(other_hits, others, hits, members)
+    return Lift(tag, value, members, hits / members, rest, inf, 1 / high - 1, inf)
 
-    ratio = relative_risk(hits, members, other_hits, others)
-    interval = ratio.confidence_interval(LEVEL)
-    bounds = float(interval.low) - 1, float(interval.high) - 1
-    return Lift(tag, value, members, hits / members, other_hits / others, float(ratio.relative_risk) - 1, *bounds)
+
+def _ratio(hits: int, size: int, other_hits: int, other_size: int) -> tuple[float, float]:
+    """The interval of (hits / size) / (other_hits / other_size), of which the second is not nothing."""
+    from scipy.stats import binomtest  # a third of a second
+
+    p, q = hits / size, other_hits / other_size
+    low, high = binomtest(hits, size).proportion_ci(LEVEL, "wilson")
+    other_low, other_high = binomtest(other_hits, other_size).proportion_ci(LEVEL, "wilson")
+    bounds = []
+    for sign, near, far in ((-1, low, other_high), (1, high, other_low)):
+        root = max(0.0, (p * q) ** 2 - near * far * (2 * p - near) * (2 * q - far)) ** 0.5
+        bounds.append((p * q + sign * root) / (far * (2 * q - far)))
+    return max(0.0, bounds[0]), bounds[1]

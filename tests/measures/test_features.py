@@ -54,6 +54,7 @@ EVENTS = [
     event(9, "b", "2026-10-29", "coupon_expired"),
     event(10, "a", "2026-10-31 08:00", "sent"),
     event(11, "a", "2026-10-31 08:01", "opened"),
+    event(91, "a", "2026-10-31 08:02", "opened"),  # twice: a rate is a share of messages
     event(12, None, "2026-10-31", "visit"),
     event(13, "a", "2026-11-02", "visit"),
 ]
@@ -99,7 +100,7 @@ def test_everyone_known_has_one_row(found):
         ("refund_amount", Decimal("20.00")), ("refund_share", 0.1),
         ("category_count", 2), ("favourite_category", "Cups"),
         ("visits_30d", 1), ("visits_90d", 2), ("complaints_90d", 0), ("days_since_last_activity", 1),
-        ("points_balance", 50.0), ("coupons_held", 1), ("messages_sent", 1), ("messages_opened", 1),
+        ("points_balance", 50.0), ("coupons_held", 1), ("messages_sent", 1), ("messages_opened", 2),
         ("messages_clicked", 0), ("sms_consent", "granted"),
         ("tier", "gold"), ("gender", "female"), ("birth_month", 11), ("months_to_birthday", 1), ("age", 35),
         ("city", "杭州"), ("province", "浙江"), ("person_id", "p1"), ("tenure_days", 30),

@@ -59,6 +59,7 @@ def test_entry_items_count_those_whose_time_is_over() -> None:
     assert rows.base.tolist() == [0.75] * 2
     assert (rows.loc["tea"].members, rows.loc["tea"].returned) == (3, 2)
     assert (rows.loc["cup"].members, rows.loc["cup"].returned) == (2, 2)
+    assert (rows.low <= rows.share).all() and (rows.share <= rows.high).all()
     assert entry_items(shop(VISITS, as_of="2026-05-29"), "category", days=90, least=1).members.sum() == 3
 
 

@@ -28,6 +28,8 @@ NAMES = {"order_count": ("付款订单数", "paid orders"), "cart_add": ("加购
         ("between(order_count, 2, 4)", "付款订单数在 2 到 4 之间", "paid orders from 2 to 4"),
         ("tier in ['a', 'b']", "会员等级 是 a、b 之一", "tier one of a, b"),
         ("1 < order_count <= 3", "1 < 付款订单数 且 付款订单数 ≤ 3", "1 < paid orders and paid orders ≤ 3"),
+        ("not 1 <= order_count <= 3", "非（1 ≤ 付款订单数 且 付款订单数 ≤ 3）", "not (1 ≤ paid orders and paid orders ≤ 3)"),
+        ("(order_count > 1) == (tier == 'a')", "（付款订单数 > 1） = （会员等级 = a）", "(paid orders > 1) = (tier = a)"),
         ("in_segment('rfm:at_risk', '2026-10-01')", "2026-10-01 当天在分群 rfm:at_risk 中", "in segment rfm:at_risk on 2026-10-01"),
         ("bucket('a', 10) == 3", "随机桶（a，共 10 个） = 3", "random bucket (a, of 10) = 3"),
         ("round(order_count / 2, 1) > 0.5", "round(付款订单数 ÷ 2, 1) > 0.5", "round(paid orders ÷ 2, 1) > 0.5"),

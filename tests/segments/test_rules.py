@@ -147,7 +147,7 @@ def test_every_reason_holds_for_its_member(shop):
                 assert True in [flag for _, flag in reason.because]
             elif scheme == "lifecycle" and name != "prospect":
                 days = reason.values["days_since_last_order"]
-                assert f"silent for {days} days, {days / gaps[member_id]:.1f} times" in reason.because[0][0]
+                assert f"silent for {days} days, {days / gaps[member_id]:.2f} times" in reason.because[0][0]
 
 
 def clauses_of(text):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import random
 from datetime import date
+from typing import Any
 
 import ibis
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 from crm_core.errors import InputError, UnknownName
 from crm_core.tags import (
     Check,
+    Lift,
     Sources,
     check,
     checks_of,
@@ -160,16 +162,42 @@ def test_drift_is_measured_against_the_day_when_the_same_definition_was_last_pub
     assert checks_of(checks_table([fault])) == [fault]
 
 
-def test_the_lift_of_a_tag_is_the_ratio_of_shares_with_the_interval_of_its_logarithm():
-    """Katz and others 1978: log RR ± z √(1/a − 1/n + 1/b − 1/m), here 30 of 100 against 10 of 100 by hand."""
-    rows = ibis.memtable([{"member_id": str(n), "x": n < 100, "y": None if n % 2 else "odd"} for n in range(200)])
-    ordered = ibis.memtable([{"member_id": str(n)} for n in [*range(30), *range(100, 110)]])
-    found = {each.tag: each for each in evaluate(rows, ordered)}
-    half = norm.ppf(0.975) * (1 / 30 - 1 / 100 + 1 / 10 - 1 / 100) ** 0.5
-    x = found["x"]
-    assert (x.members, x.rate, x.others, round(x.lift, 9)) == (100, 0.3, 0.1, 2.0)
-    assert (x.low, x.high) == pytest.approx((3 * 2.718281828459045**-half - 1, 3 * 2.718281828459045**half - 1))
-    assert (x.reading, found["y"].reading, found["y"].value) == ("more", "no evidence", "odd")
+def lift(hits: int, size: int, other_hits: int, others: int) -> Lift:
+    rows = ibis.memtable([{"member_id": str(n), "x": n < size} for n in range(size + others)])
+    ordered = ibis.memtable(
+        {"member_id": [str(n) for n in [*range(hits), *range(size, size + other_hits)]]}, schema={"member_id": "string"}
+    )
+    return next(each for each in evaluate(rows, ordered) if each.tag == "x")
+
+
+def test_the_lift_of_a_tag_is_the_ratio_of_shares_with_the_interval_of_both():
+    """Donner and Zou 2012: at its ends the interval of p − ratio · q, made of the Wilson limits of p and q, touches nought."""
+    found = lift(30, 100, 10, 100)
+    assert (found.members, found.rate, found.others, round(found.lift, 9), found.reading) == (100, 0.3, 0.1, 2.0, "more")
+    for ratio, near, far in ((found.low + 1, "low", "high"), (found.high + 1, "high", "low")):
+        limit, other = (getattr(proportion(hits), side) for hits, side in ((30, near), (10, far)))
+        apart = ((0.3 - limit) ** 2 + ratio**2 * (other - 0.1) ** 2) ** 0.5
+        assert abs(0.3 - ratio * 0.1) == pytest.approx(apart)
+    turned = lift(10, 100, 30, 100)
+    assert (turned.low + 1, turned.high + 1) == pytest.approx((1 / (found.high + 1), 1 / (found.low + 1)))
+    assert turned.reading == "fewer"
+
+
+def proportion(hits: int) -> Any:
+    return binomtest(hits, 100).proportion_ci(0.95, "wilson")
+
+
+def test_shares_of_nothing_and_of_all_are_told_as_what_they_are():
+    assert (lift(0, 1000, 400, 1000).reading, lift(0, 1000, 400, 1000).lift) == ("fewer", -1.0)
+    alone = lift(17, 457, 0, 2000)
+    assert (alone.reading, alone.lift, alone.high) == ("more", float("inf"), float("inf")) and alone.low > 1
+    assert lift(7, 7, 83, 87).reading == "no evidence", "Fisher's exact test: p = 1"
+    assert lift(0, 10, 0, 10).reading == "no evidence"
+    rng, told = random.Random(1), 0
+    for _ in range(200):  # seven of 94, of whom 90 ordered
+        hits = sum(place < 90 for place in rng.sample(range(94), 7))
+        told += lift(hits, 7, 90 - hits, 87).reading != "no evidence"
+    assert told <= 22, "5 % of 200, the exact 99.9 % binomial region"
 
 
 def test_no_tag_tells_more_than_the_level_allows_where_nothing_is_to_be_told():
@@ -190,6 +218,7 @@ def test_a_threshold_is_proposed_where_orders_really_change():
         young={"kind": "rule", "when": "age < 25"},
         right={"kind": "rule", "when": "age >= 40"},
         both={"kind": "rule", "when": "age < 25 and order_count > 3"},
+        at={"kind": "rule", "when": "age == 25"},
     )
     (found,) = propose(rows, ordered, conf, list(conf.tags))
     assert (found.tag, found.feature, found.present, found.proposed) == ("young", "age", (25.0,), (40.0,))

@@ -197,7 +197,10 @@ class ProductAffinity(View):
         if self._entry.empty:
             return self.note("affinity_no_entry", least=self.least)
         rows = self._entry.assign(title=[self._name(item) for item in self._entry["item"]])
-        rows["reading"] = [self.text("above_base" if row.low > row.base else "like_base") for row in rows.itertuples()]
+        rows["reading"] = [
+            self.text("above_base" if row.low > row.base else "below_base" if row.high < row.base else "like_base")
+            for row in rows.itertuples()
+        ]
         columns = self.columns(
             title="first_bought", members="members people", share="entry_came_back percent bar @entry_share",
             reading="entry_against_all",

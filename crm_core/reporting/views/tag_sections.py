@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import ibis.expr.types as ir
@@ -111,6 +112,10 @@ class TagSections(View):
         _, wide, ordered = self._past
         return [each for each in evaluate(wide, ordered) if each.members >= max(1, self.min_cell)]
 
+    def _interval(self, each: Lift) -> str:
+        low = self.show(each.low + 1, "ratio")
+        return f"{low} – {self.show(each.high + 1, 'ratio')}" if isfinite(each.high) else f"≥ {low}"
+
     def evaluation(self) -> Block:
         """Who had which tag, and the share that ordered since, against all others."""
         known = [each for each in self.lifts if each.low == each.low]
@@ -119,8 +124,8 @@ class TagSections(View):
         rows = pd.DataFrame([
             {
                 "title": self._tag_title(each.tag, each.value), "members": each.members, "rate": each.rate,
-                "others": each.others, "times": each.lift + 1, "low": each.low + 1, "high": each.high + 1,
-                "interval": f"{self.show(each.low + 1, 'ratio')} – {self.show(each.high + 1, 'ratio')}",
+                "others": each.others, "times": each.lift + 1 if isfinite(each.lift) else None,
+                "low": each.low + 1, "high": each.high + 1, "interval": self._interval(each),
                 "reading": self.text(f"tag_reading_{each.reading.replace(' ', '_')}"),
             }
             for each in sorted(known, key=lambda each: abs(each.lift), reverse=True)
