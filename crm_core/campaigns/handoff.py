@@ -104,6 +104,8 @@ def _job(config: Config, made_from: Pinned, platform: str, at: datetime | None, 
     if found.channel != (settings.channel if settings.contact_kind else "member_list"):
         raise InputError(f"platform '{chosen}' takes {found.channel}, campaign '{audience.campaign}' is {settings.channel}")
     moment = _utc(at, zone) if at else _default_time(audience, settings, zone)
+    if moment < made_from.tables.instant:
+        raise InputError(f"the list is as of {audience.as_of} and cannot have been handed over before; name a later --at")
     folder, project = exports_dir / audience.campaign, config.project
     return Job(made_from, found, chosen, project.country, moment, folder, project.export_expiry_days)
 

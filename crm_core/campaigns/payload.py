@@ -93,9 +93,9 @@ def hand_off_rows(
 
     `stored` are the rows of the list. Placeholders and the proof of consent come from `pinned`, the data that
     the list was made from; consents withdrawn since from `newest`; refusals as known at `moment`; a consent
-    must last until `hand_off_at` (naive UTC). A channel without a contact of its own gets the account id.
-    Columns: member_id, person_id, arm, stratum, contact (in the
-    platform's form), contact_hash, message, the used placeholders, consent_changed_at, reason.
+    must last until `hand_off_at` (naive UTC), and until `moment` where that is later. A channel without a contact of its own
+    gets the account id. Columns: member_id, person_id, arm, stratum, contact (in the platform's form), contact_hash, message, the
+    used placeholders, consent_changed_at, reason.
     """
     kind = settings.contact_kind
     chosen = stored.filter(stored.status == "selected").select("member_id", "person_id", "arm", "stratum")
@@ -108,7 +108,7 @@ def hand_off_rows(
     if (erased := vault.erased_members(chosen)) is not None:
         rules.insert(0, Rule("erased", "removes", erased))
     if settings.exclusions.consent:
-        rules.insert(1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, hand_off_at)))
+        rules.insert(1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, max(moment, hand_off_at))))
     return _without_doubles(_with_consent(with_reasons(chosen, rules), pinned, settings.channel))
 
 

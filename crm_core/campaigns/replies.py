@@ -8,6 +8,7 @@ suppresses the contact itself.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +72,10 @@ def receipts(
     snapshot = folder / export_id / "snapshot.parquet"
     if not snapshot.is_file():
         raise InputError(f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again")
-    held = [path for each in made if (path := folder / each.export_id / "snapshot.parquet").is_file()]
-    members = ibis.memtable(pa.concat_tables([pq.read_table(path, columns=["member_id"]) for path in held])).distinct()
+    held = [kept for each in made if (kept := folder / each.export_id / "snapshot.parquet").is_file()]
+    members = ibis.memtable(pa.concat_tables([pq.read_table(kept, columns=["member_id"]) for kept in held])).distinct()
     sha256 = file_hash(path)
-    load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}"
+    load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}-{secrets.token_hex(2)}"
     with lake.write(f"receipts of {export_id}", actor) as writer:
         said = _hashed(table, platform, vault)
         hits = writer.stage(_hits(_matched(said, members, platform, lake), first, writer.table("interactions")))
