@@ -268,7 +268,7 @@ def _totals(assigned: ir.Table, features: ir.Table) -> dict[str, Any]:
         joined.aggregate(
             members=joined.count(), active=joined.count(where=joined.days_since_last_order < ACTIVE_DAYS),
             amount=joined.net_amount.sum(), at_risk=joined.count(where=at_risk),
-            at_risk_amount=at_risk.ifelse(joined.net_amount, 0).sum(),
+            at_risk_amount=joined.net_amount.sum(where=at_risk),
         )
     )  # fmt: skip
 
