@@ -156,6 +156,21 @@ def test_a_hand_off_time_without_zone_is_the_projects(shop: Shop) -> None:
     assert zoned.export_id == local.export_id
 
 
+def test_a_hand_off_before_the_day_of_its_list_is_refused(shop: Shop) -> None:
+    with pytest.raises(InputError, match="as of 2026-10-31 and cannot have been handed over before"):
+        _export(shop, at=datetime(2025, 11, 3, 18, 30))
+    assert _export(shop, at=datetime(2026, 11, 1)).counts["exported"]
+
+
+@pytest.mark.slow
+def test_a_consent_that_ended_since_the_list_was_to_be_sent_leaves_nobody_in_a_file_of_today(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
+    ends = {"channel": "sms", "state": "granted", "changed_at": datetime(2026, 6, 1), "expires_at": datetime(2026, 11, 10)}
+    shop.load("L2", consents=[{"member_id": member(at), **ends} for at in range(600)])
+    done = _export(shop)  # to be sent on 1 November, made later
+    assert done.counts["exported"] == 0 and done.counts["rejected"]["no_consent"] > 300
+
+
 def test_a_platform_of_another_channel_is_refused(shop: Shop) -> None:
     mail = (CONF / "platforms" / "canonical.yml").read_text().replace("channel: sms", "channel: email")
     other = shop.with_file("platforms/mail.yml", mail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from crm_core.campaigns.receipts_file import is_refusal, read_receipts
 from crm_core.config import parse_yaml
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, UnknownName
-from crm_core.store.ledger import Load
+from crm_core.store.ledger import Load, LoadFile
 from tests.campaigns.shop import CONF, Shop, phone
 
 PLATFORM = parse_yaml((CONF / "platforms" / "canonical.yml").read_text(), PlatformSettings, "canonical.yml")
@@ -53,6 +54,9 @@ def test_receipts_become_events_once_and_refusals_end_the_consent(new_shop: Call
     assert first.rejected == {"unknown status": 1, "no time": 1, "not in this export": 1}
     assert first.events == {"delivered": 1, "failed": 1, "replied": 1, "sent": 2, "unsubscribed": 1}
     assert first.refusals == 1 and shop.ledger.get(Load, first.load_id).state == "live"
+    with shop.ledger.session() as session:
+        named = session.query(LoadFile).filter_by(load_id=first.load_id).one()
+        assert (named.name, named.sha256) == ("r.csv", hashlib.sha256(path.read_bytes()).hexdigest())
     before = shop.lake.snapshot().id
     second = receipts(path, done.export_id, **common)
     assert (second.accepted, second.duplicate, second.events) == (0, 5, {})

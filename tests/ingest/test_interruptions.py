@@ -15,6 +15,7 @@ import pytest
 from crm_core.errors import CrmError, RunFailed
 from crm_core.ingest import loads, undo
 from tests.ingest.corner_shop import EXAMPLE, PROJECT, Shop, open_shop, order, orders_file, text_of, write
+from tests.require import need
 
 CRM = str(Path(sys.executable).with_name("crm"))
 
@@ -29,8 +30,8 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
     def change(options: str) -> Path:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small disk needs root")
+        mounted = os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
+        need(mounted, "right to mount a small disk (root)")
         return place
 
     yield change

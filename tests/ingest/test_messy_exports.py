@@ -6,6 +6,7 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -186,13 +187,25 @@ def test_what_may_be_a_members_row_is_not_shown(shop: Shop, tmp_path: Path) -> N
     assert "***" in kept and "13800138000" not in kept and "zhang@x.com" not in kept
 
 
-def _loads(shop: Shop) -> list:  # type: ignore[type-arg]
+def _loads(shop: Shop) -> list[Any]:
     from sqlalchemy import select
 
     from crm_core.store.ledger import Load, LoadFile
 
     with shop.ledger.session() as session:
         return [*session.scalars(select(Load)), *session.scalars(select(LoadFile))]
+
+
+def test_whoever_unsubscribed_in_a_receipts_file_consents_no_more(shop: Shop, tmp_path: Path) -> None:
+    rows = [
+        "r1,7,短信,已退订,2026-09-15 10:00:00",
+        "r2,7,邮件,已打开,2026-09-15 10:00:00",
+        "r3,8,短信,发送成功,2026-09-15 10:00:00",
+    ]
+    head = "receipt_id,member_no,channel,status,reported_at\n"
+    shop.load(write(tmp_path / "message_receipts.csv", head + "\n".join(rows) + "\n"), source="message_receipts")
+    found = [(row["channel"], row["state"], row["changed_at"].hour) for row in shop.rows("consents")]
+    assert found == [("sms", "revoked", 2)] and len(shop.rows("interactions")) == 3
 
 
 SHOP = """\

@@ -19,6 +19,7 @@ import pytest
 from crm_core.errors import RunFailed
 from crm_core.store import Lake, Ledger, lease, now
 from crm_core.store.ledger import Lease
+from tests.require import need
 from tests.store.child import DEATHS
 from tests.store.lakes import content_hash, listed, load, open_lake, order, rows_of
 from tests.store.test_lake import on_disk
@@ -156,8 +157,7 @@ def test_a_lease_that_could_not_be_given_back_is_free_again_for_the_same_process
     ],
 )
 def test_without_write_permission_there_is_one_clear_error_and_no_change(engine: Any, action: str, message: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to become somebody else")
+    need(os.geteuid() == 0, "root, to become somebody else")
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
@@ -185,8 +185,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True)
-    if done.returncode:
-        pytest.skip("a small disk cannot be mounted here")
+    need(not done.returncode, "right to mount a small disk (root)")
     try:
         yield folder
     finally:

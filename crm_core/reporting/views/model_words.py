@@ -95,7 +95,7 @@ class ModelWords:
 
 
 def same_question(churn: ModelCard | None, horizons: Sequence[int]) -> int:
-    """The days within which churn, too, says whether a member buys; 0 where it asks something else, or is not published."""
+    """The days within which churn, too, says whether a member buys; 0 where it asks something else or nothing is published."""
     if churn is None or churn.verdict == "insufficient" or churn.params.get("gaps"):
         return 0
     days = int(churn.params.get("days", 0))

@@ -125,7 +125,7 @@ class TagSections(View):
             {
                 "title": self._tag_title(each.tag, each.value), "members": each.members, "rate": each.rate,
                 "others": each.others, "times": each.lift + 1 if isfinite(each.lift) else None,
-                "low": each.low + 1, "high": each.high + 1, "interval": self._interval(each),
+                "interval": self._interval(each),
                 "reading": self.text(f"tag_reading_{each.reading.replace(' ', '_')}"),
             }
             for each in sorted(known, key=lambda each: abs(each.lift), reverse=True)
