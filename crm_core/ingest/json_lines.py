@@ -18,6 +18,8 @@ from crm_core.errors import InputError
 
 LINES: dict[str, Any] = {"delim": "\x01", "quote": "", "escape": "", "columns": {"line": "VARCHAR"}}
 """How the engine's CSV reader takes whole lines: JSON writes control characters as escapes, so none splits a line."""
+HEADINGS = ("JSON",)
+"""What stands in the place of the headings of a file of which each line names its own."""
 REASON = "the line is not one JSON object"
 
 

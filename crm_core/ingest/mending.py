@@ -25,14 +25,13 @@ from crm_core.config import Config
 from crm_core.errors import InputError, RunFailed
 from crm_core.ingest.expressions import makes_groups
 from crm_core.ingest.history import load
+from crm_core.ingest.json_lines import HEADINGS as JSON
 from crm_core.store import Ledger, Vault
 
 LIVE = r"^[=@\t\r]|^[+\-].*[^\d\s.,()\-]"
 """Cells that a spreadsheet would take for a formula."""
 REASONS = ("mended_row", "file", "row", "field", "reason")
 SHEET_ROWS = 1_048_575
-JSON = ("JSON",)
-"""What stands in the place of the headings of lines of JSON (`Batch.headings`)."""
 
 
 @dataclass(frozen=True)

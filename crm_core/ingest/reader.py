@@ -59,7 +59,7 @@ class Batch:
     @property
     def headings(self) -> tuple[str, ...]:
         """What a refused row's cells are headed; of lines of JSON each names its own."""
-        return ("JSON",) if self.json else self.files[0].all_headings
+        return json_lines.HEADINGS if self.json else self.files[0].all_headings
 
     @property
     def held(self) -> list[str]:

@@ -7,12 +7,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
-from crm_core.errors import InputError
+from crm_core.errors import InputError, RunFailed
+from crm_core.ingest.engine_errors import engine_errors
 from tests.ingest.corner_shop import HEADINGS, Shop, order, orders_file, text_of, write
 
 GOOD = text_of(order(number) for number in range(500))
@@ -120,3 +122,11 @@ def test_a_workbook_that_unpacks_to_far_too_much_is_refused(shop: Shop, files: P
         archive.writestr("xl/worksheets/sheet1.xml", b"\0" * 300_000_000)
     with pytest.raises(InputError, match="looks like a trap"):
         shop.load(path)
+
+
+def test_what_the_engine_cannot_take_is_not_blamed_on_the_file() -> None:
+    fault = r"could not be loaded \(BinderException\); this is a fault of the program"
+    with pytest.raises(RunFailed, match=fault), engine_errors("a.csv"):
+        duckdb.sql("SELECT nothing FROM (SELECT 1 AS one)")
+    with pytest.raises(InputError, match="it is damaged"), engine_errors("a.csv"):
+        duckdb.sql("SELECT 'x'::INTEGER").fetchall()

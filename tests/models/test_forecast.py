@@ -121,3 +121,12 @@ def test_too_short_a_history_is_said_with_the_weeks_found_and_needed() -> None:
     card = card_of(np.full(40, 100.0))
     assert card.verdict == "insufficient" and not card.params
     assert (card.needs[0].found, card.needs[0].needed) == (20, 26)
+
+
+def test_an_error_relative_to_nothing_sold_is_none() -> None:
+    """A shop that sold for two years and then nothing in the weeks that the forecast is tried on."""
+    weeks = pd.date_range("2024-01-01", periods=104, freq="W-MON").date
+    sales = pd.Series([1000.0] * 78 + [0.0] * 26, index=weeks)
+    test = forecast(sales, weeks[-1] + timedelta(days=7), ForecastSettings()).backtest
+    assert test is not None and all(np.isnan(entrant.measures["wape"]) for entrant in test.entrants)
+    assert all(np.isfinite(entrant.measures["mae"]) for entrant in test.entrants)
