@@ -74,6 +74,8 @@ _VEILS = (
 """What looks like a mobile, a landline, a number with a calling code, in wide digits or after a spreadsheet had it, or an
 e-mail."""
 _MAY_REACH = r"(?:[\d０-９][^\d０-９\pL]{0,2}){7}|@"
+MANY_FAULTS = 3
+"""So many cells of a row are wrong only where its columns are, and a name may stand under any heading."""
 _NUMERALS = r"^[\s\pN\pP\pS元分角年月日号时点秒上下午早晚昨今明天星期周零〇一二两三四五六七八九十百千万亿a-zA-Z]*$"
 _TWO_WORDS = r"\pL{2,} +\pL{2,}"
 
@@ -211,7 +213,9 @@ def fault(text: Any, value: Any, field: FieldSettings, now: Any) -> Any:
 def sentence(fault: Any, heading: Any, text: Any, hidden: Any, textual: Any, shifted: Any) -> Any:
     """A `fault` with the heading and, where it is about what the cell says, the cell as it may be shown: not at all where the
     row is `shifted`. It holds no '; ', which stands between the sentences of a row."""
-    cell = fault.startswith("'").ifelse(ibis.literal(": '") + shifted.ifelse("***", shown(text, hidden, textual)), "")
+    cell = (text.notnull() & fault.startswith("'")).ifelse(
+        ibis.literal(": '") + shifted.ifelse("***", shown(text, hidden, textual)), ""
+    )
     return (heading + cell + fault).re_replace(r";\s", ", ")
 
 
@@ -234,10 +238,6 @@ def masked(text: Any) -> Any:
     """A private value as it may be shown: 138****8000 for long ones, the first character for short ones."""
     long = text.re_replace(r"(?s)^(.{3}).{4,}(.{4})$", r"\1****\2")
     return (long != text).ifelse(long, text.re_replace(r"(?s)^(.).*$", r"\1***"))
-
-
-MANY_FAULTS = 3
-"""So many cells of a row are wrong only where its columns are, and a name may stand under any heading."""
 
 
 def looks_shifted(reason: Any) -> Any:

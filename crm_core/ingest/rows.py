@@ -202,7 +202,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
     faults = []
     for name, heading in batch.shown.items():
         text, field = rows[f"_text_{name}"], feed.fields[name]
-        said = _cell(text, field, name in hidden) | {"name": ibis.literal(name), "heading": ibis.literal(heading)}
+        said = _cell(text, field, ibis.literal(name in hidden)) | {"name": ibis.literal(name), "heading": ibis.literal(heading)}
         if name in asked:
             faults.append(said | {"fault": casts.fault(text, rows[name], field, now)})
         if name in plain:
@@ -210,7 +210,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
             faults.append(said | {"fault": odd.ifelse(": not a bare number, which `ids: plain` asks for", None)})
     for rule in feed.reject_when:
         broken = condition(rule.rule, rows, where=f"{context.where}, reject_when", functions=context.days)
-        said = _cell(ibis.null("string"), None, False) | {"name": ibis.literal(""), "heading": ibis.literal("")}
+        said = _cell(ibis.null("string"), None, ibis.literal(False)) | {"name": ibis.literal(""), "heading": ibis.literal("")}
         faults.append(said | {"fault": broken.ifelse(rule.reason, None)})
     every = ibis.array([ibis.struct(each) for each in faults])
     found = rows.select("_row", "_texts", _faults=every.filter(lambda each: each.fault.notnull())).view()
@@ -224,7 +224,7 @@ def _judged(context: Context, staged: Staged) -> ir.Table:
 def _cell(text: Any, field: FieldSettings | None, hidden: Any) -> dict[str, Any]:
     """A cell and what decides how it may be shown."""
     textual = field is None or field.type in casts.TEXTS
-    return {"text": text, "hidden": ibis.literal(False) | hidden, "textual": ibis.literal(textual)}
+    return {"text": text, "hidden": hidden, "textual": ibis.literal(textual)}
 
 
 def _hidden(context: Context, batch: Batch, feed: FeedSettings) -> set[str]:

@@ -247,6 +247,15 @@ def test_two_faults_do_not_pass_for_shifted_columns_and_three_do(odd: Shop, tmp_
     assert found[1][0].count("'***' is not") == 3 and found[1][1]["channel"] == "z***"
 
 
+def test_the_reason_of_a_rule_may_begin_with_a_quotation(tmp_path: Path) -> None:
+    rule = """    reject_when:
+      - {rule: total < 0, reason: "'negative' amounts; ask the till"}
+    tables:"""
+    shop = open_shop(tmp_path / "odd", {"sources/odd.yml": SHOP.replace("    tables:", rule, 1)})
+    load = shop.load(write(tmp_path / "a.csv", ",".join(ODD) + "\n1,6,2026-10-01,web,1,-1.00,\n"), source="odd")
+    assert rejects(shop.lake, load.load_id).to_pyarrow()["reason"].to_pylist() == ["'negative' amounts, ask the till"]
+
+
 def test_refused_lines_of_json_are_mended_as_lines(odd: Shop, tmp_path: Path) -> None:
     good = {"id": "1", "customer": "7", "at": "2026-10-01 10:00:00", "channel": "web", "quantity": 1, "Total": "1.00", "total": "-"}
     lines = [good, good | {"id": "2", "Total": "much"}, good | {"id": "3", "channel": "fax"}]
