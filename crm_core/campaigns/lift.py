@@ -2,8 +2,8 @@
 verdict.
 
 Members never leave the engine: tea-tasting reads count, mean, variance and covariance per arm through ibis,
-and everything here works on those. The relative interval is our own, because tea-tasting's lies on the log
-scale, which says little about a mean near zero, while spend after a message often is near zero.
+and everything here works on those. The intervals are our own: tea-tasting's relative one lies on the log scale, where a
+mean near zero, as spend after a message often is, says little or stops the program.
 """
 
 from __future__ import annotations
@@ -85,32 +85,38 @@ def _filled(found: Aggregates) -> Aggregates:
 
 
 def compare(control: Aggregates, treatment: Aggregates, value: str, covariate: str = "") -> Lift:
-    """Welch's interval of the lift, adjusted by `covariate` (CUPED) when one is named and varies.
+    """The lift with its interval, adjusted by `covariate` (CUPED) when one is named and varies.
 
-    Absolute lift, interval and p are tea-tasting's (Welch 1947; CUPED: Deng, Xu, Kohavi, Walker 2013, eq.
-    4–7, one coefficient pooled over both arms). The relative ones are by the delta method (Deng, Knoblich, Lu
-    2018, sec. 3), with the degrees of freedom of the absolute one.
+    The wider of two intervals: Welch's (1947), which lets each arm have its variance, and Student's, which takes one for both.
+    Welch's alone takes the few buyers of a small control for all the spread there is, and so calls chance a rise: of campaigns
+    that do nothing, with 1,000 persons of whom 100 are held out and 3 % order, one in five. Where the arms have one size the
+    two are the same. CUPED: Deng, Xu, Kohavi, Walker 2013, eq. 4–7, one coefficient pooled over both arms. The relative
+    interval is by the delta method (Deng, Knoblich, Lu 2018, sec. 3), and as much wider.
     """
-    used = covariate if covariate and (control + treatment).var(covariate) > 0 else ""
     whole = control + treatment
+    used = covariate if covariate and whole.var(covariate) > 0 else ""
     slope = whole.cov(value, used) / whole.var(used) if used else 0.0
+    count_c, count_t = control.count(), treatment.count()
     spread_c, spread_t = (_residual_variance(control, value, used, slope), _residual_variance(treatment, value, used, slope))
-    if min(control.count(), treatment.count()) < 2 or spread_c + spread_t <= 0:
+    if min(count_c, count_t) < 2 or spread_c + spread_t <= 0:
         return _without_interval(control.mean(value), treatment.mean(value))
-    found = tt.Mean(value, used or None, equal_var=False, use_t=True, confidence_level=CONFIDENCE).analyze_aggregates(
-        control, treatment
+    mean_c, mean_t = (
+        arm.mean(value) - (slope * (arm.mean(used) - whole.mean(used)) if used else 0.0) for arm in (control, treatment)
     )
-    freedom = _freedom(spread_c / control.count(), control.count(), spread_t / treatment.count(), treatment.count())
-    relative = _relative(found.control, found.treatment, control, treatment, value, used, slope, freedom)
-    return Lift(
-        float(found.control),
-        float(found.treatment),
-        float(found.effect_size),
-        float(found.effect_size_ci_lower),
-        float(found.effect_size_ci_upper),
-        float(found.pvalue),
-        *relative,
-    )
+    shared = ((count_c - 1) * spread_c + (count_t - 1) * spread_t) / (count_c + count_t - 2)
+    own = math.sqrt(spread_c / count_c + spread_t / count_t), _freedom(spread_c / count_c, count_c, spread_t / count_t, count_t)
+    pooled = math.sqrt(shared / count_c + shared / count_t), float(count_c + count_t - 2)
+    error, freedom = max(own, pooled, key=_half)
+    lift, half = mean_t - mean_c, _half((error, freedom))
+    wider = half / _half(own)
+    relative = _relative(mean_c, mean_t, control, treatment, value, used, slope, own[1], wider)
+    return Lift(mean_c, mean_t, lift, lift - half, lift + half, 2 * float(stats.t.sf(abs(lift) / error, freedom)), *relative)
+
+
+def _half(error_and_freedom: tuple[float, float]) -> float:
+    """Half of an interval of Student's t, of its standard error and degrees of freedom."""
+    error, freedom = error_and_freedom
+    return error * float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _residual_variance(arm: Aggregates, value: str, covariate: str, slope: float) -> float:
@@ -134,6 +140,7 @@ def _relative(
     covariate: str,
     slope: float,
     freedom: float,
+    wider: float,
 ) -> tuple[float | None, float | None, float | None, float | None]:
     if mean_c <= 0:
         return None, None, None, None
@@ -145,8 +152,8 @@ def _relative(
         arm.count() * _linear_variance(arm, value, covariate, weight, common - weight * slope)
         for arm, weight in ((control, -mean_t / mean_c**2 / control.count()), (treatment, 1 / mean_c / treatment.count()))
     )
-    error = math.sqrt(variance)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    error = math.sqrt(variance) * wider
+    half = _half((error, freedom))
     p = 2 * float(stats.t.sf(abs(relative) / error, freedom)) if error else None
     return float(relative), float(relative - half), float(relative + half), p
 

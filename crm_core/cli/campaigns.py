@@ -215,7 +215,7 @@ def _verdict_lines(found: Evaluation, zone: ZoneInfo, currency: str) -> list[str
     money = [
         f"{arm}: cost {_amount(one.cost, currency)}, extra amount paid {_amount(one.incremental_amount, currency)}, "
         f"extra profit {_amount(one.incremental_profit, currency)}"
-        + ("" if one.roi is None else f", return on investment {one.roi:,.0%}")
+        + ("" if one.roi is None else f", return on investment {one.roi:,.0%}{_range(one.roi_low, one.roi_high)}")
         for arm, one in found.money.items()
     ]
     return [
@@ -226,6 +226,10 @@ def _verdict_lines(found: Evaluation, zone: ZoneInfo, currency: str) -> list[str
         *money,
         *(f"note: {note}" for note in found.notes[int(window.preliminary) :]),  # the first line has said the first
     ]
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:,.0%} … {high:,.0%})"
 
 
 def _p(value: float | None) -> str:

@@ -239,8 +239,8 @@ def _identities(ids: Any) -> pd.DataFrame:
 
 
 def _answers(draw: Any, audience: pd.DataFrame) -> pd.DataFrame:
-    """Orders after the message: one in three of those written to, one in twelve of the held out."""
-    rate = audience["status"].map({"selected": 0.33, "held_out": 0.08, "rejected": 0.05}).to_numpy()
+    """Orders after the message: seven in ten of those written to, one in twelve of the held out."""
+    rate = audience["status"].map({"selected": 0.7, "held_out": 0.08, "rejected": 0.05}).to_numpy()
     answering = audience["member_id"].to_numpy()[draw.random(len(audience)) < rate]
     placed = _times("2026-10-12", draw.random(len(answering)) * 12 * 86400)
     return _order_frame(draw, answering, placed, "a")

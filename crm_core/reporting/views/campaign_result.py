@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from crm_core.campaigns import ArmResult, Evaluation, evaluate, targeting
+from crm_core.campaigns.costs import Money
 from crm_core.campaigns.lift import Lift
 from crm_core.errors import InputError
 from crm_core.models.uplift import Uplift
@@ -87,7 +88,9 @@ class CampaignResult(CampaignLists):
 
     def _reading_card(self, title: str, result: ArmResult) -> dict[str, Any]:
         lift, unit = result.chosen, UNIT[result.metric]
-        interval = self.text("range", low=self._bound(lift.low, unit), high=self._bound(lift.high, unit))
+        interval = self.text("no_interval")
+        if lift.low is not None:
+            interval = self.text("range", low=self._bound(lift.low, unit), high=self._bound(lift.high, unit))
         shown = self._bound(lift.lift, unit)
         card = blocks.card(title, shown, "text", self.labels, metric="lift", sentence=interval)
         direction, tone = TONES[result.reading]
@@ -97,7 +100,7 @@ class CampaignResult(CampaignLists):
     def _sentence(self, title: str, result: ArmResult) -> str:
         lift, unit = result.chosen, UNIT[result.metric]
         return self.text(
-            f"verdict_{result.reading}",
+            "verdict_no_interval" if lift.low is None else f"verdict_{result.reading}",
             campaign=title,
             metric=self.labels.name("campaign_metrics", result.metric),
             lift=self._bound(lift.lift, unit),
@@ -219,7 +222,7 @@ class CampaignResult(CampaignLists):
         return self.show(value, "points" if unit == "percent" else unit, sign=True)
 
     def _span(self, lift: Lift, unit: str) -> str:
-        return f"{self._bound(lift.low, unit)} … {self._bound(lift.high, unit)}"
+        return self.text("no_interval") if lift.low is None else f"{self._bound(lift.low, unit)} … {self._bound(lift.high, unit)}"
 
     def cuped(self) -> Block:
         """The plain interval beside the one sharpened by the weeks before the campaign."""
@@ -255,6 +258,7 @@ class CampaignResult(CampaignLists):
                 "amount": money.incremental_amount,
                 "profit": money.incremental_profit,
                 "roi": money.roi,
+                "range": self._roi_range(money),
                 "per_order": money.cost_per_incremental_order,
             }
             for (name, wave), found in self.evaluations.items()
@@ -268,9 +272,14 @@ class CampaignResult(CampaignLists):
             amount="incremental_amount money @incremental",
             profit="incremental_profit money",
             roi="roi percent @roi",
+            range="interval @interval",
             per_order="cost_per_order money",
         )
         return self.table(pd.DataFrame(rows), columns, note=self.text("money_note"))
+
+    def _roi_range(self, money: Money) -> str:
+        low, high = (self.show(each, "percent", sign=True) for each in (money.roi_low, money.roi_high))
+        return numbers.NOTHING if money.roi_low is None else f"{low} … {high}"
 
     def uplift(self) -> Block:
         """Whom it moved: uplift by tenth of the predicted one, and whether that prediction beats choosing by likely buyers."""
