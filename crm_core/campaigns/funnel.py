@@ -88,6 +88,27 @@ def consenting(consents: ir.Table, channel: str, instant: datetime) -> ir.Table:
     return newest.filter((newest._place == 0) & holds).select("member_id")
 
 
+def withdrawn(consents: ir.Table, owners: ir.Table, channel: str) -> ir.Table:
+    """Members whose consent for `channel` somebody withdrew in another account of the same owner, after the newest grant in
+    any of them. `owners`: member_id and owner, such as a person or a contact; a member may have several.
+
+    A consent is withdrawn by 'revoked', or by 'denied' where that account had granted it: a box that was never ticked in one
+    shop takes nothing back that was granted in another.
+    """
+    ours = consents.filter(consents.channel == channel)
+    granted = ours.changed_at.max(where=ours.state == "granted")
+    stated = ours.group_by("member_id").agg(
+        granted=granted,
+        revoked=ours.changed_at.max(where=ours.state == "revoked"),
+        denied=ours.changed_at.max(where=ours.state == "denied"),
+    )
+    ended = ibis.greatest(stated.revoked, (stated.denied >= stated.granted).ifelse(stated.denied, ibis.null("timestamp(6)")))
+    said = owners.join(stated.select("member_id", "granted", ended=ended), "member_id")
+    newest = said.group_by("owner").agg(granted=said.granted.max(), ended=said.ended.max())
+    over = newest.filter(newest.ended >= newest.granted)
+    return owners.semi_join(over, "owner").select("member_id")
+
+
 def with_contact(identities: ir.Table, kind: str) -> ir.Table:
     """Members of whom an id of `kind` is known."""
     return identities.filter(identities.id_kind == kind).select("member_id")

@@ -73,7 +73,8 @@ def export(
 
     `at` is the hand-off time, local to the project when it has no zone; default: the campaign's send_at on
     the day after the list's date. Raises InputError when nothing was frozen, or when somebody in the pinned
-    hand-off has refused or been erased since and `renew` is not set; RunFailed when the stored list was
+    hand-off has refused or been erased since, or the list was handed over at another time or to another platform, and `renew`
+    is not set; RunFailed when the stored list was
     altered or the files cannot be written. `only_unsent` leaves out whom the receipts say the message was sent
     to, for a list of which the platform took only a part.
     """
@@ -82,19 +83,34 @@ def export(
     erased = vault.erased_version()
     chosen = _rows(job, lake, vault)
     with staged(lake.engine, _without_sent(chosen, job, lake) if only_unsent else chosen) as rows:
-        prior = next(iter(exports_of(ledger, audience.audience_id, job.platform_name, job.hand_off_at)), None)
+        prior = _prior(ledger, job, renew or only_unsent)
         if prior is None or renew or only_unsent:
             who = {"actor": actor, "purpose": purpose or job.settings.purpose}
-            made = _new(rows, job, lake, ledger, prior, who)
+            sent = rows.semi_join(_sent(job, lake), "member_id")
+            made = _new(rows, job, lake, ledger, prior, who, count(sent) if prior is not None else 0)
             if prior is not None and made.new:
-                twice = rows.filter(rows.reason.isnull()).semi_join(_sent(job, lake), "member_id")
-                made = replace(made, sent_before=count(twice))
+                made = replace(made, sent_before=count(sent.filter(sent.reason.isnull())))
         else:
             made = _again(rows, job, lake, prior)
     if vault.erased_version() != erased:  # whoever erases looks at the files after that list is written
         shutil.rmtree(made.folder / "payload", ignore_errors=True)
         raise RunFailed("somebody was erased while the files were being made; make a new hand-off: --renew")
     return made
+
+
+def _prior(ledger: Ledger, job: Job, replaces: bool) -> Export | None:
+    """The hand-off of this list that the new one is, or with `replaces` takes the place of. InputError where the list was handed
+    over at another time or to another platform: everybody on it would get the message twice.
+    """
+    last = next(iter(exports_of(ledger, job.audience.audience_id)), None)
+    if last is None or replaces or (last.platform, last.hand_off_at) == (job.platform_name, job.hand_off_at):
+        return last
+    local = last.hand_off_at.replace(tzinfo=UTC).astimezone(job.zone)
+    raise InputError(
+        f"this list was handed over to '{last.platform}' for {local:%Y-%m-%d %H:%M} already ({last.export_id}), and everybody on "
+        "it would get the message twice; --renew where that one was not sent, --only-unsent where part of it was, or freeze the "
+        "next wave"
+    )
 
 
 def _job(config: Config, made_from: Pinned, platform: str, at: datetime | None, exports_dir: Path) -> Job:
@@ -157,14 +173,18 @@ def _version(rows: ir.Table) -> str:
     return table_hash(rows.filter(rows.reason.notnull()).select("member_id", "reason"))
 
 
-def _export_id(job: Job, version: str) -> str:
-    parts = (job.audience.audience_id, job.platform_name, job.platform.model_dump_json(), job.hand_off_at.isoformat(), version)
+def _export_id(job: Job, version: str, prior: Export | None) -> str:
+    parts = [job.audience.audience_id, job.platform_name, job.platform.model_dump_json(), job.hand_off_at.isoformat(), version]
+    if prior is not None and (prior.platform, prior.hand_off_at) != (job.platform_name, job.hand_off_at):
+        parts.append(prior.export_id)  # back to an earlier time: another hand-off than the one of then
     return f"{job.hand_off_at:%Y%m%dT%H%M}-{hashlib.sha256(chr(31).join(parts).encode()).hexdigest()[:12]}"
 
 
-def _new(rows: ir.Table, job: Job, lake: Lake, ledger: Ledger, prior: Export | None, who: Mapping[str, str]) -> HandedOff:
+def _new(
+    rows: ir.Table, job: Job, lake: Lake, ledger: Ledger, prior: Export | None, who: Mapping[str, str], sent_before: int
+) -> HandedOff:
     version = _version(rows)
-    export_id = _export_id(job, version)
+    export_id = _export_id(job, version, prior)
     if prior is not None and prior.export_id == export_id:
         return _again(rows, job, lake, prior)
     header = {"crm_core": metadata.version("crm-core"), "renews": prior.export_id if prior else "", **who}
@@ -179,7 +199,7 @@ def _new(rows: ir.Table, job: Job, lake: Lake, ledger: Ledger, prior: Export | N
         payload_hash=hashlib.sha256(payload.encode()).hexdigest(),
         created_at=now(),
         counts=counts,
-        detail={"header": header, "manifest_sha256": manifest_hash},
+        detail={"header": header, "manifest_sha256": manifest_hash, "sent_before": sent_before},
     )
     with ledger.transaction() as session:
         session.add(row)

@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from crm_core.campaigns.funnel import Rule, consenting, with_reasons
+from crm_core.campaigns.funnel import Rule, consenting, with_reasons, withdrawn
 from crm_core.campaigns.sms import sms_parts
 from crm_core.config.campaigns import MEMBER_PLACEHOLDERS, PLACEHOLDER, TRIGGERS, CampaignSettings
 from crm_core.config.platforms import PlatformSettings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crm_core.store import Tables, Vault
 
 LONGEST = 500
+NOT_ACTIVE = ("frozen", "closed")
 MOST_TEXTS = 50_000
 
 
@@ -92,10 +93,12 @@ def hand_off_rows(
     """The members that the frozen list selected, each with contact, text and, where left out now, `reason`.
 
     `stored` are the rows of the list. Placeholders and the proof of consent come from `pinned`, the data that
-    the list was made from; consents withdrawn since from `newest`; refusals as known at `moment`; a consent
-    must last until `hand_off_at` (naive UTC), and until `moment` where that is later. A channel without a contact of its own
-    gets the account id. Columns: member_id, person_id, arm, stratum, contact (in the platform's form), contact_hash, message, the
-    used placeholders, consent_changed_at, reason.
+    the list was made from; consents withdrawn since, in any account of the person or contact, and memberships that ended from
+    `newest`; refusals as known at `moment`; a consent must last until `hand_off_at` (naive UTC), and until `moment` where that
+    is later. A channel without a contact of its own gets the account id.
+
+    Columns: member_id, person_id, arm, stratum, contact (in the platform's form), contact_hash, message, the used
+    placeholders, consent_changed_at, reason.
     """
     kind = settings.contact_kind
     chosen = stored.filter(stored.status == "selected").select("member_id", "person_id", "arm", "stratum")
@@ -107,8 +110,12 @@ def hand_off_rows(
     rules = _rules(chosen, held, suppressed_hashes(vault, kind, moment))
     if (erased := vault.erased_members(chosen)) is not None:
         rules.insert(0, Rule("erased", "removes", erased))
+    rules.append(Rule("not_active", "removes", newest.members.filter(newest.members.status.isin(NOT_ACTIVE))))
     if settings.exclusions.consent:
         rules.insert(1, Rule("no_consent", "keeps", consenting(newest.consents, settings.channel, max(moment, hand_off_at))))
+        persons = newest.members.select("member_id", owner="person_id")
+        owners = persons.union(contacts.select("member_id", owner="contact_hash"))
+        rules.insert(2, Rule("withdrawn", "removes", withdrawn(newest.consents, owners, settings.channel)))
     return _without_doubles(_with_consent(with_reasons(chosen, rules), pinned, settings.channel))
 
 

@@ -16,13 +16,15 @@ import pyarrow.csv
 from crm_core.config.platforms import ReceiptSettings
 from crm_core.errors import InputError
 
+MARKS = "。.!！?？,，;；~、'\"‘’“”「」()（）【】\\[\\]"
 FAULT = re.compile(r"(Row #\d+: )?Expected \d+ columns, got \d+|invalid UTF-?8 data")
 ROW = pa.schema([("row_number", pa.int64()), ("contact", pa.string()), ("event", pa.string()), ("occurred_at", pa.timestamp("us"))])
+REFUSED = ROW.append(pa.field("reason", pa.string()))
 
 
-def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tuple[pa.Table, dict[str, int]]:
-    """(row_number, contact as written, event, occurred_at in naive UTC) of the rows that can be read, and
-    what became of the others: reason -> rows. Raises InputError naming file and heading when the file as a
+def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tuple[pa.Table, pa.Table]:
+    """(row_number as a spreadsheet shows it, contact as written, event, occurred_at in naive UTC) of the rows that can be read;
+    and the others with what is known of them and the reason. Raises InputError naming file and heading when the file as a
     whole cannot be read.
     """
     table = _as_text(path, settings)
@@ -30,19 +32,14 @@ def read_receipts(path: Path, settings: ReceiptSettings, zone: ZoneInfo) -> tupl
     local = pc.strptime(table[settings.time], settings.time_format, "us", error_is_null=True)
     known = ZoneInfo(settings.time_zone) if settings.time_zone else zone
     utc = pc.cast(pc.assume_timezone(local, known.key, ambiguous="earliest", nonexistent="latest"), pa.timestamp("us", "UTC"))
-    contact = pc.replace_substring_regex(table[settings.contact], r"[\s'()-]", "")
-    rows = pa.table(
-        [pa.array(range(1, table.num_rows + 1), pa.int64()), contact, event, pc.cast(utc, pa.timestamp("us"))], schema=ROW
+    contact = pc.fill_null(pc.replace_substring_regex(table[settings.contact], r"[\s'()-]", ""), "")
+    reason = pc.case_when(
+        pc.make_struct(pc.is_null(event), pc.is_null(local), pc.equal(contact, "")), "unknown status", "no time", "no contact"
     )
-    bad_event, bad_time = pc.is_null(event), pc.is_null(local)
-    bad_contact = pc.equal(pc.fill_null(contact, ""), "")
-    reasons = {
-        "unknown status": pc.sum(bad_event).as_py() or 0,
-        "no time": pc.sum(pc.and_(bad_time, pc.invert(bad_event))).as_py() or 0,
-        "no contact": pc.sum(pc.and_(bad_contact, pc.invert(pc.or_(bad_event, bad_time)))).as_py() or 0,
-    }
-    good = pc.invert(pc.or_(pc.or_(bad_event, bad_time), bad_contact))
-    return rows.filter(good), {reason: count for reason, count in reasons.items() if count}
+    numbers = pa.array(range(2, table.num_rows + 2), pa.int64())
+    rows = pa.table([numbers, contact, event, pc.cast(utc, pa.timestamp("us")), reason], schema=REFUSED)
+    good = pc.is_null(reason)
+    return rows.filter(good).drop_columns("reason"), rows.filter(pc.invert(good))
 
 
 def file_hash(path: Path) -> str:
@@ -52,11 +49,15 @@ def file_hash(path: Path) -> str:
 
 
 def is_refusal(reply: str, words: tuple[str, ...]) -> bool:
-    """Whether a whole reply refuses further messages: after NFKC, trimming, trailing punctuation and case;
-    'Really?' does not.
+    """Whether a whole reply refuses further messages, after NFKC, quotation marks, punctuation and case: one of the words, or of
+    those in Latin letters one together with one of the others, as in 'T退订', or '回复T'. 'Really?' and 'trend' do not.
     """
-    folded = pc.utf8_normalize(pa.array([reply]), "NFKC")[0].as_py().strip().rstrip("。.!！?？,，;；~ ").casefold()
-    return folded in {word.casefold() for word in words}
+    folded = pc.utf8_normalize(pa.array([reply]), "NFKC")[0].as_py().casefold()
+    latin, other = (
+        "|".join(re.escape(word.casefold()) for word in words if word.isascii() is ascii) or r"\b\B" for ascii in (True, False)
+    )
+    text = re.sub(rf"[{MARKS}\s]+", "", folded)
+    return bool(re.fullmatch(rf"(?:请?(?:回复?|发送?))?(?:(?:{latin})|(?:{latin})?(?:{other})|(?:{other})(?:{latin}))", text))
 
 
 def _as_text(path: Path, settings: ReceiptSettings) -> pa.Table:

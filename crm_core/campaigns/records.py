@@ -73,21 +73,30 @@ def with_renewed(ledger: Ledger, export_id: str) -> list[Export]:
 
 
 def first_hand_off(ledger: Ledger, campaign: str, wave: int) -> datetime | None:
-    """When the first file of a wave was handed over (naive UTC), None when none was."""
-    query = (
-        select(Export.hand_off_at)
-        .join(Audience, Audience.audience_id == Export.audience_id)
-        .where(Audience.campaign == campaign, Audience.wave == wave)
-        .order_by(Export.hand_off_at)
-    )
-    with ledger.session() as session:
-        return session.scalars(query).first()
+    """When the first file of a wave went out (naive UTC), None when none was. A hand-off that another renewed before the message
+    was sent to anybody did not go out.
+    """
+    made = _exports_of_wave(ledger, campaign, wave)
+    out = {row.export_id for row in _last(made)}
+    for row in reversed(made):
+        if row.export_id in out and row.detail.get("sent_before") and row.detail["header"]["renews"]:
+            out.add(row.detail["header"]["renews"])
+    return min((row.hand_off_at for row in made if row.export_id in out), default=None)
 
 
 def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
     """What the messages of a wave cost per arm, from its hand-offs; of renewed ones only the last counts, with what the
     messages cost that had gone out before it. Empty when unpriced.
     """
+    total: dict[str, float] = {}
+    for row in _last(_exports_of_wave(ledger, campaign, wave)):
+        for kind in ("cost_by_arm", "cost_sent_before"):
+            for arm, cost in (row.counts.get(kind) or {}).items():
+                total[arm] = total.get(arm, 0.0) + cost
+    return total
+
+
+def _exports_of_wave(ledger: Ledger, campaign: str, wave: int) -> Sequence[Export]:
     query = (
         select(Export)
         .join(Audience, Audience.audience_id == Export.audience_id)
@@ -95,10 +104,10 @@ def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
         .order_by(Export.created_at)
     )
     with ledger.session() as session:
-        last = {(row.audience_id, row.platform, row.hand_off_at): row.counts for row in session.scalars(query)}
-    total: dict[str, float] = {}
-    for counts in last.values():
-        for kind in ("cost_by_arm", "cost_sent_before"):
-            for arm, cost in (counts.get(kind) or {}).items():
-                total[arm] = total.get(arm, 0.0) + cost
-    return total
+        return session.scalars(query).all()
+
+
+def _last(made: Sequence[Export]) -> list[Export]:
+    """Those that no other renews."""
+    renewed = {row.detail["header"]["renews"] for row in made}
+    return [row for row in made if row.export_id not in renewed]

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crm_core.campaigns.funnel import count_by
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from crm_core.store import Lake, Ledger, Vault
 
 EVENT = ("event_id", "member_id", "occurred_at", "event", "channel", "campaign_id", "detail")
+STRANGER = "not in this export"
 KINDS = {"sms": "phone", "email": "email"}
 
 
@@ -59,15 +61,20 @@ def receipts(
     """Takes a receipts file of the hand-off `export_id` into lake and vault.
 
     A 'delivered' or 'failed' implies 'sent', which is added with the same time where it is not known. Where the hand-off
-    renews others, their members count too, and what was said of them before is known. Raises UnknownName for an export that
-    was never made, InputError for a file that cannot be read.
+    renews others, their members count too, and what was said of them before is known. Rows that cannot be taken are kept as
+    rejects of the load, masked; a refusal among them suppresses its contact all the same. Raises UnknownName for an export
+    that was never made, InputError for a file that cannot be read or a platform that sends no messages.
     """
     made = with_renewed(ledger, export_id)
     row, first = made[0], made[-1].export_id
     audience = audience_named(ledger, row.audience_id)
     platform, zone = config.platform(row.platform), ZoneInfo(audience.detail["time_zone"])
-    table, rejected = read_receipts(path, platform.receipts, zone)
-    read = table.num_rows + sum(rejected.values())
+    if platform.channel not in KINDS:
+        raise InputError(
+            f"platform '{row.platform}' takes account ids and sends no messages, so it has no receipts; load replies of the "
+            "shop's own channels with crm ingest"
+        )
+    table, unread = read_receipts(path, platform.receipts, zone)
     folder = exports_dir / audience.campaign
     snapshot = folder / export_id / "snapshot.parquet"
     if not snapshot.is_file():
@@ -77,33 +84,61 @@ def receipts(
     sha256 = file_hash(path)
     load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}-{secrets.token_hex(2)}"
     with lake.write(f"receipts of {export_id}", actor) as writer:
-        said = _hashed(table, platform, vault)
+        members = writer.stage(members)
+        said = writer.stage(_hashed(table, platform, vault, lake, members))
         hits = writer.stage(_hits(_matched(said, members, platform, lake), first, writer.table("interactions")))
         outcome = count_by(hits, "outcome")
-        strangers = table.num_rows - sum(outcome.values())
-        rejected |= {"not in this export": strangers} if strangers else {}
+        strangers = ibis.memtable(table).anti_join(hits, "row_number").mutate(reason=ibis.literal(STRANGER))
+        rejected = writer.stage(ibis.memtable(unread).union(strangers))
         fresh = writer.stage(_events(hits, export_id, first, audience.campaign, platform.channel, writer.table("interactions")))
-        refusals = _refuse(said, KINDS[platform.channel], export_id, vault)
+        untimed = _hashed(unread.filter(pc.equal(unread["event"], "unsubscribed")), platform, vault, lake, members)
+        refusing = said.select("contact_hash", "event").union(untimed.select("contact_hash", "event"))
+        refusals = _refuse(refusing, KINDS[platform.channel], export_id, vault)
         found = Receipts(
-            load_id, read, outcome.get("accepted", 0), outcome.get("duplicate", 0), rejected, count_by(fresh, "event"), refusals
-        )
+            load_id, table.num_rows + unread.num_rows, outcome.get("accepted", 0), outcome.get("duplicate", 0),
+            count_by(rejected, "reason"), count_by(fresh, "event"), refusals,
+        )  # fmt: skip
         if found.events:
             writer.upsert("interactions", fresh, load_id=load_id)
             revoked = _revocations(fresh, export_id)
             if count(revoked):
                 writer.upsert("consents", revoked, load_id=load_id)
+            if found.rejected:
+                writer.append("rejects", _rejects(rejected, load_id, path))
             writer.record(*_records(found, row.platform, path, sha256))
         if found.events or refusals:
             writer.audit("receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals})
     return found
 
 
-def _hashed(table: pa.Table, platform: PlatformSettings, vault: Vault) -> ir.Table:
-    """The rows of the file with contact_hash."""
+def _rejects(rejected: ir.Table, load_id: str, path: Path) -> ir.Table:
+    """Rows of the lake's `rejects`; of the contact no more than its last two characters."""
+    hidden = (rejected.contact == "").ifelse(ibis.literal(""), ibis.literal("***") + rejected.contact.right(2))
+    shown = ibis.struct({"contact": hidden, "event": rejected.event, "occurred_at": rejected.occurred_at.cast("string")})
+    return rejected.select(
+        load_id=ibis.literal(load_id), file=ibis.literal(path.name[:300]), row_number="row_number", field=ibis.literal(""),
+        reason="reason", row=shown.cast("json").cast("string"),
+    ).order_by("row_number")  # fmt: skip
+
+
+def _hashed(table: pa.Table, platform: PlatformSettings, vault: Vault, lake: Lake, members: ir.Table) -> ir.Table:
+    """The rows of the file with contact_hash: of the forms that a number may be in, the one that a member of the hand-off has,
+    else one that any member has, else the likeliest.
+    """
     kind = KINDS[platform.channel]
-    written = ibis.memtable(table)
-    full = written.mutate(contact=_in_full(written.contact, kind, platform))
-    return vault.keyed(full, {"contact_hash": (kind, "contact")})
+    written = ibis.memtable(table.filter(pc.not_equal(table["contact"], "")))
+    forms = ibis.array(_in_full(written.contact, kind, platform))
+    tried = written.mutate(contact=forms.unnest(), _place=ibis.range(forms.length()).unnest())
+    hashed = vault.keyed(tried, {"contact_hash": (kind, "contact")})
+    identities = lake.table("identities")
+    known = identities.filter(identities.id_kind == kind).select("member_id", _known="id_value_hash")
+    ours = known.semi_join(members, "member_id").select("_known").distinct().mutate(_rank=ibis.literal(0))
+    others = known.anti_join(members, "member_id").select("_known").distinct().mutate(_rank=ibis.literal(1))
+    ranks = ours.union(others).group_by("_known").agg(_rank=lambda t: t._rank.min())
+    ranked = hashed.left_join(ranks, hashed.contact_hash == ranks._known)
+    order = [ranked._rank.fill_null(2), ranked._place]
+    first = ibis.row_number().over(group_by="row_number", order_by=order)
+    return ranked.mutate(_first=first).filter(lambda t: t._first == 0).drop("_place", "_known", "_rank", "_first")
 
 
 def _matched(hashed: ir.Table, members: ir.Table, platform: PlatformSettings, lake: Lake) -> ir.Table:
@@ -121,15 +156,18 @@ def _matched(hashed: ir.Table, members: ir.Table, platform: PlatformSettings, la
     return hashed.join(owners, "contact_hash").select("row_number", "member_id", "contact_hash", "event", "occurred_at")
 
 
-def _in_full(contact: ir.StringValue, kind: str, platform: PlatformSettings) -> ir.StringValue:
-    """The contact as the vault writes it (E.164), from the platform's form."""
+def _in_full(contact: ir.StringValue, kind: str, platform: PlatformSettings) -> list[Any]:
+    """The forms as which the vault may know a contact (E.164), the likeliest first: platforms answer in the form that they were
+    given or in a longer one, and some put a nought before a national number.
+    """
     if kind != "phone":
-        return contact.lower()
-    code = platform.countries[0] if platform.phone_format == "national" and platform.countries else ""
-    # platforms answer in their own form or in a longer one; a national number never starts with its calling
-    # code twice
-    forms = [(contact.startswith("+"), contact), (contact.startswith("00"), ibis.literal("+") + contact[2:])]
-    return ibis.cases(*forms, else_=ibis.literal(f"+{code}") + contact)
+        return [contact.lower()]
+    bare = contact.re_replace(r"^(?:\+|00)", "")
+    whole, marked = ibis.literal("+") + bare, contact != bare
+    national = [ibis.literal(f"+{code}") + number for code in platform.countries for number in (bare, bare.re_replace("^0", ""))]
+    if platform.phone_format != "national" or not national:
+        return [whole, *national]
+    return [marked.ifelse(whole, national[0]), *national, whole]
 
 
 def _hits(matched: ir.Table, first: str, interactions: ir.Table) -> ir.Table:

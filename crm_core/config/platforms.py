@@ -46,7 +46,7 @@ class ReceiptSettings(Settings):
     statuses: dict[str, ReceiptEvent] = Field(min_length=1, description="the platform's word -> our event")
     refusals: tuple[str, ...] = Field(
         ("TD", "T", "N", "R", "退订", "STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "REVOKE", "OPTOUT", "CANCEL"),
-        description="whole replies that refuse further messages",
+        description="replies that refuse further messages: the word alone, or 退订 with one of the others or 回复 before it",
     )
 
 

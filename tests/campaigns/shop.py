@@ -165,19 +165,33 @@ def orders_after(members: dict[str, float], on: datetime) -> list[dict[str, Any]
 
 def _contacts(shop: Shop) -> None:
     known = [at for at in range(MEMBERS) if at % 10 != 2]
+    _vault_load(shop, "L1", [member(at) for at in known], [_shared(at) for at in known])
+
+
+def contact(shop: Shop, load_id: str, member_id: str, number: str) -> None:
+    """A phone of one member, in vault and lake, as a load of its own."""
+    seen = datetime(2026, 3, 1)
+    hashed = shop.vault.hmac_one("phone", number)
+    known = {"id_kind": "phone", "id_value_hash": hashed, "member_id": member_id, "first_seen_at": seen}
+    shop.load(f"{load_id}-id", identities=[known])
+    _vault_load(shop, load_id, [member_id], [number])
+
+
+def _vault_load(shop: Shop, load_id: str, members: list[str], numbers: list[str]) -> None:
+    count, seen = len(members), datetime(2026, 3, 1)
     columns = {
-        "member_id": [member(at) for at in known],
-        "kind": ["phone"] * len(known),
-        "value": [_shared(at) for at in known],
-        "valid": [True] * len(known),
-        "problem": [None] * len(known),
-        "seen_at": [datetime(2026, 3, 1)] * len(known),
-        "first_seen_at": [datetime(2026, 3, 1)] * len(known),
-        "load_id": ["L1"] * len(known),
+        "member_id": members,
+        "kind": ["phone"] * count,
+        "value": numbers,
+        "valid": [True] * count,
+        "problem": [None] * count,
+        "seen_at": [seen] * count,
+        "first_seen_at": [seen] * count,
+        "load_id": [load_id] * count,
     }
     types = ibis.schema(CONTACTS.types()).to_pyarrow()
-    shop.vault.put("contacts", "L1", ibis.memtable(pa.table(columns, schema=types)))
+    shop.vault.put("contacts", load_id, ibis.memtable(pa.table(columns, schema=types)))
     counts = {"rows_read": 0, "rows_accepted": 0, "rows_duplicate": 0, "rows_rejected": 0}
-    load = Load(load_id="L1", source="test", state="live", started_at=now(), finished_at=now(), detail={}, **counts)
+    load = Load(load_id=load_id, source="test", state="live", started_at=now(), finished_at=now(), detail={}, **counts)
     with shop.ledger.transaction() as session:
         session.add(load)

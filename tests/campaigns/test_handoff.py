@@ -18,11 +18,12 @@ from crm_core.campaigns import export
 from crm_core.campaigns.files import chunks, published, write_parquet, write_payload
 from crm_core.campaigns.handoff import HandedOff
 from crm_core.campaigns.payload import platform_form, texts
+from crm_core.campaigns.records import first_hand_off, handed_cost, with_renewed
 from crm_core.config import parse_yaml
 from crm_core.config.campaigns import CampaignSettings
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, RunFailed
-from tests.campaigns.shop import CAMPAIGN, CONF, Shop, member, phone
+from tests.campaigns.shop import CAMPAIGN, CONF, Shop, contact, member, phone
 
 PLATFORM = parse_yaml((CONF / "platforms" / "canonical.yml").read_text(), PlatformSettings, "canonical.yml")
 
@@ -149,17 +150,78 @@ def test_an_altered_list_is_not_handed_over(new_shop: Callable[[], Shop]) -> Non
     assert not (shop.root / "exports").exists()
 
 
-def test_a_hand_off_time_without_zone_is_the_projects(shop: Shop) -> None:
+@pytest.mark.slow
+def test_a_hand_off_time_without_zone_is_the_projects(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
     local = _export(shop, at=datetime(2026, 11, 3, 18, 30))
     zoned = _export(shop, at=datetime(2026, 11, 3, 10, 30, tzinfo=UTC))
     assert local.hand_off_at == zoned.hand_off_at == datetime(2026, 11, 3, 10, 30)
     assert zoned.export_id == local.export_id
 
 
-def test_a_hand_off_before_the_day_of_its_list_is_refused(shop: Shop) -> None:
+@pytest.mark.slow
+def test_a_hand_off_before_the_day_of_its_list_is_refused(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
     with pytest.raises(InputError, match="as of 2026-10-31 and cannot have been handed over before"):
         _export(shop, at=datetime(2025, 11, 3, 18, 30))
     assert _export(shop, at=datetime(2026, 11, 1)).counts["exported"]
+
+
+@pytest.mark.slow
+def test_a_list_is_not_handed_over_twice_unless_the_second_takes_the_place_of_the_first(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
+    first = _export(shop)
+    later = datetime(2026, 11, 3, 18, 30)
+    with pytest.raises(InputError, match=rf"'canonical' for 2026-11-01 10:00 already \({first.export_id}\).*--renew"):
+        _export(shop, at=later)
+    second = _export(shop, at=later, renew=True)
+    assert second.new and second.counts["exported"] == first.counts["exported"]
+    with pytest.raises(InputError, match=r"for 2026-11-03 18:30 already"):
+        _export(shop)
+    assert _export(shop, at=later).export_id == second.export_id
+    # the first was not sent: nothing of it is paid, and the time to judge begins with the second
+    assert handed_cost(shop.ledger, "trial", 1) == second.counts["cost_by_arm"]
+    assert first_hand_off(shop.ledger, "trial", 1) == second.hand_off_at
+    back = _export(shop, renew=True)
+    assert back.export_id not in (first.export_id, second.export_id) and back.hand_off_at == first.hand_off_at
+    assert [each.export_id for each in with_renewed(shop.ledger, back.export_id)] == [
+        back.export_id,
+        second.export_id,
+        first.export_id,
+    ]
+
+
+@pytest.mark.slow
+def test_whoever_withdrew_in_another_account_or_left_is_not_written_to(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
+    shop.frozen()
+    listed = shop.lake.table("audiences").to_pyarrow().to_pylist()
+    free = [row["member_id"] for row in listed if row["status"] == "selected"]
+    gone, frozen, other = free[-1], free[-2], free[-3]
+    # two accounts that are on no list: one of the person of `other`, one with the number of `free[0]`, and one that never agreed
+    for at, consents in ((700, ["granted", "denied"]), (701, ["revoked"]), (702, ["denied"])):
+        rows = [
+            {"member_id": member(at), "channel": "sms", "state": state, "changed_at": datetime(2026, 11, 1 + day)}
+            for day, state in enumerate(consents)
+        ]
+        shop.load(f"C{at}", consents=rows)
+    start = datetime(2026, 3, 1)
+    accounts = [{"member_id": member(at), "registered_at": start} for at in (700, 701, 702)]
+    accounts[0]["person_id"] = accounts[2]["person_id"] = "one"
+    named = [{"member_id": name, "registered_at": start, "_effective_at": datetime(2026, 4, 1)} for name in (other, gone, frozen)]
+    named[0]["person_id"] = "one"
+    named[1]["status"], named[2]["status"] = "closed", "frozen"
+    shop.load("M", members=[*accounts, *named])
+    contact(shop, "N", member(701), phone(int(free[0][1:])))
+    done = _export(shop)
+    rejected = dict(map(tuple, (row.values() for row in pq.read_table(done.folder / "rejected.parquet").to_pylist())))
+    assert (rejected[gone], rejected[frozen]) == ("not_active", "not_active")
+    assert (rejected[other], rejected[free[0]]) == ("withdrawn", "withdrawn")
+    assert done.counts["rejected"]["withdrawn"] == 2 and done.counts["rejected"]["not_active"] == 2
+    # who agrees again, in whichever account, is written to again
+    again = {"member_id": other, "channel": "sms", "state": "granted", "changed_at": datetime(2026, 11, 3)}
+    shop.load("G", consents=[again])
+    assert other in _ids(_export(shop, renew=True).folder, "snapshot.parquet")
 
 
 @pytest.mark.slow

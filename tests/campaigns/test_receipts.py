@@ -16,7 +16,7 @@ from crm_core.config import parse_yaml
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, UnknownName
 from crm_core.store.ledger import Load, LoadFile
-from tests.campaigns.shop import CONF, Shop, phone
+from tests.campaigns.shop import CAMPAIGN, CONF, Shop, contact, phone
 
 PLATFORM = parse_yaml((CONF / "platforms" / "canonical.yml").read_text(), PlatformSettings, "canonical.yml")
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -69,6 +69,52 @@ def test_receipts_become_events_once_and_refusals_end_the_consent(new_shop: Call
     assert shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist() == [shop.vault.hmac_one("phone", refused)]
     with pytest.raises(InputError, match="is pinned, and 1 of its"):
         _handed(shop)
+
+
+@pytest.mark.slow
+def test_a_refusal_counts_whatever_else_its_row_lacks_and_in_whichever_form_its_number_is(
+    new_shop: Callable[[], Shop], tmp_path: Path
+) -> None:
+    shop = new_shop()
+    abroad = (CONF / "platforms" / "canonical.yml").read_text().replace('["86"]', '["86", "44"]')
+    shop = shop.with_file("platforms/canonical.yml", abroad)
+    shop.frozen()
+    listed = shop.lake.table("audiences").filter(lambda t: t.status == "selected").to_pyarrow().to_pylist()
+    british = listed[0]["member_id"]
+    contact(shop, "uk", british, "+447911123456")
+    done, numbers = _handed(shop)
+    path = _file(
+        tmp_path / "r.csv",
+        f"{numbers[0]},replied,,TD",
+        f"86{numbers[1]},replied,2026-11-01 11:00:00,T退订",
+        f"0086{numbers[2]},unsubscribed,2026-11-01 11:00:00,",
+        "07911123456,replied,2026-11-01 11:00:00,STOP",
+        ",replied,2026-11-01 11:00:00,TD",
+        f"{numbers[3]},odd,2026-11-01 11:00:00,hello",
+    )
+    taken = receipts(path, done.export_id, config=shop.config, exports_dir=shop.root / "exports", **shop.parts)
+    assert taken.rejected == {"no time": 1, "no contact": 1, "unknown status": 1}
+    assert (taken.accepted, taken.events, taken.refusals) == (3, {"unsubscribed": 3}, 4)
+    refused = {f"+86{numbers[at]}" for at in range(3)} | {"+447911123456"}
+    held = set(shop.vault.suppressions().to_pyarrow()["value_hmac"].to_pylist())
+    assert held == {shop.vault.hmac_one("phone", each) for each in refused}
+    kept = shop.lake.table("rejects").to_pyarrow().to_pylist()
+    assert [(row["file"], row["row_number"], row["reason"]) for row in kept] == [
+        ("r.csv", 2, "no time"), ("r.csv", 6, "no contact"), ("r.csv", 7, "unknown status"),
+    ]  # fmt: skip
+    assert not any(number in str(kept) for number in numbers) and f"***{numbers[0][-2:]}" in kept[0]["row"]
+    revoked = shop.lake.table("consents").filter(lambda t: t.state == "revoked").to_pyarrow()["member_id"].to_pylist()
+    assert british in revoked and len(revoked) == 3
+
+
+def test_a_platform_that_sends_nothing_has_no_receipts(new_shop: Callable[[], Shop], tmp_path: Path) -> None:
+    text = CAMPAIGN.replace("metric: net_amount", "metric: net_amount\nplatform: member_list\nchannel: app")
+    shop = new_shop().with_file("campaigns/trial.yml", text)
+    shop.frozen()
+    done = export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
+    common = {"exports_dir": shop.root / "exports", "config": shop.config, **shop.parts}
+    with pytest.raises(InputError, match="platform 'member_list' takes account ids and sends no messages, so it has no receipts"):
+        receipts(_file(tmp_path / "r.csv"), done.export_id, **common)
 
 
 def test_a_refusal_counts_though_its_number_is_not_in_the_export(shop: Shop, tmp_path: Path) -> None:
@@ -125,14 +171,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_times_are_local_and_become_utc(tmp_path: Path) -> None:
     rows, rejected = read_receipts(_file(tmp_path / "r.csv", "1,sent,2026-11-01 10:00:00,"), PLATFORM.receipts, ZONE)
-    assert rows["occurred_at"].to_pylist()[0].isoformat() == "2026-11-01T02:00:00" and rejected == {}
+    assert rows["occurred_at"].to_pylist()[0].isoformat() == "2026-11-01T02:00:00" and not rejected.num_rows
 
 
-@pytest.mark.parametrize("text", ["TD", "t", " R。", "Ｎ", "退订", "Stop!", "unsubscribe"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TD",
+        "t",
+        " R。",
+        "Ｎ",
+        "退订",
+        "Stop!",
+        "unsubscribe",
+        "T退订",
+        "退订 T",
+        "回T",
+        "请回复TD",
+        "“退订”",
+        "回复 退订",
+        "Opt out",
+    ],
+)
 def test_whole_words_refuse(text: str) -> None:
     assert is_refusal(text, PLATFORM.receipts.refusals)
 
 
-@pytest.mark.parametrize("text", ["", "Really?", "Thanks", "不要停", "到店退订单怎么办", phone(1)])
+@pytest.mark.parametrize(
+    "text", ["", "Really?", "Thanks", "不要停", "到店退订单怎么办", "trend", "不要退订", "回复", "T恤", phone(1)]
+)
 def test_other_replies_do_not(text: str) -> None:
     assert not is_refusal(text, PLATFORM.receipts.refusals)
