@@ -37,6 +37,7 @@ from crm_core.campaigns.selection import candidates, needed
 from crm_core.config.campaigns import CONTROL, CampaignSettings
 from crm_core.errors import InputError
 from crm_core.measures import features
+from crm_core.store.engine import count
 from crm_core.store.hashing import table_hash
 from crm_core.store.ledger import Audience, Ledger, now
 
@@ -131,9 +132,12 @@ def audience_rows(
 
 @dataclass(frozen=True)
 class Computed:
-    """A list as it comes out of its inputs: `rows` (columns `ROW`, in a temporary table) and its rules."""
+    """A list as it comes out of its inputs: `rows` (columns `ROW`, in a temporary table) and its rules; `everybody` is how many
+    members the segment was chosen from.
+    """
 
     rows: ir.Table
+    everybody: int
     rules: list[Rule]
     tables: Tables
     config: Config
@@ -158,10 +162,11 @@ def computed(
     known = features(tables, needed(config, campaign, settings))
     with ExitStack() as work:
         known = work.enter_context(staged(lake.engine, known))
+        everybody = count(known)
         members = work.enter_context(staged(lake.engine, candidates(known, config, campaign, settings, tables)))
         lazy = audience_rows(members, rules, settings, campaign, wave, tables.as_of, tables.instant)
         rows = work.enter_context(staged(lake.engine, lazy))
-        yield Computed(rows, rules, tables, config, campaign, wave, until)
+        yield Computed(rows, everybody, rules, tables, config, campaign, wave, until)
 
 
 def freeze(
@@ -251,8 +256,7 @@ def _record(found: Computed, rows_hash: str) -> Audience:
 
 def funnel_of(found: Computed, reasons: Mapping[str | None, int]) -> list[Step]:
     """Every step from all members to those who may be written to, the segment first."""
-    everybody = int(found.tables.members.count().to_pyarrow().as_py())
-    return [Step(found.settings.segment, everybody, sum(reasons.values())), *steps(reasons, found.rules)]
+    return [Step(found.settings.segment, found.everybody, sum(reasons.values())), *steps(reasons, found.rules)]
 
 
 def _store(rows: ir.Table, row: Audience, lake: Lake, ledger: Ledger, config: Config, actor: str) -> Audience | None:

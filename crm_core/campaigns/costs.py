@@ -30,25 +30,25 @@ class Money:
 
 def message_cost(
     settings: CampaignSettings | None, known: Mapping[str, Any], sizes: Mapping[str, int],
-    handed: Mapping[str, float] | None = None,
+    handed: Mapping[str, float] | None = None, country: str = "CN",
 ) -> dict[str, float] | None:  # fmt: skip
     """Cost per arm: the fixed budget shared by size, and the messages – as handed over where `handed` says
-    what they cost, else unit cost × billed parts × persons. None when nothing is priced.
+    what they cost, else unit cost × parts billed in `country` × persons. None when nothing is priced.
     """
     unit = settings.unit_cost if settings else known.get("unit_cost")
     budget = settings.budget if settings else None
     if unit is None and budget is None:
         return None
     whole = sum(sizes.values()) or 1
-    messages = {arm: float(unit or 0) * size * (_parts(settings, arm) if settings else 1) for arm, size in sizes.items()} | dict(
-        handed or {}
-    )
+    messages = {
+        arm: float(unit or 0) * size * (_parts(settings, arm, country) if settings else 1) for arm, size in sizes.items()
+    } | dict(handed or {})
     return {arm: float(budget or 0) * size / whole + messages[arm] for arm, size in sizes.items()}
 
 
-def _parts(settings: CampaignSettings, arm: str) -> int:
+def _parts(settings: CampaignSettings, arm: str, country: str) -> int:
     # placeholders that differ by member are counted as written; the export's manifest has the exact parts
-    return sms_parts(settings.text_of(arm)).parts if settings.channel == "sms" else 1
+    return sms_parts(settings.text_of(arm), country).parts if settings.channel == "sms" else 1
 
 
 def money(results: Sequence[ArmResult], spent: float | Mapping[str, float] | None, margin: float) -> dict[str, Money]:

@@ -14,7 +14,7 @@ from tea_tasting.aggr import Aggregates
 
 from crm_core.campaigns.costs import message_cost, money
 from crm_core.campaigns.lift import SampleRatio, moments, sample_ratio
-from crm_core.campaigns.records import first_hand_off, handed_cost
+from crm_core.campaigns.records import first_hand_off, handed_cost, never_out
 from crm_core.campaigns.result import BEFORE, METRICS, Evaluation, Window, judge, outcomes
 from crm_core.config.campaigns import CONTROL, CampaignSettings, Metric
 from crm_core.errors import InputError, unknown
@@ -52,7 +52,8 @@ def evaluate(
     spent = cost if cost is not None else message_cost(settings, known, sizes, handed)
     return Evaluation(
         campaign, wave, window, ratio, results, money(results, spent, settings.margin if settings else 1.0),
-        _messages(tables, campaign), _notes(window, ratio, arms, metric),
+        _messages(tables, campaign),
+        _notes(window, ratio, arms, metric, out=ledger is None or not never_out(ledger, campaign, wave)),
     )  # fmt: skip
 
 
@@ -131,12 +132,14 @@ def _messages(tables: Tables, campaign: str) -> dict[str, int]:
     return {row["event"]: row["members"] for row in sorted(found, key=lambda row: MESSAGING.index(row["event"]))}
 
 
-def _notes(window: Window, ratio: SampleRatio, arms: Mapping[str, Aggregates], metric: Metric) -> tuple[str, ...]:
+def _notes(window: Window, ratio: SampleRatio, arms: Mapping[str, Aggregates], metric: Metric, out: bool) -> tuple[str, ...]:
     notes = []
     if window.preliminary:
         notes.append(
             f"window ends {window.ends_at:%Y-%m-%d %H:%M} UTC: preliminary, measured until {window.until:%Y-%m-%d %H:%M} UTC"
         )
+    if not out:
+        notes.append("the list was never handed over here: if nobody sent it otherwise, every difference is chance")
     if ratio.verdict == "mismatch":
         notes.append("the arms do not have the sizes that were planned: do not trust the lift before this is explained")
     if all(each.var(BEFORE + metric) == 0 for each in arms.values()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import ibis.expr.types as ir
+from sqlalchemy import select
 
 from crm_core.campaigns.records import audience_named
 from crm_core.config import Config
@@ -53,6 +54,18 @@ def pinned(audience_id: str, lake: Lake, ledger: Ledger) -> Pinned:
     config = Config(kept.texts)
     tables = Tables(lake, lake.snapshot(known.snapshot_id), known.as_of, zone, config.identity)
     return Pinned(known, config, tables, datetime.fromisoformat(known.detail["suppressed_until"]))
+
+
+def settings_of(ledger: Ledger, config: Config, campaign: str, wave: int) -> CampaignSettings | None:
+    """The settings by which a wave is judged: as they were when its list was frozen, so that nobody can choose the metric once
+    the outcome is known. Those of `config` where no list was frozen here; None for a campaign that another system ran.
+    """
+    query = select(Audience.config_hash).where(Audience.campaign == campaign, Audience.wave == wave)
+    with ledger.session() as session:
+        frozen = session.scalars(query).first()
+        kept = session.get(ConfigText, frozen) if frozen else None
+    held = Config(kept.texts) if kept is not None else config
+    return held.campaign(campaign) if campaign in held.campaign_names() else None
 
 
 @contextmanager

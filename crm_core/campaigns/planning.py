@@ -73,7 +73,8 @@ def plan(tables: Tables, config: Config, lake: Lake, vault: Vault, campaign: str
         persons = int(drawn.person_id.nunique().to_pyarrow().as_py())
     totals = arm_totals(persons, settings.shares)
     mean, detectable = _power(tables, config, lake, campaign, totals)
-    cost = message_cost(settings, {}, {arm: members.get(arm, 0) for arm in settings.arms})
+    sizes = {arm: members.get(arm, 0) for arm in settings.arms}
+    cost = message_cost(settings, {}, sizes, country=config.project.country)
     return Plan(
         campaign=campaign,
         members=sum(reasons.values()),

@@ -76,7 +76,7 @@ def first_hand_off(ledger: Ledger, campaign: str, wave: int) -> datetime | None:
     """When the first file of a wave went out (naive UTC), None when none was. A hand-off that another renewed before the message
     was sent to anybody did not go out.
     """
-    made = _exports_of_wave(ledger, campaign, wave)
+    made = exports_of_campaign(ledger, campaign, wave)
     out = {row.export_id for row in _last(made)}
     for row in reversed(made):
         if row.export_id in out and row.detail.get("sent_before") and row.detail["header"]["renews"]:
@@ -89,22 +89,28 @@ def handed_cost(ledger: Ledger, campaign: str, wave: int) -> dict[str, float]:
     messages cost that had gone out before it. Empty when unpriced.
     """
     total: dict[str, float] = {}
-    for row in _last(_exports_of_wave(ledger, campaign, wave)):
+    for row in _last(exports_of_campaign(ledger, campaign, wave)):
         for kind in ("cost_by_arm", "cost_sent_before"):
             for arm, cost in (row.counts.get(kind) or {}).items():
                 total[arm] = total.get(arm, 0.0) + cost
     return total
 
 
-def _exports_of_wave(ledger: Ledger, campaign: str, wave: int) -> Sequence[Export]:
-    query = (
-        select(Export)
-        .join(Audience, Audience.audience_id == Export.audience_id)
-        .where(Audience.campaign == campaign, Audience.wave == wave)
-        .order_by(Export.created_at)
-    )
+def exports_of_campaign(ledger: Ledger, campaign: str, wave: int | None = None) -> Sequence[Export]:
+    """Hand-offs of a campaign's lists, or of one wave, the newest last."""
+    query = select(Export).join(Audience, Audience.audience_id == Export.audience_id).where(Audience.campaign == campaign)
+    if wave is not None:
+        query = query.where(Audience.wave == wave)
     with ledger.session() as session:
-        return session.scalars(query).all()
+        return session.scalars(query.order_by(Export.created_at)).all()
+
+
+def never_out(ledger: Ledger, campaign: str, wave: int) -> bool:
+    """Whether a list was frozen here and never handed over."""
+    query = select(Audience.audience_id).where(Audience.campaign == campaign, Audience.wave == wave)
+    with ledger.session() as session:
+        frozen = session.scalars(query).first()
+    return frozen is not None and not exports_of_campaign(ledger, campaign, wave)
 
 
 def _last(made: Sequence[Export]) -> list[Export]:

@@ -95,14 +95,14 @@ def receipts(
 ) -> None:
     """Take in what the platform says: delivered, failed, replies, refusals."""
     from crm_core import campaigns
-    from crm_core.campaigns.records import audience_of, exports_of
+    from crm_core.campaigns.records import exports_of_campaign
 
     workspace = open_workspace()
     if not export_id:
-        handed = exports_of(workspace.ledger, audience_of(workspace.ledger, campaign).audience_id)
+        handed = exports_of_campaign(workspace.ledger, campaign)
         if not handed:
             raise InputError(f"no list of campaign '{campaign}' was handed over; run: crm campaign export {campaign}")
-        export_id = handed[0].export_id
+        export_id = handed[-1].export_id
     with working("reading receipts"):
         taken = campaigns.receipts(
             path,
@@ -132,9 +132,10 @@ def receipts(
 def evaluate(campaign: str = CAMPAIGN, as_of: str = AS_OF, wave: int = WAVE) -> None:
     """Did it work? Lift against the held-out control, with interval and a plain reading."""
     from crm_core import campaigns
+    from crm_core.campaigns.pinned import settings_of
 
     workspace = open_workspace(as_of)
-    settings = workspace.config.campaign(campaign) if campaign in workspace.config.campaign_names() else None
+    settings = settings_of(workspace.ledger, workspace.config, campaign, wave)
     with working("evaluating"):
         found = campaigns.evaluate(workspace.tables, campaign, settings, wave=wave, ledger=workspace.ledger)
     say(found.to_dict(), _verdict_lines(found, workspace.config.project.zone, workspace.config.project.currency))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,9 @@ import pyarrow as pa
 import pytest
 
 from crm_core.campaigns import evaluate, export, plan
+from crm_core.campaigns.costs import message_cost
 from crm_core.campaigns.lift import moments
+from crm_core.campaigns.pinned import settings_of
 from crm_core.campaigns.result import BEFORE, METRICS, Window, judge, outcomes
 from crm_core.config import parse_yaml
 from crm_core.config.campaigns import CampaignSettings
@@ -173,10 +176,34 @@ def test_a_handed_over_list_is_measured_from_its_hand_off_and_costs_what_was_sen
 
 
 @pytest.mark.slow
+def test_a_wave_is_judged_by_the_settings_of_its_list_and_one_that_never_went_out_is_named(new_shop: Callable[[], Shop]) -> None:
+    shop = new_shop()
+    shop.frozen()
+    changed = shop.with_file("campaigns/trial.yml", CAMPAIGN.replace("metric: net_amount", "metric: ordered").replace("14", "7"))
+    then = settings_of(shop.ledger, changed.config, "trial", 1)
+    assert (then.metric, then.window_days) == ("net_amount", 14)
+    assert settings_of(shop.ledger, changed.config, "trial", 2).metric == "ordered"  # not frozen yet
+    assert settings_of(shop.ledger, changed.config, "of another system", 1) is None
+    found = evaluate(shop.tables(date(2026, 11, 20)), "trial", then, ledger=shop.ledger)
+    assert found.notes[0].startswith("the list was never handed over here")
+    export(shop.config, exports_dir=shop.root / "exports", campaign="trial", **shop.parts)
+    notes = evaluate(shop.tables(date(2026, 11, 20)), "trial", then, ledger=shop.ledger).notes
+    assert not any("never handed over" in note for note in notes)
+
+
+def test_a_message_is_priced_by_the_parts_of_its_country() -> None:
+    text = CAMPAIGN.replace("【商城】{tier}会员专享{offer}。拒收请回复R", "A" * 150 + ". Reply STOP to end")
+    settings = parse_yaml(text, CampaignSettings, "trial.yml")
+    assert message_cost(settings, {}, {"message": 100}) == {"message": pytest.approx(0.05 * 100 * 3)}
+    assert message_cost(settings, {}, {"message": 100}, country="US") == {"message": pytest.approx(0.05 * 100 * 2)}
+
+
+@pytest.mark.slow
 def test_a_plan_gives_sizes_cost_and_the_smallest_detectable_lift_and_stores_nothing(shop: Shop) -> None:
     before = shop.lake.snapshot().id
     found = plan(shop.tables(), shop.config, shop.lake, shop.vault, "trial")
     assert (found.members, found.eligible, found.persons, found.control) == (400, 320, 318, 32)
+    assert (found.funnel[0].members_in, found.funnel[0].members_out) == (600, 400)
     assert found.cost == pytest.approx(0.05 * found.arms["message"], abs=0.06)
     assert found.detectable["message"] > 0 and found.detectable_relative["message"] == pytest.approx(
         found.detectable["message"] / found.expected_mean

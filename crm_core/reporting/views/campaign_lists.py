@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import select
 
+from crm_core.campaigns.pinned import settings_of
 from crm_core.config.campaigns import CampaignSettings
 from crm_core.errors import unknown
 from crm_core.reporting import blocks
@@ -28,6 +29,7 @@ class CampaignLists(View):
         known = [*self._with_lists(), *workspace.config.campaign_names()]
         if campaign and campaign not in known:
             raise unknown("campaign", campaign, known, "conf/campaigns and the stored lists")
+        self._settings: dict[tuple[str, int], CampaignSettings | None] = {}
         self.chosen = [campaign] if campaign else self._with_lists()
 
     def _with_lists(self) -> list[str]:
@@ -48,14 +50,15 @@ class CampaignLists(View):
         found = self.waves[["campaign_id", "wave"]].drop_duplicates()
         return [(str(name), int(wave)) for name, wave in found.to_numpy()]
 
-    def settings(self, name: str) -> CampaignSettings | None:
-        """The campaign's own settings; None for one that another system ran."""
-        config = self.workspace.config
-        return config.campaign(name) if name in config.campaign_names() else None
+    def settings(self, name: str, wave: int = 1) -> CampaignSettings | None:
+        """The campaign's own settings, as of when the wave's list was frozen; None for one that another system ran."""
+        if (name, wave) not in self._settings:
+            self._settings[name, wave] = settings_of(self.workspace.ledger, self.workspace.config, name, wave)
+        return self._settings[name, wave]
 
     def title(self, name: str, wave: int = 1) -> str:
         """What the reader calls a campaign, with its wave where there are several."""
-        settings = self.settings(name)
+        settings = self.settings(name, wave)
         title = getattr(settings.title, self.language) if settings else self._named.get(name) or name
         several = self.waves[self.waves["campaign_id"] == name]["wave"].nunique() > 1
         return f"{title} · {self.text('wave', wave=wave)}" if several else title
@@ -99,7 +102,7 @@ class CampaignLists(View):
         chosen, sums = self._members(name, wave)
         handed, held, refused = (sums[status] for status in ("exported", "held_out", "rejected"))
         title = self.title(name, wave)
-        if self.settings(name) and (name, wave) not in self._handed_off:
+        if self.settings(name, wave) and (name, wave) not in self._handed_off:
             title += self.text("not_exported")
         agrees = self.text("yes" if chosen == handed + held + refused else "no")
         return {"campaign": title, "chosen": chosen, "handed": handed, "held": held, "refused": refused, "agrees": agrees}

@@ -12,6 +12,7 @@ import pandas as pd
 from crm_core.campaigns import ArmResult, Evaluation, evaluate, targeting
 from crm_core.campaigns.costs import Money
 from crm_core.campaigns.lift import Lift
+from crm_core.campaigns.records import never_out
 from crm_core.errors import InputError
 from crm_core.models.uplift import Uplift
 from crm_core.reporting import blocks, charts, numbers
@@ -36,7 +37,7 @@ class CampaignResult(CampaignLists):
         tables, ledger = self.workspace.tables, self.workspace.ledger
         for name, wave in self.keys:
             try:
-                found[name, wave] = evaluate(tables, name, self.settings(name), wave=wave, ledger=ledger)
+                found[name, wave] = evaluate(tables, name, self.settings(name, wave), wave=wave, ledger=ledger)
             except InputError:  # the window has not begun, or no control was kept: `unjudged` lists it
                 continue
         return found
@@ -131,7 +132,11 @@ class CampaignResult(CampaignLists):
         columns = self.columns(campaign="campaign", arm="arm @srm", planned="planned count", persons="actual people", p="p_value")
         worst = next((verdict for verdict in ("mismatch", "unknown") if verdict in verdicts), "as_planned")
         tone = {"mismatch": "bad", "unknown": "warn", "as_planned": "good"}[worst]
-        return blocks.group(self.note(f"srm_{worst}", tone), self.table(pd.DataFrame(rows), columns))
+        parts = [self.note(f"srm_{worst}", tone), self.table(pd.DataFrame(rows), columns)]
+        unsent = [self.title(*key) for key in self.evaluations if never_out(self.workspace.ledger, *key)]
+        if unsent:
+            parts.insert(0, self.note("never_handed_over", "bad", which=self.labels.joined(unsent)))
+        return blocks.group(*parts)
 
     @staticmethod
     def _p(value: float | None) -> str:
@@ -285,7 +290,7 @@ class CampaignResult(CampaignLists):
         """Whom it moved: uplift by tenth of the predicted one, and whether that prediction beats choosing by likely buyers."""
         tables, models, parts = self.workspace.tables, self.workspace.config.models, []
         for name, wave in self.evaluations:
-            found = targeting(tables, name, self.settings(name), models, wave=wave, ledger=self.workspace.ledger)
+            found = targeting(tables, name, self.settings(name, wave), models, wave=wave, ledger=self.workspace.ledger)
             for arm, one in found.items():
                 title = self.title(name, wave) + (f" · {self.arm(arm)}" if len(found) > 1 else "")
                 parts += self._uplift(title, one)
@@ -317,12 +322,14 @@ class CampaignResult(CampaignLists):
             return self.steps((self.text("do_first_campaign"), f"crm campaign plan {names[0] if names else 'NAME'}"))
         items = []
         for (name, wave), found in self.evaluations.items():
-            reading = found.result().reading
-            asked = f"freeze {name} --wave {wave + 1}" if reading == "raised" else f"plan {name}"
-            command = f"crm campaign {asked}" if self.settings(name) else ""
-            items.append((self.text(f"do_{reading}", campaign=self.title(name, wave)), command))
+            primary = [result for result in found.results if result.primary]
+            for result in primary:
+                arm = f" · {self.arm(result.arm)}" if len(primary) > 1 else ""
+                asked = f"freeze {name} --wave {wave + 1}" if result.reading == "raised" else f"plan {name}"
+                command = f"crm campaign {asked}" if self.settings(name, wave) else ""
+                items.append((self.text(f"do_{result.reading}", campaign=self.title(name, wave) + arm), command))
             if found.window.preliminary:
-                until = found.window.ends_at.date()
+                until = self.local(found.window.ends_at)[:10]
                 items.append((self.text("do_wait", campaign=self.title(name, wave), date=until), ""))
         items += [(self.text("do_unjudged", campaign=self.title(*key)), f"crm campaign evaluate {key[0]}") for key in self.unjudged]
         return self.steps(*items)
