@@ -112,5 +112,5 @@ def _power(
     for arm in settings.arms:
         size = totals[arm] + totals[CONTROL]
         ratio = totals[arm] / totals[CONTROL] if totals[CONTROL] else 0.0
-        detectable[arm] = smallest_detectable(found, settings.metric, ratio, size, POWER)
+        detectable[arm] = smallest_detectable(found, settings.metric, ratio, size, POWER, len(settings.arms))
     return float(found.mean(settings.metric)), detectable

@@ -169,12 +169,15 @@ def judge(
     """
     if CONTROL not in arms:
         raise InputError("no control group was kept, so what the campaign caused cannot be told; freeze with a control share")
-    return [_judge_arm(arm, arms[CONTROL], found, metric, adjust, primary) for arm, found in sorted(arms.items()) if arm != CONTROL]
+    control, treated = arms[CONTROL], {arm: found for arm, found in sorted(arms.items()) if arm != CONTROL}
+    return [_judge_arm(arm, control, found, metric, adjust, primary, len(treated)) for arm, found in treated.items()]
 
 
-def _judge_arm(arm: str, control: Aggregates, found: Aggregates, metric: Metric, adjust: str, primary: bool) -> ArmResult:
-    lift = compare(control, found, metric)
-    adjusted = compare(control, found, metric, BEFORE + metric)
+def _judge_arm(
+    arm: str, control: Aggregates, found: Aggregates, metric: Metric, adjust: str, primary: bool, arms: int
+) -> ArmResult:
+    lift = compare(control, found, metric, arms=arms)
+    adjusted = compare(control, found, metric, BEFORE + metric, arms)
     read_from: Literal["lift", "adjusted"] = "adjusted" if adjust == "pre_period" else "lift"
     chosen = adjusted if read_from == "adjusted" else lift
     size = found.count()

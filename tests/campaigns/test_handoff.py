@@ -196,9 +196,9 @@ def test_whoever_withdrew_in_another_account_or_left_is_not_written_to(new_shop:
     shop = new_shop()
     shop.frozen()
     listed = shop.lake.table("audiences").to_pyarrow().to_pylist()
-    free = [row["member_id"] for row in listed if row["status"] == "selected"]
-    gone, frozen, other = free[-1], free[-2], free[-3]
-    # two accounts that are on no list: one of the person of `other`, one with the number of `free[0]`, and one that never agreed
+    free = sorted(row["member_id"] for row in listed if row["status"] == "selected" and row["stratum"] != "unknown")
+    gone, frozen, other, caller = free[-4:]
+    # two accounts that are on no list: one of the person of `other`, one with the number of `caller`, and one that never agreed
     for at, consents in ((700, ["granted", "denied"]), (701, ["revoked"]), (702, ["denied"])):
         rows = [
             {"member_id": member(at), "channel": "sms", "state": state, "changed_at": datetime(2026, 11, 1 + day)}
@@ -212,11 +212,11 @@ def test_whoever_withdrew_in_another_account_or_left_is_not_written_to(new_shop:
     named[0]["person_id"] = "one"
     named[1]["status"], named[2]["status"] = "closed", "frozen"
     shop.load("M", members=[*accounts, *named])
-    contact(shop, "N", member(701), phone(int(free[0][1:])))
+    contact(shop, "N", member(701), phone(int(caller[1:])))
     done = _export(shop)
     rejected = dict(map(tuple, (row.values() for row in pq.read_table(done.folder / "rejected.parquet").to_pylist())))
     assert (rejected[gone], rejected[frozen]) == ("not_active", "not_active")
-    assert (rejected[other], rejected[free[0]]) == ("withdrawn", "withdrawn")
+    assert (rejected[other], rejected[caller]) == ("withdrawn", "withdrawn")
     assert done.counts["rejected"]["withdrawn"] == 2 and done.counts["rejected"]["not_active"] == 2
     # who agrees again, in whichever account, is written to again
     again = {"member_id": other, "channel": "sms", "state": "granted", "changed_at": datetime(2026, 11, 3)}

@@ -118,6 +118,19 @@ def _moments(value: np.ndarray, before: np.ndarray) -> Aggregates:
     return Aggregates(len(value), means, {"value": spread[0, 0], "before": spread[1, 1]}, {("before", "value"): spread[0, 1]})
 
 
+def test_several_arms_that_do_nothing_seldom_rise_together() -> None:
+    rng, false, alone = np.random.default_rng(3), 0, 0
+    for _ in range(1000):
+        drawn = rng.normal(5, 2, (4, 200))
+        control, *others = (_moments(each, each * 0) for each in drawn)
+        false += any(compare(control, each, "value", arms=3).reading != "no_evidence" for each in others)
+        alone += any(compare(control, each, "value").reading != "no_evidence" for each in others)
+    assert 20 < false <= stats.binom.ppf(0.999, 1000, 0.05) < alone
+    one, three = (compare(control, others[0], "value", arms=number) for number in (1, 3))
+    assert three.p == pytest.approx(min(1, 3 * one.p)) and three.high - three.low > one.high - one.low
+    assert three.relative_high - three.relative_low > one.relative_high - one.relative_low
+
+
 def test_a_large_effect_is_seen_though_nobody_of_the_control_bought() -> None:
     arms = [_moments(np.zeros(200), np.zeros(200)), _moments(np.repeat([0.0, 1.0], [1600, 400]), np.zeros(2000))]
     assert compare(*arms, "value").reading == "raised"
@@ -177,4 +190,6 @@ def test_smallest_detectable_lift_follows_the_textbook_formula() -> None:
     found = smallest_detectable(outcome, "value", ratio=9.0, size=10_000)
     textbook = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * np.sqrt(400 * (1 / 1000 + 1 / 9000))
     assert found == pytest.approx(textbook, rel=0.005)
+    of_three = smallest_detectable(outcome, "value", ratio=9.0, size=10_000, arms=3)
+    assert of_three / found == pytest.approx((stats.norm.isf(0.025 / 3) + stats.norm.ppf(0.8)) / (1.95996 + 0.84162), rel=0.005)
     assert smallest_detectable(Aggregates(10, {"value": 1.0}, {"value": 0.0}, {}), "value", 1.0, 100) is None
