@@ -41,15 +41,11 @@ def audience_named(ledger: Ledger, audience_id: str) -> Audience:
         return found
 
 
-def exports_of(ledger: Ledger, audience_id: str, platform: str = "", at: datetime | None = None) -> Sequence[Export]:
-    """Hand-offs of a list, newest first; of one platform or hand-off time when given."""
-    query = select(Export).where(Export.audience_id == audience_id)
-    if platform:
-        query = query.where(Export.platform == platform)
-    if at is not None:
-        query = query.where(Export.hand_off_at == at)
+def exports_of(ledger: Ledger, audience_id: str) -> Sequence[Export]:
+    """Hand-offs of a list, newest first."""
+    query = select(Export).where(Export.audience_id == audience_id).order_by(Export.created_at.desc())
     with ledger.session() as session:
-        return session.scalars(query.order_by(Export.created_at.desc())).all()
+        return session.scalars(query).all()
 
 
 def export_named(ledger: Ledger, export_id: str) -> Export:

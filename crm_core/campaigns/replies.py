@@ -138,7 +138,7 @@ def _hashed(table: pa.Table, platform: PlatformSettings, vault: Vault, lake: Lak
     ranked = hashed.left_join(ranks, hashed.contact_hash == ranks._known)
     order = [ranked._rank.fill_null(2), ranked._place]
     first = ibis.row_number().over(group_by="row_number", order_by=order)
-    return ranked.mutate(_first=first).filter(lambda t: t._first == 0).drop("_place", "_known", "_rank", "_first")
+    return ranked.mutate(_first=first).filter(lambda t: t._first == 0).drop("contact", "_place", "_known", "_rank", "_first")
 
 
 def _matched(hashed: ir.Table, members: ir.Table, platform: PlatformSettings, lake: Lake) -> ir.Table:
