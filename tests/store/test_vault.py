@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def test_forgetting_a_load_empties_its_files_and_an_older_contact_returns(vault:
     assert engine.to_pyarrow(before).to_pylist() == [{"member_id": "m", "value": "+861"}], "who reads does not fail"
     assert engine.to_pyarrow(vault.contacts("phone")).to_pylist() == [{"member_id": "m", "value": "+861"}]
     assert pq.read_table(vault.folder / "contacts" / "l2.parquet").num_rows == 0
+
+
+def test_a_load_is_forgotten_while_the_next_writer_sweeps(vault: Vault, ledger: Ledger, tmp_path: Path, engine: Any) -> None:
+    other = Vault(vault.folder, Ledger.in_folder(tmp_path / "ledger"), engine)
+    state(ledger, "l1", "undone")
+    with ledger.transaction() as session:
+        session.query(Load).update({"undone_at": now()})
+    rows = contacts([(f"m{at}", "phone", f"+86138{at:08d}", True, 1) for at in range(3000)], "l1").to_pyarrow()
+    path = vault.folder / "contacts" / "l1.parquet"
+    path.parent.mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(60):
+            pq.write_table(rows, path)
+            for done in [pool.submit(vault.forget_load, "l1"), pool.submit(other.sweep)]:
+                done.result()
+            assert not pq.read_metadata(path).num_rows and [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_a_sweep_takes_what_dead_loads_left_and_nothing_else(vault: Vault, ledger: Ledger) -> None:

@@ -134,13 +134,17 @@ class Vault:
         return path if _holds_rows(path) else None
 
     def forget_load(self, load_id: str) -> None:
-        """Empties the files of one load. They stay for a day, as those who read them meanwhile would fail for want of them."""
-        for name in PER_LOAD:
-            path = self._path(name, load_id)
-            if _holds_rows(path):
-                partial = path.with_suffix(".partial")
-                pq.write_table(pq.read_schema(path).empty_table(), partial)
-                publish(partial, path)
+        """Empties the files of one load. They stay for a day, as those who read them meanwhile would fail for want of them.
+
+        Whoever takes a load back does so once that is published, and so beside the next writer, who sweeps.
+        """
+        with locked(self.folder):
+            for name in PER_LOAD:
+                path = self._path(name, load_id)
+                if _holds_rows(path):
+                    partial = path.with_suffix(".partial")
+                    pq.write_table(pq.read_schema(path).empty_table(), partial)
+                    publish(partial, path)
 
     def sweep(self, keep_refused_days: int | None = None) -> None:
         """Deletes files of loads that were never published or were taken back, and refused rows of loads that are older
@@ -149,10 +153,11 @@ class Vault:
         live, today = self._loads(Load.state == "live"), self._loads(Load.undone_at > now() - timedelta(days=1))
         for load_id in today:
             self.forget_load(load_id)
-        for name in PER_LOAD:
-            for path in (self.folder / name).glob("*"):
-                if path.stem not in live | today or path.suffix != ".parquet":
-                    path.unlink(missing_ok=True)
+        with locked(self.folder):
+            for name in PER_LOAD:
+                for path in (self.folder / name).glob("*"):
+                    if path.stem not in live | today or path.suffix != ".parquet":
+                        path.unlink(missing_ok=True)
         if keep_refused_days is not None:
             for load_id in self._loads(Load.started_at < now() - timedelta(days=keep_refused_days)):
                 self._path("refused", load_id).unlink(missing_ok=True)
