@@ -52,6 +52,8 @@ def test_a_load_that_is_stopped_by_hand_says_so_and_leaves_nothing(tmp_path: Pat
         process = subprocess.Popen(
             [CRM, "--workspace", root, "ingest", "mine", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={name: value for name, value in os.environ.items() if not name.startswith("CRM_")},
+            # what a shell puts behind `&` ignores it, and so would all that these tests start there
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         time.sleep(whole * share)
         process.send_signal(signal.SIGINT)
