@@ -58,7 +58,7 @@ def export_named(ledger: Ledger, export_id: str) -> Export:
 
 
 def with_renewed(ledger: Ledger, export_id: str) -> list[Export]:
-    """The hand-off and those that it renews, the first of them last: one list, platform and time, so one message to each.
+    """The hand-off and those that it renews, the first of them last: one list, so one message to each.
 
     Raises UnknownName with the nearest one.
     """
