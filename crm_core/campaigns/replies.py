@@ -9,7 +9,7 @@ suppresses the contact itself.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,8 @@ from crm_core.campaigns.records import audience_named, with_renewed
 from crm_core.config import Config
 from crm_core.config.platforms import PlatformSettings
 from crm_core.errors import InputError, RunFailed
+from crm_core.ingest.casts import masked
+from crm_core.ingest.writing import known_files
 from crm_core.schema import TABLES
 from crm_core.store import count, now
 from crm_core.store.ledger import Load, LoadFile
@@ -40,7 +42,9 @@ KINDS = {"sms": "phone", "email": "email"}
 
 @dataclass(frozen=True)
 class Receipts:
-    """One receipts file: read = accepted + duplicate + rejected; events and refusals that were new."""
+    """One receipts file: read = accepted + duplicate + rejected; events and refusals that were new. `load_id` is empty where the
+    file brought nothing new.
+    """
 
     load_id: str
     read: int
@@ -81,7 +85,7 @@ def receipts(
         raise InputError(f"the files of export {export_id} are gone ({snapshot}), so nobody can be matched; export it again")
     held = [kept for each in made if (kept := folder / each.export_id / "snapshot.parquet").is_file()]
     members = ibis.memtable(pa.concat_tables([pq.read_table(kept, columns=["member_id"]) for kept in held])).distinct()
-    sha256 = file_hash(path)
+    sha256, source = file_hash(path), f"receipts:{row.platform}"
     load_id = f"receipts-{sha256[:12]}-{now():%Y%m%d%H%M%S}-{secrets.token_hex(2)}"
     with lake.write(f"receipts of {export_id}", actor) as writer:
         members = writer.stage(members)
@@ -98,23 +102,28 @@ def receipts(
             load_id, table.num_rows + unread.num_rows, outcome.get("accepted", 0), outcome.get("duplicate", 0),
             count_by(rejected, "reason"), count_by(fresh, "event"), refusals,
         )  # fmt: skip
-        if found.events:
-            writer.upsert("interactions", fresh, load_id=load_id)
+        # read again, a file that brings nothing new is no load of its own
+        if found.events or (found.rejected and sha256 not in known_files(ledger, source)):
+            if found.events:
+                writer.upsert("interactions", fresh, load_id=load_id)
             revoked = _revocations(fresh, export_id)
             if count(revoked):
                 writer.upsert("consents", revoked, load_id=load_id)
             if found.rejected:
                 writer.append("rejects", _rejects(rejected, load_id, path))
-            writer.record(*_records(found, row.platform, path, sha256))
+            writer.record(*_records(found, source, path, sha256))
+        else:
+            found = replace(found, load_id="")
         if found.events or refusals:
             writer.audit("receipts", export_id, {"load_id": load_id, "events": found.events, "refusals": refusals})
     return found
 
 
 def _rejects(rejected: ir.Table, load_id: str, path: Path) -> ir.Table:
-    """Rows of the lake's `rejects`; of the contact no more than its last two characters."""
-    hidden = (rejected.contact == "").ifelse(ibis.literal(""), ibis.literal("***") + rejected.contact.right(2))
-    shown = ibis.struct({"contact": hidden, "event": rejected.event, "occurred_at": rejected.occurred_at.cast("string")})
+    """Rows of the lake's `rejects`, contacts masked as in those of other loads."""
+    shown = ibis.struct(
+        {"contact": masked(rejected.contact), "event": rejected.event, "occurred_at": rejected.occurred_at.cast("string")}
+    )
     return rejected.select(
         load_id=ibis.literal(load_id), file=ibis.literal(path.name[:300]), row_number="row_number", field=ibis.literal(""),
         reason="reason", row=shown.cast("json").cast("string"),
@@ -238,7 +247,7 @@ def _revocations(fresh: ir.Table, export_id: str) -> ir.Table:
     )
 
 
-def _records(found: Receipts, platform: str, path: Path, sha256: str) -> tuple[Load, LoadFile]:
+def _records(found: Receipts, source: str, path: Path, sha256: str) -> tuple[Load, LoadFile]:
     """The load in the ledger, so that `crm loads` lists it and `crm undo` can take it back."""
     moment = now()
     counts: dict[str, Any] = {
@@ -246,7 +255,7 @@ def _records(found: Receipts, platform: str, path: Path, sha256: str) -> tuple[L
         "rows_duplicate": found.duplicate, "rows_rejected": sum(found.rejected.values()),
     }  # fmt: skip
     load = Load(
-        source=f"receipts:{platform}", state="live", started_at=moment, finished_at=moment,
+        source=source, state="live", started_at=moment, finished_at=moment,
         detail={"rejected": found.rejected, "events": found.events}, **counts,
     )  # fmt: skip
     file = LoadFile(sha256=sha256, name=path.name[:300], feed="receipts", size_bytes=path.stat().st_size, detail={}, **counts)

@@ -116,14 +116,14 @@ def receipts(
         )
     refused = sum(taken.rejected.values())
     if refused:
-        seen = f"; see them with: crm rejects {taken.load_id}" if taken.events else ""
+        seen = f"; see them with: crm rejects {taken.load_id}" if taken.load_id else ""
         note(f"{refused:,} of {taken.read:,} rows could not be taken ({_shown(taken.rejected)}){seen}")
     lines = [
         f"read {taken.read:,} = accepted {taken.accepted:,} + duplicate {taken.duplicate:,} + rejected {refused:,}",
         f"rejected: {_shown(taken.rejected)}",
         f"new events: {_shown(taken.events)}",
         f"new refusals of messages: {taken.refusals:,}, and these contacts are suppressed from now on",
-        f"load {taken.load_id}, of export {export_id}" if taken.events else "no load: the file brought no new event",
+        f"load {taken.load_id}, of export {export_id}" if taken.load_id else "no load: the file brought nothing new",
     ]
     say(_facts(taken), lines)
 

@@ -59,7 +59,7 @@ def test_receipts_become_events_once_and_refusals_end_the_consent(new_shop: Call
         assert (named.name, named.sha256) == ("r.csv", hashlib.sha256(path.read_bytes()).hexdigest())
     before = shop.lake.snapshot().id
     second = receipts(path, done.export_id, **common)
-    assert (second.accepted, second.duplicate, second.events) == (0, 5, {})
+    assert (second.accepted, second.duplicate, second.events, second.load_id) == (0, 5, {}, "")
     assert shop.lake.snapshot().id == before
     events = shop.lake.table("interactions").to_pyarrow().to_pylist()
     assert {event["campaign_id"] for event in events} == {"trial"} and {event["channel"] for event in events} == {"sms"}
@@ -102,7 +102,14 @@ def test_a_refusal_counts_whatever_else_its_row_lacks_and_in_whichever_form_its_
     assert [(row["file"], row["row_number"], row["reason"]) for row in kept] == [
         ("r.csv", 2, "no time"), ("r.csv", 6, "no contact"), ("r.csv", 7, "unknown status"),
     ]  # fmt: skip
-    assert not any(number in str(kept) for number in numbers) and f"***{numbers[0][-2:]}" in kept[0]["row"]
+    assert not any(number in str(kept) for number in numbers) and f"{numbers[0][:3]}****{numbers[0][-4:]}" in kept[0]["row"]
+    # a file of which nothing can be taken is a load too, once
+    path = _file(tmp_path / "odd.csv", f"{numbers[3]},odd,2026-11-01 11:00:00,hello")
+    common = {"config": shop.config, "exports_dir": shop.root / "exports", **shop.parts}
+    odd, again = (receipts(path, done.export_id, **common) for _ in range(2))
+    assert odd.rejected == again.rejected == {"unknown status": 1} and not odd.events and not again.load_id
+    table = shop.lake.table("rejects")
+    assert [row["file"] for row in table.filter(table.load_id == odd.load_id).to_pyarrow().to_pylist()] == ["odd.csv"]
     revoked = shop.lake.table("consents").filter(lambda t: t.state == "revoked").to_pyarrow()["member_id"].to_pylist()
     assert british in revoked and len(revoked) == 3
 
