@@ -55,13 +55,12 @@ class CampaignResult(CampaignLists):
 
     def _pairs(self) -> list[tuple[str, ArmResult]]:
         """Title and result of every campaign, wave and arm on the campaign's own metric."""
-        pairs = []
-        for (name, wave), found in self.evaluations.items():
-            primary = [result for result in found.results if result.primary]
-            for result in primary:
-                arm = f" · {self.arm(result.arm)}" if len(primary) > 1 else ""
-                pairs.append((self.title(name, wave) + arm, result))
-        return pairs
+        return [pair for (name, wave), found in self.evaluations.items() for pair in self._titled(name, wave, found)]
+
+    def _titled(self, name: str, wave: int, found: Evaluation) -> list[tuple[str, ArmResult]]:
+        primary = [result for result in found.results if result.primary]
+        title, several = self.title(name, wave), len(primary) > 1
+        return [(title + (f" · {self.arm(result.arm)}" if several else ""), result) for result in primary]
 
     def headline(self) -> Block:
         """The plain reading of each campaign, largest money first."""
@@ -322,12 +321,10 @@ class CampaignResult(CampaignLists):
             return self.steps((self.text("do_first_campaign"), f"crm campaign plan {names[0] if names else 'NAME'}"))
         items = []
         for (name, wave), found in self.evaluations.items():
-            primary = [result for result in found.results if result.primary]
-            for result in primary:
-                arm = f" · {self.arm(result.arm)}" if len(primary) > 1 else ""
+            for title, result in self._titled(name, wave, found):
                 asked = f"freeze {name} --wave {wave + 1}" if result.reading == "raised" else f"plan {name}"
                 command = f"crm campaign {asked}" if self.settings(name, wave) else ""
-                items.append((self.text(f"do_{result.reading}", campaign=self.title(name, wave) + arm), command))
+                items.append((self.text(f"do_{result.reading}", campaign=title), command))
             if found.window.preliminary:
                 until = self.local(found.window.ends_at)[:10]
                 items.append((self.text("do_wait", campaign=self.title(name, wave), date=until), ""))
