@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from crm_core.campaigns import export, receipts
-from crm_core.campaigns.records import handed_cost
+from crm_core.campaigns.records import first_hand_off, handed_cost
 from tests.campaigns.shop import Shop
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,19 @@ def test_only_those_without_a_sent_receipt_are_handed_over_again(new_shop: Calla
     assert costs == {arm: cost + sent.get(arm, 0.0) for arm, cost in rest.counts["cost_by_arm"].items()}
     again = receipts(path, rest.export_id, config=shop.config, **common)
     assert (again.accepted, again.duplicate, again.events) == (0, half, {})
+
+
+def test_the_window_opens_with_the_part_that_went_out_first(new_shop: Callable[[], Shop], tmp_path: Path) -> None:
+    shop = new_shop()
+    shop.frozen()
+    common = {"exports_dir": shop.root / "exports", **shop.parts}
+    first = export(shop.config, campaign="trial", **common)
+    path = tmp_path / "receipts.csv"
+    path.write_text(f"phone,status,time\n{_numbers(first.folder)[0]},delivered,2026-11-01 10:05:00\n", encoding="utf-8-sig")
+    receipts(path, first.export_id, config=shop.config, **common)
+    rest = export(shop.config, campaign="trial", only_unsent=True, at=datetime(2026, 11, 4, 9), **common)
+    assert rest.hand_off_at > first.hand_off_at == first_hand_off(shop.ledger, "trial", 1)
+    assert rest.counts["exported"] == first.counts["exported"] - 1
 
 
 def test_a_renewed_hand_off_tells_to_whom_the_message_went_out(new_shop: Callable[[], Shop], tmp_path: Path) -> None:
