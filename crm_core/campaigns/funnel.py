@@ -96,12 +96,8 @@ def withdrawn(consents: ir.Table, owners: ir.Table, channel: str) -> ir.Table:
     shop takes nothing back that was granted in another.
     """
     ours = consents.filter(consents.channel == channel)
-    granted = ours.changed_at.max(where=ours.state == "granted")
-    stated = ours.group_by("member_id").agg(
-        granted=granted,
-        revoked=ours.changed_at.max(where=ours.state == "revoked"),
-        denied=ours.changed_at.max(where=ours.state == "denied"),
-    )
+    newest_of = {state: ours.changed_at.max(where=ours.state == state) for state in ("granted", "revoked", "denied")}
+    stated = ours.group_by("member_id").agg(**newest_of)
     ended = ibis.greatest(stated.revoked, (stated.denied >= stated.granted).ifelse(stated.denied, ibis.null("timestamp(6)")))
     said = owners.join(stated.select("member_id", "granted", ended=ended), "member_id")
     newest = said.group_by("owner").agg(granted=said.granted.max(), ended=said.ended.max())

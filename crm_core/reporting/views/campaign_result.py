@@ -88,9 +88,8 @@ class CampaignResult(CampaignLists):
 
     def _reading_card(self, title: str, result: ArmResult) -> dict[str, Any]:
         lift, unit = result.chosen, UNIT[result.metric]
-        interval = self.text("no_interval")
-        if lift.low is not None:
-            interval = self.text("range", low=self._bound(lift.low, unit), high=self._bound(lift.high, unit))
+        words = "no_interval" if lift.low is None else "range"
+        interval = self.text(words, low=self._bound(lift.low, unit), high=self._bound(lift.high, unit))
         shown = self._bound(lift.lift, unit)
         card = blocks.card(title, shown, "text", self.labels, metric="lift", sentence=interval)
         direction, tone = TONES[result.reading]
